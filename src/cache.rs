@@ -1,0 +1,160 @@
+//! Whether a scrape of one server is answered at once, waits for a fetch, or starts one.
+//!
+//! Pure rules: time comes in as [`Now`], and nothing here fetches, waits or locks. A server is idle
+//! or has one fetch in flight:
+//!
+//! | state | event | result |
+//! |---|---|---|
+//! | idle | a scrape; the snapshot is fresh, or there is a pause | [`Lookup::Fresh`], [`Lookup::Paused`] |
+//! | idle | any other scrape | [`Lookup::Due`]: fetch, if the budget has a slot |
+//! | fetching | a scrape | [`Lookup::Fetching`]: join |
+//! | fetching | a snapshot | idle |
+//! | fetching | a failure | idle, with the pause that the failure asks for |
+
+mod budget;
+mod pause;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::budget::Budget;
+pub use self::pause::Pause;
+use crate::clock::Now;
+use crate::snapshot::Snapshot;
+
+/// The longest back-off from a server that fails again and again.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
+
+/// A pull-through cache holding the newest snapshot of one server.
+///
+/// A failure is kept as well, so that an API in trouble is not asked more often than a healthy one.
+#[derive(Debug)]
+pub struct ScrapeCache {
+    /// The TTL in force. Ages count from the fetch's start.
+    ttl: Duration,
+    /// Beyond this age a snapshot is gone.
+    stale_bound: Duration,
+    /// When the newest attempt started.
+    started_at: Option<Now>,
+    is_fetching: bool,
+    /// The newest snapshot, and when its fetch started.
+    newest: Option<(Now, Arc<Snapshot>)>,
+    /// Failures in a row, up to now.
+    failures: u32,
+    pause: Pause,
+}
+
+/// What a scrape finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// A snapshot younger than the TTL.
+    Fresh,
+    /// Nothing fresh, and nothing is to be asked yet.
+    Paused,
+    /// A fetch in flight.
+    Fetching,
+    /// Nothing fresh: a fetch is due.
+    Due,
+}
+
+impl ScrapeCache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(ttl: Duration, stale_bound: Duration) -> Self {
+        Self {
+            ttl,
+            stale_bound,
+            started_at: None,
+            is_fetching: false,
+            newest: None,
+            failures: 0,
+            pause: Pause::default(),
+        }
+    }
+
+    /// What a scrape at `now` finds.
+    #[must_use]
+    pub fn look_up(&self, now: Now) -> Lookup {
+        let is_fresh = |(fetched_at, _): &(Now, _)| now.since(*fetched_at) < self.ttl;
+        if self.is_fetching {
+            Lookup::Fetching
+        } else if self.newest.as_ref().is_some_and(is_fresh) {
+            Lookup::Fresh
+        } else if self.pause.holds(now) {
+            Lookup::Paused
+        } else {
+            Lookup::Due
+        }
+    }
+
+    /// Notes that a fetch starts.
+    pub fn start(&mut self, now: Now) {
+        self.started_at = Some(now);
+        self.is_fetching = true;
+    }
+
+    /// Keeps what the fetch in flight brought.
+    pub fn succeed(&mut self, snapshot: Snapshot) {
+        self.is_fetching = false;
+        self.failures = 0;
+        self.newest = self.started_at.map(|fetched_at| (fetched_at, Arc::new(snapshot)));
+    }
+
+    /// Notes that the fetch in flight failed, and that the server is left alone for `pause`, from `now`.
+    pub fn fail(&mut self, now: Now, pause: Duration) {
+        self.is_fetching = false;
+        self.failures = self.failures.saturating_add(1);
+        self.pause.extend(now + pause);
+    }
+
+    /// How long to leave the server alone if the fetch in flight fails at `now`: from its start, the
+    /// TTL doubled for each earlier failure in a row, at most 5 min.
+    #[must_use]
+    pub fn back_off(&self, now: Now) -> Duration {
+        let doubled = self.ttl.saturating_mul(2_u32.saturating_pow(self.failures));
+        let elapsed = self
+            .started_at
+            .map_or(Duration::ZERO, |started_at| now.since(started_at));
+        doubled.min(LONGEST_BACK_OFF).saturating_sub(elapsed)
+    }
+
+    /// The newest snapshot, while it is within the stale bound.
+    #[must_use]
+    pub fn snapshot(&self, now: Now) -> Option<&Arc<Snapshot>> {
+        let (fetched_at, snapshot) = self.newest.as_ref()?;
+        (now.since(*fetched_at) <= self.stale_bound).then_some(snapshot)
+    }
+
+    /// Whether the newest attempt that has ended succeeded, and its snapshot is within the stale bound.
+    #[must_use]
+    pub fn is_up(&self, now: Now) -> bool {
+        self.failures == 0 && self.snapshot(now).is_some()
+    }
+
+    /// When the newest attempt started; `None` before the first.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Now> {
+        self.started_at
+    }
+
+    /// When the fetch of the newest snapshot started; `None` before the first.
+    #[must_use]
+    pub fn fetched_at(&self) -> Option<Now> {
+        self.newest.as_ref().map(|(fetched_at, _)| *fetched_at)
+    }
+
+    /// The server's own pause.
+    #[must_use]
+    pub fn pause(&self) -> &Pause {
+        &self.pause
+    }
+
+    /// The TTL in force.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! The command line: subcommands, logging, signals, and the exit code.
+//!
+//! 0: stopped as asked, or healthy. 1: cannot run, or not healthy. 2: wrong command line or
+//! configuration.
+
+mod healthcheck;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::config::{self, Config, LogConfig, LogFormat, Setting};
+use sonorancad_exporter::process::LONG_VERSION;
+use sonorancad_exporter::{Exporter, StartError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+/// Scrapes cost little, and a machine with many cores needs no thread on each of them.
+const WORKER_THREADS: usize = 2;
+
+/// Exports the calls of a Sonoran CAD community to Prometheus.
+#[derive(Parser)]
+#[command(name = "sonorancad-exporter", version = LONG_VERSION, after_help = config::help())]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// The address to serve on, instead of `SONORANCAD_LISTEN_ADDRESS`; can be given several times.
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
+    listen_addresses: Vec<String>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Serve metrics (the default).
+    Serve,
+    /// Ask the exporter that runs with the same settings whether it is healthy.
+    Healthcheck,
+}
+
+/// What ended the program early.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(config::Problems),
+    #[error(transparent)]
+    Start(StartError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    #[error("not healthy")]
+    Unhealthy(#[source] std::io::Error),
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(settings(&arguments)),
+        Command::Healthcheck => check_health(settings(&arguments)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("sonorancad-exporter: {}", with_sources(&failure));
+            match failure {
+                Failure::Config(_) => ExitCode::from(2),
+                Failure::Start(_) | Failure::Runtime(_) | Failure::Unhealthy(_) => ExitCode::from(1),
+            }
+        }
+    }
+}
+
+fn serve(settings: Vec<Setting>) -> Result<(), Failure> {
+    let config = Config::read(settings).map_err(Failure::Config)?;
+    start_logging(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    runtime.block_on(serve_until_signal(&config))
+}
+
+async fn serve_until_signal(config: &Config) -> Result<(), Failure> {
+    // Before anything else: the first process of a container ignores signals that it does not handle.
+    let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
+    let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+    let exporter = Exporter::bind(config, &Clock::System).await.map_err(Failure::Start)?;
+    exporter.run(stop_signal(interrupt, terminate)).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Completes at the first signal that asks the program to stop.
+async fn stop_signal(mut interrupt: Signal, mut terminate: Signal) {
+    let name = tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    };
+    info!(signal = name, "stopping");
+}
+
+/// Asks at the first address; all of them are served by the same process.
+fn check_health(settings: Vec<Setting>) -> Result<(), Failure> {
+    let addresses = config::read_listen_addresses(settings).map_err(Failure::Config)?;
+    addresses
+        .first()
+        .map_or(Ok(()), |address| healthcheck::ask(*address))
+        .map_err(Failure::Unhealthy)
+}
+
+/// The environment, and the flags, which win.
+fn settings(arguments: &Arguments) -> Vec<Setting> {
+    let mut settings = Setting::from_environment(std::env::vars_os());
+    settings.extend(Setting::from_listen_flags(&arguments.listen_addresses));
+    settings
+}
+
+/// Logs to standard error, panics included, one line each.
+fn start_logging(log: &LogConfig) {
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let layer = match log.format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(log.filter.clone()))
+        .init();
+    std::panic::set_hook(Box::new(|panic| {
+        // Without the panic's message, which can quote what was being read.
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "a fault of the exporter; please report it");
+    }));
+}
+
+/// An error and what caused it, in one line.
+fn with_sources(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

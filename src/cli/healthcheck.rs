@@ -1,0 +1,38 @@
+//! Asks a running exporter for its health, as a container's health check does.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// The longest wait for each step.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks `/-/healthy` at `address`, which is where the exporter listens.
+///
+/// # Errors
+///
+/// Nobody answers there in time, or with anything but status 200.
+pub(super) fn ask(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&reachable(address), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let expected = *b"HTTP/1.1 200 ";
+    let mut head = [0; 13];
+    stream.read_exact(&mut head)?;
+    if head == expected {
+        Ok(())
+    } else {
+        Err(io::Error::other("the answer is not 200"))
+    }
+}
+
+/// An address to connect to: for one that means "all addresses", this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,351 @@
+//! Why a fetch failed: its label, its advice to a person, the pause it asks for.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+
+use crate::clock::Now;
+use crate::config::ApiVersion;
+
+/// How long nothing is asked after an answer that only a person can mend; the vendor keeps a
+/// blacklist of communities whose requests fail.
+const LONG_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// How long a rate limit holds where the API does not say.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
+
+/// The bounds of the pause that a rate limit asks for.
+const RATE_LIMIT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// Above this, `X-RateLimit-Reset` is a point in time (2001 and later), else a number of seconds.
+const LEAST_UNIX_TIME: f64 = 1e9;
+
+/// A reason that the API gives in words of its own, and what to do about it.
+#[derive(Debug)]
+pub struct Refusal {
+    text: &'static str,
+    advice: &'static str,
+}
+
+/// Every such reason that is documented or known from the vendor's clients.
+static REFUSALS: [Refusal; 7] = [
+    Refusal {
+        text: "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY",
+        advice: "enable this endpoint for the community, in the CAD's administration under API",
+    },
+    Refusal {
+        text: "API IS NOT ENABLED FOR THIS COMMUNITY",
+        advice: "enable the API for the community, in the CAD's administration under API",
+    },
+    Refusal {
+        text: "INVALID API KEY",
+        advice: "copy the key again from the CAD's administration under API",
+    },
+    Refusal {
+        text: "INVALID COMMUNITY ID",
+        advice: "check SONORANCAD_COMMUNITY_ID: it is the community's id, not its name",
+    },
+    Refusal {
+        text: "INVALID REQUEST TYPE",
+        advice: "check SONORANCAD_API_URL, or try SONORANCAD_API_VERSION=v2",
+    },
+    Refusal {
+        text: "VERSION PLUS REQUIRED",
+        advice: "this API needs the Plus plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
+    },
+    Refusal {
+        text: "VERSION PRO REQUIRED",
+        advice: "this API needs the Pro plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
+    },
+];
+
+/// The labels of all other failures.
+const FIXED_LABELS: [&str; 15] = [
+    "CONNECT",
+    "ENDPOINT GONE",
+    "FORBIDDEN",
+    "HTTP 4XX",
+    "HTTP 5XX",
+    "INVALID RESPONSE",
+    "OTHER",
+    "PLAN REQUIRED",
+    "RATE LIMITED",
+    "REDIRECTED",
+    "RESPONSE TOO LARGE",
+    "TIMEOUT",
+    "TLS",
+    "UNAUTHORIZED",
+    "UNKNOWN SERVER",
+];
+
+/// What a retired endpoint of version v1 answers, with status 200.
+const GONE_TEXTS: [&str; 2] = ["Backend Service Reached", "Sonoran CAD: Backend Service Reached"];
+
+/// Why a fetch failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The API said one of its known strings.
+    #[error("the API says {}", .0.text)]
+    Refused(&'static Refusal),
+    /// The API said something that looks like one of its strings, with status 400.
+    #[error("the API says {0}")]
+    Unlisted(Arc<str>),
+    /// The endpoint is retired (v1).
+    #[error("the endpoint is gone")]
+    EndpointGone,
+    /// Status 401: the key.
+    #[error("the API does not accept the key (status 401)")]
+    Unauthorized,
+    /// Status 402: the plan.
+    #[error("the API asks for another plan (status 402)")]
+    PlanRequired,
+    /// Status 403: the key's rights, or a gateway.
+    #[error("the API forbids the request (status 403)")]
+    Forbidden,
+    /// The API does not know this server id (v2).
+    #[error("the API does not know this server id")]
+    UnknownServer,
+    /// Status 429.
+    #[error("the API's rate limit is reached")]
+    RateLimited(Retry),
+    /// Status 3xx; never followed, since the key would travel.
+    #[error("the API redirects to another address (status {0})")]
+    Redirected(u16),
+    /// Any other status 4xx.
+    #[error("the API refuses the request (status {0})")]
+    ClientStatus(u16),
+    /// Status 5xx.
+    #[error("the API is in trouble (status {0})")]
+    ServerStatus(u16),
+    /// No whole answer within `SONORANCAD_API_TIMEOUT`.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or it broke off.
+    #[error("cannot reach the API: {0}")]
+    Connect(String),
+    /// No trusted connection.
+    #[error("no trusted connection to the API: {0}")]
+    Tls(String),
+    /// An answer that cannot be understood.
+    #[error("the answer cannot be read: {0}")]
+    InvalidResponse(String),
+    /// An answer over the limit.
+    #[error("the answer is larger than {} MiB", .0 >> 20)]
+    TooLarge(usize),
+    /// A fault of this program.
+    #[error("the fetch broke off: {0}")]
+    Other(String),
+}
+
+/// When a rate limit ends, as the API says it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Retry {
+    /// So long after the answer.
+    After(Duration),
+    /// At this Unix time.
+    At(Duration),
+}
+
+/// The pause that a failure asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseRequest {
+    /// Ask this server again later, and ever later while it fails.
+    BackOff,
+    /// Leave this server alone for so long.
+    Server(Duration),
+    /// Ask nothing with this key for so long.
+    Account(Duration),
+}
+
+/// Every label known in advance, in alphabetical order of each kind.
+pub fn labels() -> impl Iterator<Item = &'static str> {
+    REFUSALS.iter().map(|refusal| refusal.text).chain(FIXED_LABELS)
+}
+
+impl FetchError {
+    /// The failure that one of the API's own texts means, at any status.
+    pub(super) fn from_text(text: &str, version: &ApiVersion) -> Option<Self> {
+        match version {
+            ApiVersion::V1 { .. } if GONE_TEXTS.contains(&text) => Some(Self::EndpointGone),
+            _ => REFUSALS.iter().find(|refusal| refusal.text == text).map(Self::Refused),
+        }
+    }
+
+    /// The failure that a request or the reading of its answer ended in.
+    pub(super) fn from_transport(error: &reqwest::Error, phase: Phase) -> Self {
+        if error.is_timeout() {
+            return Self::Timeout;
+        }
+        let chain = || std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+        let detail = || printable(&chain().last().map(ToString::to_string).unwrap_or_default());
+        let io_errors = || chain().filter_map(|error| error.downcast_ref::<io::Error>());
+        let is_tls = chain().any(<dyn Error>::is::<rustls::Error>)
+            || io_errors()
+                .filter_map(io::Error::get_ref)
+                .any(<dyn Error + Send + Sync>::is::<rustls::Error>);
+        let is_reset = io_errors().any(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        match phase {
+            _ if is_tls => Self::Tls(detail()),
+            Phase::Request => Self::Connect(detail()),
+            Phase::Body if is_reset => Self::Connect(detail()),
+            Phase::Body => Self::InvalidResponse(detail()),
+        }
+    }
+
+    /// The value of the label `error`.
+    #[must_use]
+    pub fn label(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Refused(refusal) => refusal.text,
+            Self::Unlisted(text) => return Cow::Owned(text.to_string()),
+            Self::EndpointGone => "ENDPOINT GONE",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::PlanRequired => "PLAN REQUIRED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::UnknownServer => "UNKNOWN SERVER",
+            Self::RateLimited(_) => "RATE LIMITED",
+            Self::Redirected(_) => "REDIRECTED",
+            Self::ClientStatus(_) => "HTTP 4XX",
+            Self::ServerStatus(_) => "HTTP 5XX",
+            Self::Timeout => "TIMEOUT",
+            Self::Connect(_) => "CONNECT",
+            Self::Tls(_) => "TLS",
+            Self::InvalidResponse(_) => "INVALID RESPONSE",
+            Self::TooLarge(_) => "RESPONSE TOO LARGE",
+            Self::Other(_) => "OTHER",
+        })
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.advice,
+            Self::Unlisted(_) => "look the text up in the API's documentation",
+            Self::EndpointGone => "this endpoint seems to be gone: try SONORANCAD_API_VERSION=v2",
+            Self::Unauthorized => "copy the key again from the CAD's administration under API",
+            Self::PlanRequired => "check which plan the community has",
+            Self::Forbidden => "check the key and the plan; a firewall before the API can be the cause too",
+            Self::UnknownServer => "check SONORANCAD_SERVER_IDS against the servers in the CAD's administration",
+            Self::RateLimited(_) => {
+                "wait; if it returns, something else spends this key's limit: run one exporter per key, \
+                 or lower SONORANCAD_REQUESTS_PER_MINUTE"
+            }
+            Self::Redirected(_) => "check SONORANCAD_API_URL: redirects are not followed, since the key would travel",
+            Self::ClientStatus(_) => "check SONORANCAD_API_URL and SONORANCAD_API_VERSION",
+            Self::ServerStatus(_) => "wait: the trouble is on the API's side",
+            Self::Timeout => "wait, or raise SONORANCAD_API_TIMEOUT",
+            Self::Connect(_) => "check the network, DNS, a proxy in between, and SONORANCAD_API_URL",
+            Self::Tls(_) => "check SONORANCAD_API_URL, this machine's clock and its CA certificates",
+            Self::InvalidResponse(_) => "check SONORANCAD_API_URL; if it is right, the trouble is on the API's side",
+            Self::TooLarge(_) => "delete closed calls in the CAD, or check SONORANCAD_API_URL",
+            Self::Other(_) => "please report this fault of the exporter",
+        }
+    }
+
+    /// The pause it asks for, seen from `now`, the moment of the answer.
+    #[must_use]
+    pub fn pause(&self, now: Now) -> PauseRequest {
+        match self {
+            Self::Refused(_) | Self::EndpointGone | Self::Unauthorized | Self::PlanRequired | Self::Forbidden => {
+                PauseRequest::Account(LONG_PAUSE)
+            }
+            // What is not understood may concern this server alone.
+            Self::UnknownServer | Self::Unlisted(_) => PauseRequest::Server(LONG_PAUSE),
+            Self::RateLimited(retry) => {
+                let (least, most) = RATE_LIMIT_PAUSES;
+                PauseRequest::Account(retry.delay(now).clamp(least, most))
+            }
+            Self::Redirected(_)
+            | Self::ClientStatus(_)
+            | Self::ServerStatus(_)
+            | Self::Timeout
+            | Self::Connect(_)
+            | Self::Tls(_)
+            | Self::InvalidResponse(_)
+            | Self::TooLarge(_)
+            | Self::Other(_) => PauseRequest::BackOff,
+        }
+    }
+}
+
+/// How far a request got.
+#[derive(Clone, Copy)]
+pub(super) enum Phase {
+    Request,
+    Body,
+}
+
+impl Retry {
+    /// Reads the first header that says it.
+    ///
+    /// `Retry-After` holds seconds or a date ([RFC 9110, section 10.2.3]), `RateLimit-Reset` seconds,
+    /// `X-RateLimit-Reset` seconds or a point in time.
+    ///
+    /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let seconds = |text: &str| text.parse().ok().filter(|seconds: &f64| !seconds.is_nan());
+        let retry_after = text("retry-after").and_then(|text| {
+            seconds(text)
+                .map(|seconds| Self::After(saturating(seconds)))
+                .or_else(|| unix_time(text).map(Self::At))
+        });
+        let rate_limit_reset = || {
+            let seconds = text("ratelimit-reset").and_then(seconds)?;
+            Some(Self::After(saturating(seconds)))
+        };
+        let x_rate_limit_reset = || match text("x-ratelimit-reset").and_then(seconds)? {
+            time if time > LEAST_UNIX_TIME => Some(Self::At(saturating(time))),
+            seconds => Some(Self::After(saturating(seconds))),
+        };
+        retry_after
+            .or_else(rate_limit_reset)
+            .or_else(x_rate_limit_reset)
+            .unwrap_or(Self::After(RATE_LIMIT_PAUSE))
+    }
+
+    /// The wait from `now`; zero for a time that is past.
+    fn delay(self, now: Now) -> Duration {
+        match self {
+            Self::After(duration) => duration,
+            Self::At(unix) => unix.saturating_sub(now.unix),
+        }
+    }
+}
+
+/// Reads an HTTP date.
+fn unix_time(text: &str) -> Option<Duration> {
+    let time = httpdate::parse_http_date(text).ok()?;
+    Some(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A duration of so many seconds; zero for less, the longest one for more than it can hold.
+fn saturating(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+/// A foreign text, safe to log: one short line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect()
+}
+
+/// Whether `text` looks like one of the API's own strings: capital letters and single spaces, 3 to
+/// 64 characters, and not the name of another failure.
+pub(super) fn is_api_string(text: &str) -> bool {
+    (3..=64).contains(&text.len())
+        && text
+            .split(' ')
+            .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase()))
+        && !FIXED_LABELS.contains(&text)
+}
+
+#[cfg(test)]
+mod tests;

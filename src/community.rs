@@ -1,0 +1,75 @@
+//! A community's servers, and the only room that starts fetches.
+//!
+//! A scrape looks at each server's cache; what is due is fetched, each server in a task of its own,
+//! within the account's budget; and what is known at the deadline becomes a [`Report`].
+
+mod account;
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use self::account::Account;
+use self::server::Server;
+pub use self::server::{Counts, ServerReport};
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::config::CommunityConfig;
+use crate::process::Process;
+
+/// A community: its servers, side by side.
+#[derive(Debug)]
+pub struct Community {
+    servers: Vec<Arc<Server>>,
+}
+
+/// All that one scrape says.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Each server of the community, in the order of the configuration.
+    pub servers: Vec<ServerReport>,
+    /// The exporter's own process; `None` where the system does not tell.
+    pub process: Option<Process>,
+}
+
+impl Community {
+    /// A community of which nothing is known yet.
+    #[must_use]
+    pub fn new(config: &CommunityConfig, client: &Arc<Client>, clock: &Clock) -> Self {
+        let account = Arc::new(Account::new(
+            config.api.clone(),
+            config.requests_per_minute,
+            client.clone(),
+        ));
+        let servers = config
+            .servers
+            .iter()
+            .map(|server| Arc::new(Server::new(server, config, account.clone(), clock.clone())))
+            .collect();
+        Self { servers }
+    }
+
+    /// Reports every server: what is known, or what a fetch brings within `patience`.
+    ///
+    /// A fetch that takes longer goes on without this scrape.
+    pub async fn scrape(&self, patience: Duration) -> Vec<ServerReport> {
+        let mut oldest_first: Vec<_> = self.servers.iter().collect();
+        // In a fixed order, the first servers would take every slot of a small budget.
+        oldest_first.sort_by_key(|server| server.attempted_at());
+        let fetches: Vec<_> = oldest_first.into_iter().filter_map(Server::join_or_start).collect();
+        let all_landed = async {
+            for mut fetch in fetches {
+                // The sender lives as long as the server, so that only a landing ends this.
+                let _ = fetch.changed().await;
+            }
+        };
+        // Whether all of them landed shows in the report.
+        let _ = timeout(patience, all_landed).await;
+        self.servers.iter().map(|server| server.report()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! One key at one address: what its servers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::cache::{Budget, Pause};
+use crate::client::{Client, FetchError};
+use crate::clock::Now;
+use crate::config::ApiConfig;
+use crate::snapshot::Snapshot;
+
+/// One key at one address of the API.
+#[derive(Debug)]
+pub(super) struct Account {
+    api: ApiConfig,
+    client: Arc<Client>,
+    /// Locked after a server's state, never before it, and never across an `.await`.
+    limits: Mutex<Limits>,
+}
+
+#[derive(Debug)]
+struct Limits {
+    budget: Budget,
+    pause: Pause,
+}
+
+impl Account {
+    pub(super) fn new(api: ApiConfig, requests_per_minute: u32, client: Arc<Client>) -> Self {
+        let limits = Limits {
+            budget: Budget::new(requests_per_minute),
+            pause: Pause::default(),
+        };
+        Self {
+            api,
+            client,
+            limits: Mutex::new(limits),
+        }
+    }
+
+    /// Takes a slot of the budget, unless there is none or the account is paused.
+    pub(super) fn try_take(&self, now: Now) -> bool {
+        let mut limits = self.limits.lock();
+        !limits.pause.holds(now) && limits.budget.try_take(now)
+    }
+
+    /// Notes the answer to the request of one taken slot.
+    pub(super) fn answer(&self, now: Now) {
+        self.limits.lock().budget.answer(now);
+    }
+
+    /// Lets no server ask for `duration` from `now`. A success of another server, which began
+    /// before, does not lift it.
+    pub(super) fn extend_pause(&self, now: Now, duration: Duration) {
+        self.limits.lock().pause.extend(now + duration);
+    }
+
+    pub(super) fn pause(&self) -> Pause {
+        self.limits.lock().pause
+    }
+
+    pub(super) async fn fetch_snapshot(&self, server_id: u32) -> Result<Snapshot, FetchError> {
+        self.client.fetch_snapshot(&self.api, server_id).await
+    }
+}

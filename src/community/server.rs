@@ -1,0 +1,223 @@
+//! One CAD server: its cache and counts behind one lock, and the fetch that may be in flight.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::account::Account;
+use crate::cache::{Lookup, ScrapeCache};
+use crate::client::{self, FetchError, PauseRequest};
+use crate::clock::{Clock, Now};
+use crate::config::{CommunityConfig, ServerConfig};
+use crate::histogram::Histogram;
+use crate::snapshot::Snapshot;
+
+/// Upper bounds in seconds for the time that the API takes, up to just above the default time-out.
+const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// One CAD server of a community.
+#[derive(Debug)]
+pub(super) struct Server {
+    id: u32,
+    name: Option<String>,
+    account: Arc<Account>,
+    clock: Clock,
+    /// Never held across an `.await`: a slow API must not hold up a scrape's report.
+    state: Mutex<State>,
+    /// Tells those who wait that a fetch has landed.
+    landings: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    cache: ScrapeCache,
+    counts: Counts,
+    /// The failure that was logged last, until a success.
+    failing: Option<Cow<'static, str>>,
+}
+
+/// What is counted from the start of the process on.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Requests to the API, failed connections included.
+    pub requests: u64,
+    /// Failed requests by error; every error known in advance is there.
+    pub errors: BTreeMap<Cow<'static, str>, u64>,
+    /// The time that the API took.
+    pub request_seconds: Histogram,
+    /// Scrapes.
+    pub queries: u64,
+    /// Scrapes that were answered at once from a fresh snapshot.
+    pub hits: u64,
+}
+
+/// All that one scrape says about one server.
+#[derive(Clone, Debug)]
+pub struct ServerReport {
+    /// The CAD's number of the server, as a text.
+    pub id: String,
+    /// What the user calls it.
+    pub name: Option<String>,
+    /// Whether the newest attempt succeeded, its snapshot is within the stale bound, and the account
+    /// is not paused.
+    pub is_up: bool,
+    /// The newest snapshot, while it is within the stale bound.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The Unix time when the newest good answer's fetch started.
+    pub last_success: Option<Duration>,
+    /// The Unix time before which the API will not be asked, if there is such a pause.
+    pub retry_at: Option<Duration>,
+    /// The TTL in force.
+    pub ttl: Duration,
+    /// What is counted from the start of the process on.
+    pub counts: Counts,
+}
+
+/// A fetch in flight. Dropped without a landing, as a panic or an abort does, it lands as a failure.
+struct Flight {
+    server: Arc<Server>,
+    has_landed: bool,
+}
+
+impl Server {
+    pub(super) fn new(server: &ServerConfig, config: &CommunityConfig, account: Arc<Account>, clock: Clock) -> Self {
+        let counts = Counts {
+            requests: 0,
+            errors: client::labels().map(|label| (Cow::Borrowed(label), 0)).collect(),
+            request_seconds: Histogram::new(REQUEST_SECONDS),
+            queries: 0,
+            hits: 0,
+        };
+        let cache = ScrapeCache::new(config.ttl_in_force(), config.stale_bound());
+        Self {
+            id: server.id,
+            name: server.name.clone(),
+            account,
+            clock,
+            state: Mutex::new(State {
+                cache,
+                counts,
+                failing: None,
+            }),
+            landings: watch::Sender::new(()),
+        }
+    }
+
+    /// When the newest attempt started; `None`, which is before all others, if there was none.
+    pub(super) fn attempted_at(&self) -> Option<Instant> {
+        self.state.lock().cache.started_at().map(|now| now.instant)
+    }
+
+    /// Counts a scrape; where it has to wait for a fetch, gives what tells that it has landed.
+    pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
+        let server = self.clone();
+        self.join_or_start_with(async move { server.account.fetch_snapshot(server.id).await })
+    }
+
+    /// The same, with the fetch to run if one is to be started.
+    fn join_or_start_with(
+        self: &Arc<Self>,
+        fetch: impl Future<Output = Result<Snapshot, FetchError>> + Send + 'static,
+    ) -> Option<watch::Receiver<()>> {
+        let mut state = self.state.lock();
+        let now = self.clock.now();
+        state.counts.queries += 1;
+        match state.cache.look_up(now) {
+            Lookup::Fresh => state.counts.hits += 1,
+            Lookup::Fetching => return Some(self.landings.subscribe()),
+            Lookup::Due if self.account.try_take(now) => {
+                state.cache.start(now);
+                state.counts.requests += 1;
+                // In a task of its own, so that scrapers who hang up do not end it.
+                let flight = Flight {
+                    server: self.clone(),
+                    has_landed: false,
+                };
+                tokio::spawn(async move { flight.land(fetch.await) });
+                return Some(self.landings.subscribe());
+            }
+            Lookup::Paused | Lookup::Due => {}
+        }
+        None
+    }
+
+    /// Ends the fetch in flight.
+    fn land(&self, outcome: Result<Snapshot, FetchError>) {
+        let mut state = self.state.lock();
+        let now = self.clock.now();
+        self.account.answer(now);
+        if let Some(started_at) = state.cache.started_at() {
+            state.counts.request_seconds.observe(now.since(started_at));
+        }
+        match outcome {
+            Ok(snapshot) => {
+                state.cache.succeed(snapshot);
+                if let Some(error) = state.failing.take() {
+                    info!(server_id = self.id, %error, "the API can be read again");
+                }
+            }
+            Err(error) => self.fail(&mut state, now, &error),
+        }
+        drop(state);
+        self.landings.send_replace(());
+    }
+
+    fn fail(&self, state: &mut State, now: Now, error: &FetchError) {
+        let pause = match error.pause(now) {
+            PauseRequest::BackOff => state.cache.back_off(now),
+            PauseRequest::Server(duration) => duration,
+            PauseRequest::Account(duration) => {
+                self.account.extend_pause(now, duration);
+                Duration::ZERO
+            }
+        };
+        state.cache.fail(now, pause);
+        let label = error.label();
+        *state.counts.errors.entry(label.clone()).or_default() += 1;
+        if state.failing.as_ref() != Some(&label) {
+            warn!(server_id = self.id, error = %label, reason = %error, advice = error.advice(), "the API cannot be read");
+            state.failing = Some(label);
+        }
+    }
+
+    /// All that one scrape says about this server.
+    pub(super) fn report(&self) -> ServerReport {
+        let state = self.state.lock();
+        let now = self.clock.now();
+        let account_pause = self.account.pause();
+        let State { cache, counts, .. } = &*state;
+        ServerReport {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            is_up: cache.is_up(now) && !account_pause.holds(now),
+            snapshot: cache.snapshot(now).cloned(),
+            last_success: cache.fetched_at().map(|now| now.unix),
+            retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
+            ttl: cache.ttl(),
+            counts: counts.clone(),
+        }
+    }
+}
+
+impl Flight {
+    fn land(mut self, outcome: Result<Snapshot, FetchError>) {
+        self.has_landed = true;
+        self.server.land(outcome);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if !self.has_landed {
+            self.server.land(Err(FetchError::Other("it was cut short".to_owned())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

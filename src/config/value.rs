@@ -1,0 +1,174 @@
+//! One function per kind of value: a text in, its meaning or the reason why it has none out.
+//!
+//! No reason repeats the text: it may be a secret in the wrong place.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing_subscriber::filter::Targets;
+use url::{Host, Url};
+
+use super::{LogFormat, ServerConfig};
+
+/// `SONORANCAD_API_VERSION` before the rest is known.
+pub(super) enum VersionNumber {
+    One,
+    Two,
+}
+
+pub(super) fn api_version(text: &str) -> Result<VersionNumber, String> {
+    match text {
+        "v1" => Ok(VersionNumber::One),
+        "v2" => Ok(VersionNumber::Two),
+        _ => Err("must be v1 or v2".to_owned()),
+    }
+}
+
+pub(super) fn community_id(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("must be the community's id, without control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The key travels in a header (v2), so it must be visible ASCII.
+pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
+    let text = key.expose_secret();
+    if text.is_empty() {
+        return Err("holds no key".to_owned());
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds spaces, line breaks or other characters that no key has; copy the key again".to_owned());
+    }
+    Ok(key.clone())
+}
+
+/// Reads the key from a file; one trailing line break is not part of it.
+pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
+    let content = std::fs::read_to_string(Path::new(path)).map_err(|error| format!("cannot be read: {error}"))?;
+    let line = content.strip_suffix('\n').unwrap_or(&content);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let secret = SecretString::from(line.to_owned());
+    key(&secret).map_err(|reason| format!("names a file that {reason}"))
+}
+
+pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {
+    let mut servers: Vec<ServerConfig> = Vec::new();
+    for item in text.split(',') {
+        let (id, name) = match item.split_once('=') {
+            Some((id, name)) => (id, Some(name.trim())),
+            None => (item, None),
+        };
+        let id = match id.trim().parse() {
+            Ok(id) if id >= 1 => id,
+            _ => return Err("must list server ids: whole numbers from 1, separated by commas".to_owned()),
+        };
+        if name.is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
+            return Err(format!(
+                "gives server {id} an empty name, or one with control characters"
+            ));
+        }
+        if servers.iter().any(|server| server.id == id) {
+            return Err(format!("lists server {id} twice"));
+        }
+        servers.push(ServerConfig {
+            id,
+            name: name.map(str::to_owned),
+        });
+    }
+    Ok(servers)
+}
+
+/// Plain HTTP shows the key to the network, so it goes to this machine only, unless allowed.
+pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("must not hold a user, a password, a query or a fragment".to_owned());
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_http || is_loopback(&url) => {}
+        "http" => {
+            return Err("would send the key in plain text; use https://, or set SONORANCAD_ALLOW_HTTP=true".to_owned());
+        }
+        _ => return Err("must begin with https://".to_owned()),
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+/// Whether `url` is an address of this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_millis(100), Duration::from_secs(60))
+}
+
+pub(super) fn minutes_to_an_hour(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), Duration::from_secs(3600))
+}
+
+fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|_| "is not a duration".to_owned())?;
+    if !(least..=most).contains(&duration) {
+        return Err(format!(
+            "must be from {} to {}",
+            humantime::format_duration(least),
+            humantime::format_duration(most)
+        ));
+    }
+    Ok(duration)
+}
+
+pub(super) fn requests_per_minute(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number @ 1..=60) => Ok(number),
+        _ => Err("must be a whole number from 1 to 60".to_owned()),
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
+}
+
+pub(super) fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    text.split(',').map(str::trim).map(listen_address).collect()
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let reason = "must be an IP address with a port, or a colon and a port";
+    let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("localhost:")) else {
+        return text.parse().map_err(|_| reason.to_owned());
+    };
+    let port = port.parse().map_err(|_| reason.to_owned())?;
+    let address = if text.starts_with(':') {
+        Ipv4Addr::UNSPECIFIED
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    Ok(SocketAddr::from((address, port)))
+}
+
+pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
+    text.parse()
+        .map_err(|_| "must be a level (error, warn, info, debug, trace, off), or `module=level` pairs".to_owned())
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".to_owned()),
+    }
+}

@@ -1,0 +1,73 @@
+//! A [`Report`] as text, in the two formats that Prometheus reads.
+//!
+//! The only place that names metrics, and the only one that knows prometheus-client.
+
+mod dialect;
+mod family;
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::registry::Registry;
+
+use self::dialect::Dialect;
+use crate::community::Report;
+
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/).
+    OpenMetrics,
+    /// [Prometheus text 0.0.4](https://prometheus.io/docs/instrumenting/exposition_formats/).
+    Text,
+}
+
+impl Format {
+    /// The exact value of `Content-Type`; Prometheus 3 refuses a target with another.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Writes all that `report` says.
+///
+/// # Errors
+///
+/// None that a report can cause: the encoder fails on metrics that it does not support, and on a
+/// writer that fails.
+pub fn render(report: &Arc<Report>, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Exposition {
+        report: report.clone(),
+        format,
+    }));
+    let mut text = String::with_capacity(16 << 10);
+    encode_registry(&mut text, &registry)?;
+    if format == Format::OpenMetrics {
+        encode_eof(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// A report and how to write it, as prometheus-client's registry collects it.
+#[derive(Debug)]
+struct Exposition {
+    report: Arc<Report>,
+    format: Format,
+}
+
+impl Collector for Exposition {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        family::encode(&self.report, &mut Dialect::new(encoder, self.format))
+    }
+}
+
+#[cfg(test)]
+mod tests;

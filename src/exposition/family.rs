@@ -1,0 +1,233 @@
+//! Every metric family, in the order of exposition: name, meaning, labels and values together.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::dialect::Dialect;
+use crate::community::{Report, ServerReport};
+use crate::process::{Process, REVISION, VERSION};
+use crate::snapshot::{EmergencyKind, Origin, Priority, Snapshot, Status, Unreadable};
+
+/// The value of the label `endpoint`: the API's list of calls.
+const CALLS: &str = "calls";
+
+/// The label value for what is not known; such gauges are there only when it occurs.
+const OTHER: &str = "other";
+
+/// Writes all families.
+pub(super) fn encode(report: &Report, out: &mut Dialect) -> fmt::Result {
+    encode_calls(&report.servers, out)?;
+    encode_api(&report.servers, out)?;
+    encode_cache(&report.servers, out)?;
+    encode_exporter(report.process.as_ref(), out)
+}
+
+/// What goes on in the CAD; but for `up`, absent while nothing recent is known.
+fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
+    out.gauge(
+        "sonorancad_up",
+        "Whether the newest request to the API succeeded and its answer is recent enough to be shown (1), or not (0).",
+        servers
+            .iter()
+            .map(|server| ([("server_id", &*server.id)], u64::from(server.is_up))),
+    )?;
+    out.gauge(
+        "sonorancad_active_calls",
+        "Dispatch calls in the CAD's list of active calls, pending ones included, as cached.",
+        snapshots(servers).flat_map(|(id, snapshot)| active_calls(id, snapshot)),
+    )?;
+    out.gauge(
+        "sonorancad_emergency_calls",
+        "Emergency and civil calls that wait for a dispatcher, as cached.",
+        snapshots(servers).flat_map(|(id, snapshot)| {
+            EmergencyKind::ALL.iter().map(move |kind| {
+                (
+                    [("server_id", id), ("kind", kind.label())],
+                    snapshot.emergency.count(*kind),
+                )
+            })
+        }),
+    )?;
+    out.gauge(
+        "sonorancad_unassigned_calls",
+        "Pending and active dispatch calls with no unit attached, as cached.",
+        snapshots(servers).flat_map(|(id, snapshot)| {
+            Priority::ALL
+                .iter()
+                .map(move |priority| {
+                    (
+                        [("server_id", id), ("priority", priority.label())],
+                        snapshot.active.unassigned(*priority),
+                    )
+                })
+                .filter(|([_, (_, priority)], count)| *priority != OTHER || *count > 0)
+        }),
+    )?;
+    out.gauge(
+        "sonorancad_attached_units",
+        "Different units attached to pending and active dispatch calls, as cached.",
+        snapshots(servers).map(|(id, snapshot)| ([("server_id", id)], snapshot.active.attached_units())),
+    )?;
+    out.gauge(
+        "sonorancad_closed_calls_stored",
+        "Closed calls that the CAD keeps, as cached; only version v2 of the API says it.",
+        snapshots(servers).filter_map(|(id, snapshot)| Some(([("server_id", id)], snapshot.closed_stored?))),
+    )?;
+    out.gauge(
+        "sonorancad_unreadable_values",
+        "Values and items of the cached answer that are missing or could not be read.",
+        snapshots(servers).flat_map(|(id, snapshot)| {
+            Unreadable::ALL
+                .iter()
+                .map(move |what| ([("server_id", id), ("field", what.label())], snapshot.unreadable(*what)))
+        }),
+    )?;
+    out.gauge(
+        "sonorancad_last_success_timestamp_seconds",
+        "When the request that brought the newest good answer started, in Unix time; 0 before the first.",
+        servers
+            .iter()
+            .map(|server| ([("server_id", &*server.id)], timestamp(server.last_success))),
+    )
+}
+
+/// How the API behaves.
+fn encode_api(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
+    out.counter(
+        "sonorancad_api_requests_total",
+        "Requests to the API, failed connections included.",
+        servers.iter().map(|server| {
+            (
+                [("server_id", &*server.id), ("endpoint", CALLS)],
+                server.counts.requests,
+            )
+        }),
+    )?;
+    out.counter(
+        "sonorancad_api_errors_total",
+        "Failed requests to the API, by the API's own error string or a fixed name.",
+        servers.iter().flat_map(|server| {
+            server.counts.errors.iter().map(move |(error, count)| {
+                (
+                    [("server_id", &*server.id), ("endpoint", CALLS), ("error", &**error)],
+                    *count,
+                )
+            })
+        }),
+    )?;
+    out.histogram(
+        "sonorancad_api_request_duration_seconds",
+        "Time from sending a request to the end of its answer, failures included.",
+        servers.iter().map(|server| {
+            (
+                [("server_id", &*server.id), ("endpoint", CALLS)],
+                &server.counts.request_seconds,
+            )
+        }),
+    )?;
+    out.gauge(
+        "sonorancad_api_retry_timestamp_seconds",
+        "Before this Unix time the API is not asked again, after a rate limit or failures; 0 without such a wait.",
+        servers
+            .iter()
+            .map(|server| ([("server_id", &*server.id)], timestamp(server.retry_at))),
+    )
+}
+
+/// How the cache works.
+fn encode_cache(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
+    out.counter(
+        "sonorancad_cache_queries_total",
+        "Scrapes that asked for this server.",
+        servers
+            .iter()
+            .map(|server| ([("server_id", &*server.id)], server.counts.queries)),
+    )?;
+    out.counter(
+        "sonorancad_cache_hits_total",
+        "Scrapes that were answered at once from an answer younger than the TTL.",
+        servers
+            .iter()
+            .map(|server| ([("server_id", &*server.id)], server.counts.hits)),
+    )?;
+    out.gauge(
+        "sonorancad_cache_ttl_seconds",
+        "How long an answer counts as fresh: the configured TTL, or longer where the request budget asks for it.",
+        servers
+            .iter()
+            .map(|server| ([("server_id", &*server.id)], server.ttl.as_secs_f64())),
+    )?;
+    out.info(
+        "sonorancad_server_info",
+        "The server's name in the exporter's configuration.",
+        servers
+            .iter()
+            .filter_map(|server| Some([("server_id", &*server.id), ("name", server.name.as_deref()?)])),
+    )
+}
+
+/// The exporter itself.
+fn encode_exporter(process: Option<&Process>, out: &mut Dialect) -> fmt::Result {
+    out.info(
+        "sonorancad_exporter_build_info",
+        "The exporter's version and the revision of its source.",
+        [[("version", VERSION), ("revision", REVISION)]],
+    )?;
+    let each = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));
+    out.counter(
+        "process_cpu_seconds_total",
+        "CPU time the exporter spent in user and system mode.",
+        each(|process| process.cpu_seconds),
+    )?;
+    out.gauge(
+        "process_resident_memory_bytes",
+        "Resident memory of the exporter.",
+        process.map(|process| ([], process.resident_memory_bytes)),
+    )?;
+    out.gauge(
+        "process_open_fds",
+        "File descriptors the exporter has open.",
+        process.map(|process| ([], process.open_fds)),
+    )?;
+    out.gauge(
+        "process_max_fds",
+        "File descriptors the exporter may have open.",
+        process.and_then(|process| Some(([], process.max_fds?))),
+    )?;
+    out.gauge(
+        "process_start_time_seconds",
+        "When the exporter started, in Unix time.",
+        each(|process| process.start_time_seconds),
+    )
+}
+
+/// The servers of which something recent is known.
+fn snapshots(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &Snapshot)> {
+    servers
+        .iter()
+        .filter_map(|server| Some((&*server.id, server.snapshot.as_deref()?)))
+}
+
+/// Every known combination of labels, and those with "other" that occur.
+fn active_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = ([(&'static str, &'a str); 4], u64)> {
+    let combinations = Priority::ALL.iter().flat_map(|priority| {
+        let with_status = Status::ALL.iter().map(move |status| (priority, status));
+        with_status.flat_map(|(priority, status)| Origin::ALL.iter().map(move |origin| (priority, status, origin)))
+    });
+    combinations
+        .map(move |(priority, status, origin)| {
+            let labels = [
+                ("server_id", id),
+                ("priority", priority.label()),
+                ("status", status.label()),
+                ("origin", origin.label()),
+            ];
+            (labels, snapshot.active.count(*priority, *status, *origin))
+        })
+        .filter(|([_, labels @ ..], count)| *count > 0 || labels.iter().all(|(_, value)| *value != OTHER))
+}
+
+/// A Unix time in seconds, to the millisecond; 0 for none.
+fn timestamp(unix: Option<Duration>) -> f64 {
+    unix.map_or(0.0, |unix| (unix.as_secs_f64() * 1000.0).round() / 1000.0)
+}

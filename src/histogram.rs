@@ -1,0 +1,68 @@
+//! A histogram with fixed buckets, as plain numbers.
+
+use std::time::Duration;
+
+/// Counts of observed durations by bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    /// The buckets' upper bounds in seconds, ascending, without the last one, which is infinite.
+    bounds: &'static [f64],
+    /// One count for each bound, not cumulative, and one for what is above them all.
+    counts: Vec<u64>,
+    sum: Duration,
+}
+
+impl Histogram {
+    /// An empty histogram; `bounds` are inclusive upper bounds in seconds, ascending.
+    #[must_use]
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self {
+            bounds,
+            counts: vec![0; bounds.len() + 1],
+            sum: Duration::ZERO,
+        }
+    }
+
+    /// Adds one duration.
+    pub fn observe(&mut self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
+        self.counts[bucket] += 1;
+        self.sum += duration;
+    }
+
+    /// Each bucket's upper bound in seconds and its own count, the infinite one last.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
+        bounds.zip(self.counts.iter().copied())
+    }
+
+    /// How many durations were observed.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// All observed durations together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_in_the_first_bucket_that_holds_it() {
+        let mut histogram = Histogram::new(&[1.0, 2.0]);
+        for millis in [0, 1000, 1001, 2000, 2001, 90_000] {
+            histogram.observe(Duration::from_millis(millis));
+        }
+        let buckets: Vec<_> = histogram.buckets().collect();
+        assert_eq!(buckets, [(1.0, 2), (2.0, 2), (f64::INFINITY, 2)]);
+        assert_eq!(histogram.count(), 6);
+        assert_eq!(histogram.sum(), Duration::from_millis(96_002));
+    }
+}

@@ -1,0 +1,104 @@
+//! A Prometheus exporter for Sonoran CAD.
+//!
+//! The rooms of the house, along the path of the data; each imports only from those before it:
+//!
+//! | room | what it answers |
+//! |---|---|
+//! | [`config`] | What does the user want? |
+//! | [`clock`] | What time is it? |
+//! | [`histogram`], [`process`] | Fixed buckets; this process: its version, memory, files. |
+//! | [`snapshot`] | What did one fetch say? |
+//! | [`client`] | How is the API asked, and what does a failure mean? |
+//! | [`cache`] | May this scrape be served, wait, or fetch? |
+//! | [`community`] | Which servers, with which budget? Starts the fetches. |
+//! | [`exposition`] | What are the metrics called, and how are they written? |
+//! | [`web`] | Who asks, and how is it answered? |
+//!
+//! A *scrape* is one request to the exporter, a *fetch* one request to the API, a *snapshot* what
+//! one fetch said. [`Exporter`] puts the rooms together.
+
+pub mod cache;
+pub mod client;
+pub mod clock;
+pub mod community;
+pub mod config;
+pub mod exposition;
+pub mod histogram;
+pub mod process;
+pub mod snapshot;
+pub mod web;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::client::{Client, ClientError};
+use crate::clock::Clock;
+use crate::community::Community;
+use crate::config::Config;
+use crate::web::{ListenError, Listener};
+
+/// An exporter whose addresses are open, but which does not answer yet.
+#[derive(Debug)]
+pub struct Exporter {
+    community: Community,
+    listener: Listener,
+}
+
+/// Why the exporter cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The API cannot be asked.
+    #[error(transparent)]
+    Client(ClientError),
+    /// Nobody can ask the exporter.
+    #[error(transparent)]
+    Listen(ListenError),
+}
+
+impl Exporter {
+    /// Opens the addresses. Nothing is asked of the API, so it need not be well.
+    ///
+    /// # Errors
+    ///
+    /// An address cannot be opened, or this machine has no CA certificates.
+    pub async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        let client = Arc::new(Client::new().map_err(StartError::Client)?);
+        let community = Community::new(&config.community, &client, clock);
+        let listener = Listener::bind(&config.listen_addresses)
+            .await
+            .map_err(StartError::Listen)?;
+        let exporter = Self { community, listener };
+        exporter.announce(config);
+        Ok(exporter)
+    }
+
+    /// The addresses that are open.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.listener.local_addresses()
+    }
+
+    /// Answers until `shutdown` completes and what is in service then is answered, within 5 s.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        self.listener.serve(self.community, shutdown).await;
+    }
+
+    fn announce(&self, config: &Config) {
+        let community = &config.community;
+        let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
+        info!(
+            addresses = ?self.local_addresses(),
+            api_version = %community.api.version,
+            ?servers,
+            ttl = %humantime::format_duration(community.ttl_in_force()),
+            requests_per_minute = community.requests_per_minute,
+            version = process::VERSION,
+            "listening"
+        );
+        for warning in community.warnings() {
+            warn!("{warning}");
+        }
+    }
+}
