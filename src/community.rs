@@ -70,6 +70,3 @@ impl Community {
         self.servers.iter().map(|server| server.report()).collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

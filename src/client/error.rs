@@ -180,14 +180,11 @@ impl FetchError {
         if error.is_timeout() {
             return Self::Timeout;
         }
-        let chain = || std::iter::successors(Some(error as &dyn Error), |&error| error.source());
-        let detail = || printable(&chain().last().map(ToString::to_string).unwrap_or_default());
-        let io_errors = || chain().filter_map(|error| error.downcast_ref::<io::Error>());
-        let is_tls = chain().any(<dyn Error>::is::<rustls::Error>)
-            || io_errors()
-                .filter_map(io::Error::get_ref)
-                .any(<dyn Error + Send + Sync>::is::<rustls::Error>);
-        let is_reset = io_errors().any(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        let detail = || printable(&causes(error).last().map(ToString::to_string).unwrap_or_default());
+        let is_tls = causes(error).any(<dyn Error>::is::<rustls::Error>);
+        let is_reset = causes(error)
+            .filter_map(<dyn Error>::downcast_ref::<io::Error>)
+            .any(|error| error.kind() == io::ErrorKind::ConnectionReset);
         match phase {
             _ if is_tls => Self::Tls(detail()),
             Phase::Request => Self::Connect(detail()),
@@ -316,6 +313,17 @@ impl Retry {
             Self::At(unix) => unix.saturating_sub(now.unix),
         }
     }
+}
+
+/// An error and all that caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // Its `source` passes over what it wraps.
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
+    })
 }
 
 /// Reads an HTTP date.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::{Host, Url};
 
 use super::{LogFormat, ServerConfig};
@@ -160,9 +160,13 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     Ok(SocketAddr::from((address, port)))
 }
 
+/// A bare word that is no level would be taken for a module, and silence everything else.
 pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
+    let is_directive = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     text.parse()
-        .map_err(|_| "must be a level (error, warn, info, debug, trace, off), or `module=level` pairs".to_owned())
+        .ok()
+        .filter(|_| text.split(',').all(is_directive))
+        .ok_or_else(|| "must be a level (error, warn, info, debug, trace, off), or `module=level` pairs".to_owned())
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -1,1 +1,81 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::*;
+use crate::community::{Counts, ServerReport};
+use crate::histogram::Histogram;
+
+/// A report of one server with such an error and such a name.
+fn report(error: &str, name: &str) -> Arc<Report> {
+    let counts = Counts {
+        requests: 1,
+        errors: BTreeMap::from([(Cow::Owned(error.to_owned()), 1)]),
+        request_seconds: Histogram::new(&[1.0]),
+        queries: 1,
+        hits: 0,
+    };
+    let server = ServerReport {
+        id: "1".to_owned(),
+        name: Some(name.to_owned()),
+        is_up: false,
+        snapshot: None,
+        last_success: None,
+        retry_at: Some(Duration::from_micros(1_795_392_000_123_456)),
+        ttl: Duration::from_secs(25),
+        counts,
+    };
+    Arc::new(Report {
+        servers: vec![server],
+        process: None,
+    })
+}
+
+#[test]
+fn quotes_backslashes_and_line_breaks_are_escaped() {
+    for format in [Format::Text, Format::OpenMetrics] {
+        let text = render(&report("a\"b\\c\nd", "e\"f\\g\nh"), format).unwrap();
+        assert!(text.contains(r#",error="a\"b\\c\nd"} 1"#), "{text}");
+        assert!(text.contains(r#",name="e\"f\\g\nh"} 1"#), "{text}");
+    }
+}
+
+#[test]
+fn the_formats_differ_in_what_the_specifications_demand() {
+    let report = report("E", "N");
+    let classic = render(&report, Format::Text).unwrap();
+    let open_metrics = render(&report, Format::OpenMetrics).unwrap();
+    assert!(classic.contains("# TYPE sonorancad_api_requests_total counter\nsonorancad_api_requests_total{"));
+    assert!(open_metrics.contains("# TYPE sonorancad_api_requests counter\nsonorancad_api_requests_total{"));
+    assert!(classic.contains("# TYPE sonorancad_server_info gauge\nsonorancad_server_info{"));
+    assert!(open_metrics.contains("# TYPE sonorancad_server info\nsonorancad_server_info{"));
+    assert!(!classic.contains("# EOF"));
+    assert!(open_metrics.ends_with("\n# EOF\n"));
+    let samples = |text: &str| {
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(samples(&classic), samples(&open_metrics));
+}
+
+#[test]
+fn points_in_time_are_shown_to_the_millisecond() {
+    let text = render(&report("E", "N"), Format::Text).unwrap();
+    assert!(
+        text.contains("sonorancad_api_retry_timestamp_seconds{server_id=\"1\"} 1795392000.123\n"),
+        "{text}"
+    );
+    assert!(text.contains("sonorancad_last_success_timestamp_seconds{server_id=\"1\"} 0.0\n"));
+}
+
+#[test]
+fn a_family_is_written_once() {
+    let text = render(&report("E", "N"), Format::Text).unwrap();
+    let mut families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let count = families.len();
+    families.sort_unstable();
+    families.dedup();
+    assert_eq!(families.len(), count);
+}

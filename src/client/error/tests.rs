@@ -1,1 +1,130 @@
+use std::time::Instant;
 
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::*;
+
+/// 2026-11-23T00:00:00Z.
+const TODAY: u64 = 1_795_392_000;
+
+fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        unix: Duration::from_secs(TODAY),
+    }
+}
+
+/// The pause in seconds that a 429 with these headers asks for.
+fn pause(headers: &[(&'static str, &str)]) -> u64 {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+        .collect();
+    match FetchError::RateLimited(Retry::from_headers(&headers)).pause(now()) {
+        PauseRequest::Account(duration) => duration.as_secs(),
+        other => panic!("a rate limit pauses the account, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_rate_limit_lasts_as_long_as_the_api_says() {
+    assert_eq!(pause(&[("retry-after", "17")]), 17);
+    assert_eq!(pause(&[("retry-after", "Mon, 23 Nov 2026 00:00:42 GMT")]), 42);
+    assert_eq!(pause(&[("ratelimit-reset", "18")]), 18);
+    assert_eq!(pause(&[("x-ratelimit-reset", "19")]), 19);
+    assert_eq!(pause(&[("x-ratelimit-reset", "1795392020")]), 20);
+}
+
+#[test]
+fn the_first_header_that_can_be_read_counts() {
+    let all = [
+        ("x-ratelimit-reset", "19"),
+        ("ratelimit-reset", "18"),
+        ("retry-after", "17"),
+    ];
+    assert_eq!(pause(&all), 17);
+    assert_eq!(pause(&all[..2]), 18);
+    assert_eq!(pause(&[("retry-after", "soon"), ("x-ratelimit-reset", "19")]), 19);
+    assert_eq!(pause(&[("retry-after", "NaN")]), 60);
+    assert_eq!(pause(&[]), 60);
+}
+
+#[test]
+fn a_rate_limit_lasts_between_a_second_and_an_hour() {
+    for past in [
+        "0",
+        "-5",
+        "Sun, 22 Nov 2026 23:59:59 GMT",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "-inf",
+    ] {
+        assert_eq!(pause(&[("retry-after", past)]), 1, "{past}");
+    }
+    for absurd in [
+        "3601",
+        "1e300",
+        "inf",
+        "99999999999999999999999",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+    ] {
+        assert_eq!(pause(&[("retry-after", absurd)]), 3600, "{absurd}");
+    }
+    assert_eq!(
+        pause(&[("x-ratelimit-reset", "1000000001")]),
+        1,
+        "a point in time long past"
+    );
+    assert_eq!(pause(&[("x-ratelimit-reset", "1795392000000")]), 3600, "milliseconds");
+}
+
+#[test]
+fn a_text_like_the_apis_own_is_told_from_others() {
+    for text in ["NOT FOUND", "COMMUNITY SUSPENDED", "ABC", &"A".repeat(64)] {
+        assert!(is_api_string(text), "{text}");
+    }
+    for text in [
+        "",
+        "AB",
+        "Not Found",
+        "A  B",
+        " ABC",
+        "ABC ",
+        "ABC 1",
+        "ABC\nDEF",
+        "ABC\"",
+        "TIMEOUT",
+        "RATE LIMITED",
+        &"A".repeat(65),
+    ] {
+        assert!(!is_api_string(text), "{text}");
+    }
+}
+
+#[test]
+fn a_retired_endpoint_is_known_by_its_text_on_v1() {
+    let v1 = ApiVersion::V1 {
+        community_id: "c".to_owned(),
+    };
+    for text in GONE_TEXTS {
+        assert!(matches!(
+            FetchError::from_text(text, &v1),
+            Some(FetchError::EndpointGone)
+        ));
+        assert!(FetchError::from_text(text, &ApiVersion::V2).is_none());
+    }
+}
+
+#[test]
+fn labels_known_in_advance_are_all_different() {
+    let mut all: Vec<_> = labels().collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), REFUSALS.len() + FIXED_LABELS.len());
+}
+
+#[test]
+fn a_foreign_text_becomes_one_short_line() {
+    let text = printable(&format!("a\nb\u{1b}[31m{}", "x".repeat(1000)));
+    assert!(text.starts_with("a b [31mx"));
+    assert_eq!(text.chars().count(), 200);
+}

@@ -1,1 +1,209 @@
+use super::*;
 
+fn decode_text(json: &str) -> Snapshot {
+    decode(json.as_bytes()).unwrap()
+}
+
+/// The snapshot of one dispatch call with these fields.
+fn one_call(fields: &str) -> Snapshot {
+    decode_text(&format!(r#"{{"activeCalls":[{{{fields}}}]}}"#))
+}
+
+#[track_caller]
+fn assert_call(fields: &str, expected: (Priority, Status, Origin), unreadable: u64) {
+    let snapshot = one_call(fields);
+    let (priority, status, origin) = expected;
+    assert_eq!(
+        snapshot.active.count(priority, status, origin),
+        1,
+        "{fields}: {snapshot:?}"
+    );
+    let sum: u64 = Unreadable::ALL.iter().map(|what| snapshot.unreadable(*what)).sum();
+    assert_eq!(sum, unreadable, "{fields}");
+}
+
+#[test]
+fn numbers_may_be_texts_or_have_an_empty_fraction() {
+    let expected = (Priority::Two, Status::Active, Origin::WalkUp);
+    assert_call(r#""priority":2,"status":1,"origin":3"#, expected, 0);
+    assert_call(r#""priority":"2","status":" 1 ","origin":"3""#, expected, 0);
+    assert_call(r#""priority":2.0,"status":1.00,"origin":"3.0""#, expected, 0);
+}
+
+#[test]
+fn what_cannot_be_read_is_other_and_counted() {
+    let other = (Priority::Other, Status::Other, Origin::Other);
+    for value in [
+        "null",
+        "9",
+        "-1",
+        "true",
+        "1.5",
+        "[1]",
+        "{}",
+        "1e999",
+        "99999999999999999999",
+        "[[[[[[]]]]]]",
+    ] {
+        assert_call(
+            &format!(r#""priority":{value},"status":{value},"origin":{value}"#),
+            other,
+            3,
+        );
+    }
+    assert_call("", other, 3);
+}
+
+#[test]
+fn a_text_priority_belongs_to_a_custom_layout() {
+    let expected = (Priority::Other, Status::Pending, Origin::Caller);
+    for text in ["Code 3", "", "7", "\\ud800"] {
+        assert_call(&format!(r#""priority":"{text}","status":0,"origin":0"#), expected, 0);
+    }
+}
+
+#[test]
+fn an_odd_item_loses_no_other() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for odd in [
+        "null",
+        "7",
+        "1e999",
+        "\"x\"",
+        "[]",
+        "[0,0,1]",
+        r#"{"status":0,"status":1}"#,
+        &deep,
+    ] {
+        let call = r#"{"priority":1,"status":0,"origin":0,"idents":[1]}"#;
+        let snapshot = decode_text(&format!(
+            r#"{{"activeCalls":[{call},{odd},{call}],"emergencyCalls":[{{"isEmergency":true}},{}]}}"#,
+            if odd.starts_with('{') { "null" } else { odd }
+        ));
+        assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 2);
+        assert_eq!(snapshot.emergency.count(EmergencyKind::Emergency), 1);
+        assert_eq!(snapshot.unreadable(Unreadable::Call), 2);
+    }
+}
+
+#[test]
+fn units_are_numbers_in_idents_or_before_2022_in_units() {
+    let units = |fields: &str| {
+        let snapshot = one_call(&format!(r#""priority":1,"status":1,"origin":0{fields}"#));
+        (
+            snapshot.active.attached_units(),
+            snapshot.active.unassigned(Priority::One),
+        )
+    };
+    assert_eq!(units(r#","idents":[1,2,2,"3"]"#), (3, 0));
+    assert_eq!(units(r#","units":[4,5]"#), (2, 0));
+    assert_eq!(units(r#","idents":[],"units":[4]"#), (0, 1));
+    assert_eq!(
+        units(r#","idents":["A-10",{"id":1}]"#),
+        (0, 0),
+        "somebody, but nobody knows who"
+    );
+    for nobody in [
+        "",
+        r#","idents":null"#,
+        r#","idents":[]"#,
+        r#","idents":[null]"#,
+        r#","idents":"12""#,
+        r#","idents":12"#,
+    ] {
+        assert_eq!(units(nobody), (0, 1), "{nobody}");
+    }
+}
+
+#[test]
+fn the_kind_of_an_emergency_call_may_be_a_text_or_a_number() {
+    let count = |value: &str| {
+        let snapshot = decode_text(&format!(r#"{{"emergencyCalls":[{{"isEmergency":{value}}}]}}"#));
+        (
+            snapshot.emergency.count(EmergencyKind::Emergency),
+            snapshot.emergency.count(EmergencyKind::Civil),
+            snapshot.unreadable(Unreadable::Call),
+        )
+    };
+    for value in ["true", "\"True\"", "1", "\"1\""] {
+        assert_eq!(count(value), (1, 0, 0), "{value}");
+    }
+    for value in ["false", "\"FALSE\"", "0", "\"0\""] {
+        assert_eq!(count(value), (0, 1, 0), "{value}");
+    }
+    for value in ["null", "2", "\"\"", "[]", "{}"] {
+        assert_eq!(count(value), (1, 0, 1), "{value}");
+    }
+}
+
+#[test]
+fn both_spellings_of_the_keys_are_read() {
+    let camel = r#"{"activeCalls":[{"priority":1,"status":0,"origin":0}],"emergencyCalls":[{"isEmergency":false}],"closedCalls":[]}"#;
+    let pascal = camel
+        .replace("activeC", "ActiveC")
+        .replace("emergencyC", "EmergencyC")
+        .replace("closedC", "ClosedC");
+    assert_eq!(decode_text(camel), decode_text(&pascal));
+    assert_eq!(decode_text(camel).emergency.count(EmergencyKind::Civil), 1);
+}
+
+#[test]
+fn a_missing_or_null_list_is_empty() {
+    for json in [
+        r#"{"activeCalls":[]}"#,
+        r#"{"emergencyCalls":[]}"#,
+        r#"{"closedCalls":null}"#,
+        r#"{"activeCalls":null,"emergencyCalls":null,"closedCalls":null}"#,
+    ] {
+        assert_eq!(decode_text(json), Snapshot::default(), "{json}");
+    }
+}
+
+#[test]
+fn closed_calls_are_only_counted_by_the_api() {
+    let stored = |json: &str| decode_text(json).closed_stored;
+    assert_eq!(
+        stored(r#"{"ClosedCalls":[{"callId":1}],"ClosedCallCount":1843}"#),
+        Some(1843)
+    );
+    assert_eq!(
+        stored(r#"{"ClosedCalls":[{"callId":1}],"ClosedCallCount":"12"}"#),
+        Some(12)
+    );
+    for count in ["null", "-1", "\"many\"", "[]"] {
+        assert_eq!(
+            stored(&format!(r#"{{"ClosedCalls":[],"ClosedCallCount":{count}}}"#)),
+            None
+        );
+    }
+    assert_eq!(stored(r#"{"closedCalls":{"odd":[1]},"activeCalls":[]}"#), None);
+}
+
+#[test]
+fn a_byte_order_mark_and_white_space_are_passed_over() {
+    let json = "\u{feff} \r\n\t{\"activeCalls\":[]} \n";
+    assert_eq!(decode_text(json), Snapshot::default());
+}
+
+#[test]
+fn an_answer_that_lists_no_calls_is_refused() {
+    for json in [
+        "",
+        "null",
+        "[]",
+        "[[],[],[]]",
+        "{}",
+        "\"INVALID API KEY\"",
+        r#"{"message":"API rate limit exceeded"}"#,
+        r#"{"ClosedCallCount":3}"#,
+        r#"{"activeCalls":{}}"#,
+        r#"{"activeCalls":"none"}"#,
+        r#"{"activeCalls":[],"emergencyCalls":7}"#,
+        r#"{"activeCalls":[{"callId":1}"#,
+        r#"{"activeCalls":[]}x"#,
+        r#"{"activeCalls":[],"ActiveCalls":[]}"#,
+        "<html>",
+    ] {
+        assert!(decode(json.as_bytes()).is_err(), "{json}");
+    }
+}

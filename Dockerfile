@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+
+# Alpine's toolchain links statically, so that the binary needs nothing around it.
+FROM rust:1.95-alpine AS build
+RUN apk add --no-cache ca-certificates musl-dev
+WORKDIR /source
+COPY . .
+# A container has no history to ask for the revision.
+ARG REVISION=unknown
+RUN SONORANCAD_EXPORTER_REVISION="$REVISION" cargo build --release --locked
+
+FROM scratch
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sonorancad-exporter" \
+      org.opencontainers.image.description="Prometheus exporter for Sonoran CAD" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="$REVISION"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /source/LICENSE /LICENSE
+COPY --from=build /source/target/release/sonorancad-exporter /sonorancad-exporter
+USER 65534:65534
+EXPOSE 10911
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/sonorancad-exporter", "healthcheck"]
+ENTRYPOINT ["/sonorancad-exporter"]

@@ -1,0 +1,152 @@
+//! What a scrape costs: reading an answer, writing the metrics, and both ends of HTTP between.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use sonorancad_exporter::Exporter;
+use sonorancad_exporter::client::{decode_snapshot, labels};
+use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::community::{Counts, Report, ServerReport};
+use sonorancad_exporter::config::{Config, Setting};
+use sonorancad_exporter::exposition::{Format, render};
+use sonorancad_exporter::histogram::Histogram;
+use sonorancad_exporter::process::Process;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+#[path = "../tests/it/answer.rs"]
+mod answer;
+
+/// Our decoder beside `serde_json::Value`, on the same bytes.
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    for calls in [100, 10_000, 100_000] {
+        let body = answer::with_calls(calls);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.sample_size(if calls > 10_000 { 10 } else { 50 });
+        group.bench_with_input(BenchmarkId::new("snapshot", calls), &body, |bencher, body| {
+            bencher.iter(|| decode_snapshot(black_box(body.as_bytes())).expect("an answer"));
+        });
+        group.bench_with_input(BenchmarkId::new("value", calls), &body, |bencher, body| {
+            bencher.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body.as_bytes())).expect("JSON"));
+        });
+    }
+    group.finish();
+}
+
+fn encode(criterion: &mut Criterion) {
+    let counts = Counts {
+        requests: 1,
+        errors: labels().map(|label| (label.into(), 0)).collect::<BTreeMap<_, _>>(),
+        request_seconds: Histogram::new(&[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
+        queries: 1,
+        hits: 0,
+    };
+    let server = ServerReport {
+        id: "1".to_owned(),
+        name: Some("Main".to_owned()),
+        is_up: true,
+        snapshot: decode_snapshot(answer::with_calls(60).as_bytes()).ok().map(Arc::new),
+        last_success: Some(Duration::from_secs(1_795_435_200)),
+        retry_at: None,
+        ttl: Duration::from_secs(25),
+        counts,
+    };
+    let report = Arc::new(Report {
+        servers: vec![server],
+        process: Process::read(),
+    });
+    let mut group = criterion.benchmark_group("render");
+    for (name, format) in [("openmetrics", Format::OpenMetrics), ("text", Format::Text)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| render(black_box(&report), format).expect("text"));
+        });
+    }
+    group.finish();
+}
+
+/// One scrape that finds everything cached, over a connection that stays open.
+fn scrape(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut stream = runtime.block_on(async {
+        let address = start_exporter(start_cad().await).await;
+        TcpStream::connect(address).await.expect("a connection")
+    });
+    criterion.bench_function("scrape", |bencher| {
+        bencher.iter(|| runtime.block_on(get_metrics(&mut stream)));
+    });
+}
+
+/// A CAD that answers every request alike.
+async fn start_cad() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let body = answer::with_calls(60);
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            while !request.ends_with(b"}") {
+                match stream.read(&mut request).await {
+                    Ok(read) if read > 0 && request[..read].ends_with(b"}") => break,
+                    Ok(read) if read > 0 => {}
+                    _ => return,
+                }
+            }
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+async fn start_exporter(cad: SocketAddr) -> SocketAddr {
+    let url = format!("http://{cad}");
+    let variables = [
+        ("SONORANCAD_COMMUNITY_ID", "mycommunity"),
+        ("SONORANCAD_API_KEY", "key"),
+        ("SONORANCAD_API_URL", &url),
+        ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
+        ("SONORANCAD_CACHE_TTL", "1h"),
+    ];
+    let variables = variables.into_iter().map(|(name, text)| (name.into(), text.into()));
+    let config = Config::read(Setting::from_environment(variables)).expect("a configuration");
+    let exporter = Exporter::bind(&config, &Clock::System).await.expect("an exporter");
+    let address = exporter.local_addresses()[0];
+    tokio::spawn(exporter.run(std::future::pending()));
+    address
+}
+
+async fn get_metrics(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .expect("a request");
+    let mut answer = Vec::with_capacity(16 << 10);
+    loop {
+        stream.read_buf(&mut answer).await.expect("an answer");
+        let text = std::str::from_utf8(&answer).expect("text");
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let (_, length) = head.split_once("content-length: ").expect("a length");
+        let length: usize = length
+            .lines()
+            .next()
+            .and_then(|length| length.parse().ok())
+            .expect("a number");
+        if body.len() == length {
+            assert!(body.contains("sonorancad_up{server_id=\"1\"} 1"));
+            return;
+        }
+    }
+}
+
+criterion_group!(benches, decode, encode, scrape);
+criterion_main!(benches);

@@ -1,0 +1,136 @@
+//! The request budget in simulated time: two Prometheus, ten minutes, and never too many requests.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use sonorancad_exporter::clock::ManualClock;
+
+use crate::cad::{Answer, Cad};
+use crate::exporter::{NOON, Running, value};
+
+const SECOND: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// What the simulation of ten minutes showed.
+struct Outcome {
+    requests: usize,
+    most_in_a_window: usize,
+    /// The greatest age of the data in any scrape that came after all servers were first read.
+    greatest_age: Duration,
+    /// The longest time between two requests for the same server.
+    longest_wait: Duration,
+}
+
+/// Plays two Prometheus that scrape every 15 s, 7 s apart, for ten minutes; `answer` gives the CAD's
+/// answer at each scrape.
+async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> Option<Answer>) -> Outcome {
+    let cad = Cad::start().await;
+    let good = Answer::ok(r#"{"activeCalls":[]}"#);
+    let clock_setting = [("SONORANCAD_SERVER_IDS", server_ids)];
+    let (exporter, clock) = Running::start_at_noon(&cad, &clock_setting).await;
+    cad.keep_time(&clock, latency);
+    let mut greatest_age = Duration::ZERO;
+    for scrape in 0..80 {
+        move_to(&clock, SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
+        cad.answer(answer(scrape).unwrap_or_else(|| good.clone()));
+        let text = exporter.scrape().await;
+        let ages: Vec<_> = server_ids.split(',').map(|id| age(&text, id, &clock)).collect();
+        if let Some(age) = ages
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .and_then(|ages| ages.into_iter().max())
+        {
+            greatest_age = greatest_age.max(age);
+        }
+    }
+    let requests = cad.requests();
+    let times: Vec<_> = requests.iter().map(|request| request.at.unwrap().unix).collect();
+    let in_window = |begin: &Duration| {
+        times
+            .iter()
+            .filter(|time| **time >= *begin && **time < *begin + WINDOW)
+            .count()
+    };
+    let longest_wait = |id: &str| {
+        let of_server = requests.iter().filter(|request| request.server_id() == id.parse().ok());
+        let times: Vec<_> = of_server.map(|request| request.at.unwrap().unix).collect();
+        times
+            .windows(2)
+            .map(|pair| pair[1].saturating_sub(pair[0]))
+            .max()
+            .unwrap_or_default()
+    };
+    Outcome {
+        requests: requests.len(),
+        most_in_a_window: times.iter().map(in_window).max().unwrap(),
+        greatest_age,
+        longest_wait: server_ids.split(',').map(longest_wait).max().unwrap(),
+    }
+}
+
+/// Lets time pass until so long after noon, unless latencies have taken it further.
+fn move_to(clock: &ManualClock, after_noon: Duration) {
+    let now = sonorancad_exporter::clock::Clock::Manual(clock.clone()).now().unix;
+    clock.advance((NOON + after_noon).saturating_sub(now));
+}
+
+/// How old a server's data is at the moment of the scrape; `None` before the first.
+fn age(text: &str, id: &str, clock: &ManualClock) -> Option<Duration> {
+    let fetched_at = value(
+        text,
+        &format!("sonorancad_last_success_timestamp_seconds{{server_id=\"{id}\"}}"),
+    );
+    let now = sonorancad_exporter::clock::Clock::Manual(clock.clone()).now().unix;
+    (fetched_at > 0.0).then(|| now.saturating_sub(Duration::from_secs_f64(fetched_at)))
+}
+
+#[tokio::test]
+async fn the_budget_is_never_overspent() {
+    let mut table = String::from("\nservers  latency  budget  most in 60 s  requests  greatest age  longest wait\n");
+    // Three servers share two slots a minute: the TTL in force is 90 s, and a slot is free a minute after an answer.
+    for (server_ids, budget, oldest) in [("1", 4, 25), ("1,2,3", 2, 150)] {
+        for latency in [Duration::ZERO, SECOND, 5 * SECOND] {
+            let outcome = simulate(server_ids, latency, |_| None).await;
+            writeln!(
+                table,
+                "{server_ids:7}  {latency:7?}  {budget:6}  {:12}  {:8}  {:12?}  {:12?}",
+                outcome.most_in_a_window, outcome.requests, outcome.greatest_age, outcome.longest_wait
+            )
+            .unwrap();
+            assert!(outcome.most_in_a_window <= budget, "{table}");
+            assert!(outcome.greatest_age <= SECOND * oldest, "{table}");
+        }
+    }
+    eprintln!("{table}");
+}
+
+#[tokio::test]
+async fn the_budget_is_never_overspent_when_the_api_fails() {
+    let broken = |_| Some(Answer::status(500, &[], ""));
+    let cut = |scrape| (scrape % 3 != 0).then(|| Answer::BytesThenReset(Vec::new()));
+    let limited = |scrape| (scrape % 5 == 0).then(|| Answer::status(429, &[("Retry-After", "1")], ""));
+    for (server_ids, budget) in [("1", 4), ("1,2,3", 2)] {
+        for latency in [Duration::ZERO, 5 * SECOND] {
+            for outcome in [
+                simulate(server_ids, latency, broken).await,
+                simulate(server_ids, latency, cut).await,
+                simulate(server_ids, latency, limited).await,
+            ] {
+                assert!(
+                    outcome.most_in_a_window <= budget,
+                    "{server_ids} {latency:?}: {}",
+                    outcome.most_in_a_window
+                );
+                assert!(outcome.requests > 0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_server_starves_when_there_are_more_servers_than_slots() {
+    let outcome = simulate("1,2,3,4,5,6", SECOND, |_| None).await;
+    assert_eq!(outcome.most_in_a_window, 1);
+    // Six servers and one slot a minute: each is read every six minutes and a little more.
+    assert!(outcome.longest_wait <= SECOND * 460, "{:?}", outcome.longest_wait);
+}

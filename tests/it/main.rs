@@ -1,0 +1,17 @@
+//! The real exporter on a real socket, against a fake CAD on another.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::float_cmp, reason = "the values compared are whole numbers")]
+
+mod cad;
+mod exporter;
+
+mod budget;
+mod failures;
+mod house;
+mod program;
+mod prometheus;
+mod properties;
+mod readme;
+mod scraping;
+mod situations;

@@ -1,0 +1,237 @@
+//! What others make of the output: a real Prometheus, promtool, and Python's OpenMetrics parser.
+//!
+//! Skipped where these are not installed; with `CI` set, that is a failure.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::cad::{Answer, Cad};
+use crate::exporter::{OPEN_METRICS, Running, eventually, http};
+
+/// Reads OpenMetrics strictly, and prints the number of samples.
+const PARSE: &str = "import sys\n\
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n\
+        print(sum(len(family.samples) for family in parse(sys.stdin.read())))";
+
+/// Whether a tool is there.
+fn has(tool: &str, arguments: &[&str]) -> bool {
+    let found = Command::new(tool)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "{tool} is not installed");
+    if !found {
+        eprintln!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+/// What the tool says of this input; nothing if it is content.
+fn judge(tool: &mut Command, input: &str) -> String {
+    let mut child = tool
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    if output.status.success() {
+        said
+    } else {
+        format!("{} {said}", output.status)
+    }
+}
+
+/// Every golden file with this ending, and its name.
+fn situations(ending: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/situations");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == ending));
+    let files: Vec<_> = files
+        .map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap()))
+        .collect();
+    assert!(files.len() > 10);
+    files
+}
+
+/// An exporter that has read a busy community.
+async fn busy() -> (Cad, Running) {
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(include_str!("fixtures/busy_v2.json")));
+    let exporter = Running::start(
+        &cad,
+        &[("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")],
+    )
+    .await;
+    (cad, exporter)
+}
+
+#[tokio::test]
+async fn promtool_has_nothing_to_say_of_the_classic_format() {
+    if !has("promtool", &["--version"]) {
+        return;
+    }
+    let (_cad, exporter) = busy().await;
+    let mut texts = situations("prom");
+    texts.push(("live".to_owned(), exporter.scrape().await));
+    for (name, text) in texts {
+        assert_eq!(
+            judge(Command::new("promtool").args(["check", "metrics"]), &text),
+            "",
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn pythons_parser_accepts_openmetrics() {
+    if !has("python3", &["-c", "import prometheus_client"]) {
+        return;
+    }
+    let (_cad, exporter) = busy().await;
+    let mut texts = situations("openmetrics");
+    texts.push(("live".to_owned(), exporter.scrape_as(OPEN_METRICS).await));
+    for (name, text) in texts {
+        let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(
+            judge(Command::new("python3").args(["-c", PARSE]), &text),
+            format!("{samples}\n"),
+            "{name}"
+        );
+    }
+    // The judge is strict enough to be worth asking.
+    assert!(
+        judge(
+            Command::new("python3").args(["-c", PARSE]),
+            "# TYPE a counter\na 1\n# EOF\n"
+        )
+        .contains("Error")
+    );
+}
+
+/// A running Prometheus; killed when dropped, with its data.
+struct Prometheus {
+    child: Child,
+    folder: std::path::PathBuf,
+    url: String,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes `exporter` every second.
+    fn start(exporter: &Running) -> Self {
+        let folder = std::env::temp_dir().join(format!("sonorancad-exporter-prometheus-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let config = folder.join("prometheus.yml");
+        let address = exporter.address;
+        let text = format!(
+            "scrape_configs:\n- job_name: sonorancad\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{address}']\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        // A port that was free a moment ago; Prometheus cannot be given port 0.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            folder,
+            url: format!("http://127.0.0.1:{port}"),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Option<Value> {
+        let http = http();
+        let body = http
+            .get(format!("{}{path}", self.url))
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
+        serde_json::from_str(&body).ok()
+    }
+
+    /// The values that a query gives.
+    async fn query(&self, query: &str) -> Vec<f64> {
+        let url = reqwest::Url::parse_with_params("http://x/api/v1/query", [("query", query)]).unwrap();
+        let answer = self
+            .get(&format!("{}?{}", url.path(), url.query().unwrap()))
+            .await
+            .unwrap_or_default();
+        let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        results
+            .iter()
+            .map(|result| result["value"][1].as_str().unwrap().parse().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_it() {
+    if !has("prometheus", &["--version"]) {
+        return;
+    }
+    let (cad, exporter) = busy().await;
+    let prometheus = Prometheus::start(&exporter);
+    eventually("Prometheus has data", async || {
+        !prometheus.query("sonorancad_cache_hits_total > 1").await.is_empty()
+    })
+    .await;
+    for (query, expected) in [
+        ("up", 1.0),
+        ("sonorancad_up", 1.0),
+        ("sum(sonorancad_active_calls)", 5.0),
+        ("sum(sonorancad_active_calls{status=~'pending|active'})", 4.0),
+        (
+            "sonorancad_active_calls{priority='1',status='pending',origin='caller'}",
+            1.0,
+        ),
+        ("sonorancad_emergency_calls{kind='emergency'}", 2.0),
+        ("sum(sonorancad_unassigned_calls)", 1.0),
+        ("sonorancad_attached_units", 5.0),
+        ("sonorancad_closed_calls_stored", 1843.0),
+        ("sum(sonorancad_unreadable_values)", 0.0),
+        ("sonorancad_api_requests_total{endpoint='calls'}", 1.0),
+        ("sum(sonorancad_api_errors_total)", 0.0),
+        ("sonorancad_api_request_duration_seconds_bucket{le='+Inf'}", 1.0),
+        ("sonorancad_cache_ttl_seconds", 25.0),
+        ("sonorancad_server_info{name='Main'}", 1.0),
+        ("count(sonorancad_exporter_build_info)", 1.0),
+        ("count(process_start_time_seconds < time())", 1.0),
+        ("count(time() - sonorancad_last_success_timestamp_seconds < 60)", 1.0),
+    ] {
+        assert_eq!(prometheus.query(query).await, [expected], "{query}");
+    }
+    let metadata = prometheus.get("/api/v1/metadata").await.unwrap();
+    for (family, kind) in [
+        ("sonorancad_active_calls", "gauge"),
+        ("sonorancad_server", "info"),
+        ("sonorancad_api_request_duration_seconds", "histogram"),
+    ] {
+        assert_eq!(metadata["data"][family][0]["type"], kind, "{family}");
+    }
+    assert_eq!(cad.requests().len(), 1, "many scrapes, one request");
+}

@@ -1,0 +1,202 @@
+//! One golden file per situation and format: all that the exporter says then.
+//!
+//! Every situation is played on API versions v1 and v2, and both say the same of the calls, byte for
+//! byte. `UPDATE_GOLDEN=1 cargo test` writes the files anew; look at what changed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cad::{Answer, Cad};
+use crate::exporter::{OPEN_METRICS, Running};
+
+/// Both versions' answers to the same state of the CAD.
+struct Answers {
+    v1: Answer,
+    v2: Answer,
+}
+
+fn busy() -> Answers {
+    Answers {
+        v1: Answer::ok(include_str!("fixtures/busy_v1.json")),
+        v2: Answer::ok(include_str!("fixtures/busy_v2.json")),
+    }
+}
+
+fn odd() -> Answers {
+    Answers {
+        v1: Answer::ok(include_str!("fixtures/odd_v1.json")),
+        v2: Answer::ok(include_str!("fixtures/odd_v2.json")),
+    }
+}
+
+fn empty() -> Answers {
+    Answers {
+        v1: Answer::ok(r#"{"activeCalls":[],"emergencyCalls":[],"closedCalls":[]}"#),
+        v2: Answer::ok(r#"{"ActiveCalls":[],"EmergencyCalls":[],"ClosedCalls":[],"ClosedCallCount":0}"#),
+    }
+}
+
+fn key_rejected() -> Answers {
+    Answers {
+        v1: Answer::status(400, &[], "INVALID API KEY"),
+        v2: Answer::problem(401, r#"{"title":"Unauthorized","status":401,"traceId":"00-abc"}"#),
+    }
+}
+
+fn rate_limited() -> Answers {
+    let answer = Answer::status(
+        429,
+        &[("Retry-After", "90")],
+        r#"{"message":"API rate limit exceeded","request_id":"9457"}"#,
+    );
+    Answers {
+        v1: answer.clone(),
+        v2: answer,
+    }
+}
+
+fn broken() -> Answers {
+    let answer = Answer::status(502, &[("Content-Type", "text/html")], "<html>Bad gateway</html>");
+    Answers {
+        v1: answer.clone(),
+        v2: answer,
+    }
+}
+
+/// What happens: each step lets so many seconds pass, and then the CAD answers so to a scrape.
+type Steps = Vec<(u64, Answers)>;
+
+#[tokio::test]
+async fn busy_community() {
+    play("busy_community", "1=Main", vec![(0, busy())]).await;
+}
+
+#[tokio::test]
+async fn quiet_community() {
+    play("quiet_community", "1", vec![(0, empty())]).await;
+}
+
+#[tokio::test]
+async fn odd_values() {
+    play("odd_values", "1", vec![(0, odd())]).await;
+}
+
+#[tokio::test]
+async fn key_rejected_at_the_start() {
+    play("key_rejected", "1", vec![(0, key_rejected())]).await;
+}
+
+#[tokio::test]
+async fn rate_limited_while_busy() {
+    play("rate_limited", "1", vec![(0, busy()), (30, rate_limited())]).await;
+}
+
+#[tokio::test]
+async fn api_down_for_a_minute() {
+    play(
+        "api_down_for_a_minute",
+        "1",
+        vec![(0, busy()), (30, broken()), (30, broken())],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn api_down_for_long() {
+    play(
+        "api_down_for_long",
+        "1",
+        vec![(0, busy()), (30, broken()), (91, broken())],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn api_well_again() {
+    play("api_well_again", "1", vec![(0, broken()), (30, busy())]).await;
+}
+
+#[tokio::test]
+async fn two_servers() {
+    play("two_servers", "2=Events,10", vec![(0, busy())]).await;
+}
+
+/// Plays the steps, and holds what the last scrape said against the golden files called `name`.
+async fn play(name: &str, server_ids: &str, steps: Steps) {
+    for (ending, accept) in [("prom", "text/plain"), ("openmetrics", OPEN_METRICS)] {
+        let v1 = last_scrape("v1", server_ids, &steps, accept).await;
+        let v2 = last_scrape("v2", server_ids, &steps, accept).await;
+        assert_eq!(calls(&v1), calls(&v2), "v1 and v2 differ");
+        assert_golden(&format!("{name}.v1.{ending}"), &v1);
+        assert_golden(&format!("{name}.v2.{ending}"), &v2);
+    }
+}
+
+async fn last_scrape(version: &str, server_ids: &str, steps: &Steps, accept: &str) -> String {
+    let cad = Cad::start().await;
+    let variables = [
+        ("SONORANCAD_API_VERSION", version),
+        ("SONORANCAD_SERVER_IDS", server_ids),
+    ];
+    let (exporter, clock) = Running::start_at_noon(&cad, &variables).await;
+    let mut text = String::new();
+    for (seconds, answers) in steps {
+        clock.advance(Duration::from_secs(*seconds));
+        cad.answer(if version == "v1" {
+            answers.v1.clone()
+        } else {
+            answers.v2.clone()
+        });
+        text = exporter.scrape_as(accept).await;
+    }
+    without_process(&text)
+}
+
+/// The text without what differs from run to run.
+fn without_process(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("process_") || line.starts_with("# HELP process_") || line.starts_with("# TYPE process_") {
+            continue;
+        }
+        lines.push(if line.starts_with("sonorancad_exporter_build_info{") {
+            "sonorancad_exporter_build_info{version=\"VERSION\",revision=\"REVISION\"} 1".to_owned()
+        } else {
+            line.to_owned()
+        });
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What is said of calls.
+fn calls(text: &str) -> Vec<&str> {
+    let families = [
+        "active_calls",
+        "emergency_calls",
+        "unassigned_calls",
+        "attached_units",
+        "unreadable_values",
+    ];
+    text.lines()
+        .filter(|line| {
+            families
+                .iter()
+                .any(|family| line.starts_with(&format!("sonorancad_{family}")))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_golden(file: &str, actual: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/situations")
+        .join(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        actual == expected,
+        "{file} differs\n--- expected\n{expected}\n--- actual\n{actual}"
+    );
+}
