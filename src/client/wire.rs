@@ -1,11 +1,14 @@
-//! The API's JSON as sent, v1 and v2 alike, read into a [`Snapshot`].
+//! The API's JSON as sent, v1 and v2 alike, read into a [`Snapshot`] in one pass.
 //!
-//! Tolerant inside the lists: a value that cannot be read becomes "other", an item that cannot be
-//! read is skipped, and both are counted. Strict outside: an answer without any list of calls, or
-//! with something else in a list's place, says nothing about calls and is refused. Fields that are
-//! not named here, all personal ones among them, are skipped without being built; so are closed calls.
+//! Tolerant inside the lists: a value that cannot be read becomes "other", an item that is no object
+//! is skipped, and both are counted. Strict outside: an answer without any list of calls, or with
+//! something else in a list's place, says nothing about calls and is refused. Fields that are not
+//! named here, all personal ones among them, are skipped without being built; so are closed calls.
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::snapshot::{
@@ -27,8 +30,8 @@ pub(super) fn decode(body: &[u8]) -> Result<Snapshot, serde_json::Error> {
         return Err(serde_json::Error::custom("no list of calls"));
     }
     Ok(Snapshot {
-        active: active_calls(answer.active.items()),
-        emergency: emergency_calls(answer.emergency.items()),
+        active: answer.active.or_empty(),
+        emergency: answer.emergency.or_empty(),
         closed_stored: answer
             .closed_count
             .and_then(integer)
@@ -38,88 +41,83 @@ pub(super) fn decode(body: &[u8]) -> Result<Snapshot, serde_json::Error> {
 
 #[derive(serde::Deserialize)]
 struct Answer<'a> {
-    #[serde(borrow, default, rename = "activeCalls", alias = "ActiveCalls")]
-    active: List<'a>,
-    #[serde(borrow, default, rename = "emergencyCalls", alias = "EmergencyCalls")]
-    emergency: List<'a>,
+    #[serde(default, rename = "activeCalls", alias = "ActiveCalls")]
+    active: List<ActiveCalls>,
+    #[serde(default, rename = "emergencyCalls", alias = "EmergencyCalls")]
+    emergency: List<EmergencyCalls>,
     #[serde(default, rename = "closedCalls", alias = "ClosedCalls", deserialize_with = "skip")]
     closed: Option<IgnoredAny>,
     #[serde(borrow, rename = "ClosedCallCount", alias = "closedCallCount")]
     closed_count: Option<&'a RawValue>,
 }
 
-/// A list of calls, each still as sent.
+/// A list of calls, as the counts of what is in it.
 #[derive(Default)]
-enum List<'a> {
+enum List<T> {
     #[default]
     Missing,
     Null,
-    Items(Vec<&'a RawValue>),
+    Counted(T),
 }
 
-#[derive(serde::Deserialize)]
-struct WireCall<'a> {
-    #[serde(borrow)]
+/// Counts of calls that grow item by item.
+trait Count: Default {
+    fn add_item(&mut self, item: &Item);
+}
+
+/// An element of a list of calls.
+enum Item<'a> {
+    Object(Fields<'a>),
+    /// Anything else.
+    Odd,
+}
+
+/// What is read of a call of either kind; `null` is the same as nothing.
+#[derive(Default)]
+struct Fields<'a> {
     priority: Option<&'a RawValue>,
-    #[serde(borrow)]
     status: Option<&'a RawValue>,
-    #[serde(borrow)]
     origin: Option<&'a RawValue>,
-    /// The attached units; `units` before 2022.
-    #[serde(borrow)]
+    /// The attached units.
     idents: Option<&'a RawValue>,
-    #[serde(borrow)]
+    /// The same, before 2022.
     units: Option<&'a RawValue>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireEmergencyCall<'a> {
-    #[serde(borrow)]
     is_emergency: Option<&'a RawValue>,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(|items| items.map_or(Self::Null, Self::Items))
-    }
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Field {
+    Priority,
+    Status,
+    Origin,
+    Idents,
+    Units,
+    IsEmergency,
+    #[serde(other)]
+    Other,
 }
 
-impl<'a> List<'a> {
-    fn items(self) -> Vec<&'a RawValue> {
-        match self {
-            Self::Missing | Self::Null => Vec::new(),
-            Self::Items(items) => items,
-        }
-    }
-}
-
-/// Notes that there is a value, `null` included.
-fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IgnoredAny>, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(Some)
-}
-
-fn active_calls(items: Vec<&RawValue>) -> ActiveCalls {
-    let mut active = ActiveCalls::default();
-    for item in items {
-        let Some(wire) = object::<WireCall>(item) else {
-            active.add_unreadable(Unreadable::Call);
-            continue;
+impl Count for ActiveCalls {
+    fn add_item(&mut self, item: &Item) {
+        let Item::Object(fields) = item else {
+            self.add_unreadable(Unreadable::Call);
+            return;
         };
-        let priority = wire.priority.and_then(priority);
-        let status = wire.status.and_then(status);
-        let origin = wire.origin.and_then(origin);
+        let priority = fields.priority.and_then(priority);
+        let status = fields.status.and_then(status);
+        let origin = fields.origin.and_then(origin);
         for (is_unreadable, what) in [
             (priority.is_none(), Unreadable::Priority),
             (status.is_none(), Unreadable::Status),
             (origin.is_none(), Unreadable::Origin),
         ] {
             if is_unreadable {
-                active.add_unreadable(what);
+                self.add_unreadable(what);
             }
         }
-        let units = wire.idents.or(wire.units).map(elements).unwrap_or_default();
-        active.add(&Call {
+        let units = fields.idents.or(fields.units).map(elements).unwrap_or_default();
+        self.add(&Call {
             priority: priority.unwrap_or(Priority::Other),
             status: status.unwrap_or(Status::Other),
             origin: origin.unwrap_or(Origin::Other),
@@ -127,30 +125,133 @@ fn active_calls(items: Vec<&RawValue>) -> ActiveCalls {
             units: units.into_iter().filter_map(integer).collect(),
         });
     }
-    active
 }
 
-/// A call of unknown kind counts as an emergency: rather one too many than somebody forgotten.
-fn emergency_calls(items: Vec<&RawValue>) -> EmergencyCalls {
-    let mut emergency = EmergencyCalls::default();
-    for item in items {
-        let Some(wire) = object::<WireEmergencyCall>(item) else {
-            emergency.add_unreadable();
-            continue;
+impl Count for EmergencyCalls {
+    /// A call of unknown kind counts as an emergency: rather one too many than somebody forgotten.
+    fn add_item(&mut self, item: &Item) {
+        let Item::Object(fields) = item else {
+            self.add_unreadable();
+            return;
         };
-        let kind = wire.is_emergency.and_then(emergency_kind);
+        let kind = fields.is_emergency.and_then(emergency_kind);
         if kind.is_none() {
-            emergency.add_unreadable();
+            self.add_unreadable();
         }
-        emergency.add(kind.unwrap_or(EmergencyKind::Emergency));
+        self.add(kind.unwrap_or(EmergencyKind::Emergency));
     }
-    emergency
 }
 
-/// Reads an item, unless it is no object or cannot be read.
-fn object<'a, T: Deserialize<'a>>(item: &'a RawValue) -> Option<T> {
-    let json = item.get();
-    json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+impl<T: Default> List<T> {
+    fn or_empty(self) -> T {
+        match self {
+            Self::Missing | Self::Null => T::default(),
+            Self::Counted(counts) => counts,
+        }
+    }
+}
+
+impl<'de, T: Count> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_option(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Count> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of calls")
+    }
+
+    fn visit_none<E>(self) -> Result<List<T>, E> {
+        Ok(List::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<List<T>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
+        let mut counts = T::default();
+        while let Some(item) = items.next_element()? {
+            counts.add_item(&item);
+        }
+        Ok(List::Counted(counts))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+struct ItemVisitor;
+
+impl<'de> Visitor<'de> for ItemVisitor {
+    type Value = Item<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a call")
+    }
+
+    /// A field that comes twice counts as it came last.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(field) = map.next_key()? {
+            let place = match field {
+                Field::Priority => &mut fields.priority,
+                Field::Status => &mut fields.status,
+                Field::Origin => &mut fields.origin,
+                Field::Idents => &mut fields.idents,
+                Field::Units => &mut fields.units,
+                Field::IsEmergency => &mut fields.is_emergency,
+                Field::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *place = map.next_value()?;
+        }
+        Ok(Item::Object(fields))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Item<'de>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Item::Odd)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Item<'de>, E> {
+        Ok(Item::Odd)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Item<'de>, E> {
+        Ok(Item::Odd)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Item<'de>, E> {
+        Ok(Item::Odd)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Item<'de>, E> {
+        Ok(Item::Odd)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Item<'de>, E> {
+        Ok(Item::Odd)
+    }
+
+    fn visit_unit<E>(self) -> Result<Item<'de>, E> {
+        Ok(Item::Odd)
+    }
+}
+
+/// Notes that there is a value, `null` included.
+fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IgnoredAny>, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(Some)
 }
 
 /// The elements of an array that are not `null`; none of anything else.
