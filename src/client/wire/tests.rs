@@ -186,6 +186,13 @@ fn a_byte_order_mark_and_white_space_are_passed_over() {
 }
 
 #[test]
+fn bytes_that_are_not_utf8_lose_no_call() {
+    let json = b"{\"activeCalls\":[{\"title\":\"\xff\",\"priority\":1,\"status\":0,\"origin\":0}]}";
+    let snapshot = decode(json).unwrap();
+    assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
+}
+
+#[test]
 fn an_answer_that_lists_no_calls_is_refused() {
     for json in [
         "",
