@@ -78,7 +78,7 @@ pub struct ServerReport {
     pub counts: Counts,
 }
 
-/// A fetch in flight. Dropped without a landing, as a panic or an abort does, it lands as a failure.
+/// A fetch in flight. A panic that drops it lands it as a failure, so that nobody waits for ever.
 struct Flight {
     server: Arc<Server>,
     has_landed: bool,
@@ -213,8 +213,9 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if !self.has_landed {
-            self.server.land(Err(FetchError::Other("it was cut short".to_owned())));
+        // Without a panic, the runtime is going away, and nobody waits.
+        if !self.has_landed && std::thread::panicking() {
+            self.server.land(Err(FetchError::Other("it panicked".to_owned())));
         }
     }
 }

@@ -272,6 +272,8 @@ async fn it_stops_in_time_though_the_api_hangs_and_clients_hold_on() {
     let (code, took) = program.wait();
     assert_eq!(code, Some(0));
     assert!(took < Duration::from_secs(5), "{took:?}");
+    let output = program.output();
+    assert!(output.contains("stopped") && !output.contains("WARN"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
