@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use self::error::Phase;
@@ -105,12 +106,12 @@ impl Client {
                 .await
                 .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
         } else {
-            Err(self.read_failure(response, &api.version).await)
+            Err(self.read_failure(response, api).await)
         }
     }
 
     /// What an answer with a bad status means: one of the API's strings first, then the status.
-    async fn read_failure(&self, response: Response, version: &ApiVersion) -> FetchError {
+    async fn read_failure(&self, response: Response, api: &ApiConfig) -> FetchError {
         let status = response.status();
         let retry = Retry::from_headers(response.headers());
         let is_problem = content_type_is_problem(response.headers());
@@ -120,11 +121,11 @@ impl Client {
             Err(_) => Vec::new(),
         };
         let text = api_text(&body);
-        if let Some(error) = text.and_then(|text| FetchError::from_text(text, version)) {
+        if let Some(error) = text.and_then(|text| FetchError::from_text(text, &api.version)) {
             return error;
         }
-        match (status, version) {
-            (StatusCode::BAD_REQUEST, _) => self.read_unlisted(text),
+        match (status, &api.version) {
+            (StatusCode::BAD_REQUEST, _) => self.read_unlisted(text, &api.key),
             (StatusCode::UNAUTHORIZED, _) => FetchError::Unauthorized,
             (StatusCode::PAYMENT_REQUIRED, _) => FetchError::PlanRequired,
             (StatusCode::FORBIDDEN, _) => FetchError::Forbidden,
@@ -138,10 +139,11 @@ impl Client {
         }
     }
 
-    /// A text of status 400 that is not known in advance; only so many become labels.
-    fn read_unlisted(&self, text: Option<&str>) -> FetchError {
+    /// A text of status 400 that is not known in advance; only so many become labels, and none that
+    /// echoes the key.
+    fn read_unlisted(&self, text: Option<&str>, key: &SecretString) -> FetchError {
         let status = FetchError::ClientStatus(StatusCode::BAD_REQUEST.as_u16());
-        let Some(text) = text.filter(|text| error::is_api_string(text)) else {
+        let Some(text) = text.filter(|text| error::is_api_string(text) && !text.contains(key.expose_secret())) else {
             return status;
         };
         let mut unlisted = self.unlisted.lock();

@@ -338,6 +338,16 @@ async fn an_unknown_string_of_the_api_is_taken_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_text_that_echoes_the_key_is_no_label() {
+    for text in ["SHOUTEDKEY", "INVALID KEY SHOUTEDKEY"] {
+        let cad = Cad::start().await;
+        cad.answer(Answer::status(400, &[], text));
+        let exporter = Running::start(&cad, &[("SONORANCAD_API_KEY", "SHOUTEDKEY")]).await;
+        assert_eq!(failures(&exporter.scrape().await), [("HTTP 4XX".to_owned(), 1)]);
+    }
+}
+
+#[tokio::test]
 async fn at_most_twenty_unknown_strings_become_labels() {
     let cad = Cad::start().await;
     let (exporter, clock) = Running::start_at_noon(&cad, &[]).await;
