@@ -82,7 +82,10 @@ fn serve(settings: Vec<Setting>) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    runtime.block_on(serve_until_signal(&config))
+    let outcome = runtime.block_on(serve_until_signal(&config));
+    // A look-up of the API's name cannot be cut short, and must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve_until_signal(config: &Config) -> Result<(), Failure> {

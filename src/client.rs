@@ -16,7 +16,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
-use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use self::error::Phase;
@@ -125,7 +124,7 @@ impl Client {
             return error;
         }
         match (status, &api.version) {
-            (StatusCode::BAD_REQUEST, _) => self.read_unlisted(text, &api.key),
+            (StatusCode::BAD_REQUEST, _) => self.read_unlisted(text, api),
             (StatusCode::UNAUTHORIZED, _) => FetchError::Unauthorized,
             (StatusCode::PAYMENT_REQUIRED, _) => FetchError::PlanRequired,
             (StatusCode::FORBIDDEN, _) => FetchError::Forbidden,
@@ -140,10 +139,10 @@ impl Client {
     }
 
     /// A text of status 400 that is not known in advance; only so many become labels, and none that
-    /// echoes the key.
-    fn read_unlisted(&self, text: Option<&str>, key: &SecretString) -> FetchError {
+    /// echoes the key or the community's id.
+    fn read_unlisted(&self, text: Option<&str>, api: &ApiConfig) -> FetchError {
         let status = FetchError::ClientStatus(StatusCode::BAD_REQUEST.as_u16());
-        let Some(text) = text.filter(|text| error::is_api_string(text) && !text.contains(key.expose_secret())) else {
+        let Some(text) = text.filter(|text| error::is_api_string(text) && !api.is_named_in(text)) else {
             return status;
         };
         let mut unlisted = self.unlisted.lock();
@@ -195,10 +194,14 @@ struct Body {
 impl Body {
     /// Reads the whole body, or as much of it as is allowed and one chunk more.
     async fn read(mut response: Response, most_bytes: usize) -> Result<Self, FetchError> {
-        let is_gzip = match response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-            None | Some(b"" | b"identity") => false,
-            Some(b"gzip" | b"x-gzip") => true,
-            Some(_) => return Err(FetchError::InvalidResponse("unknown content encoding".to_owned())),
+        let coding = response
+            .headers()
+            .get(CONTENT_ENCODING)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        let is_gzip = match coding.to_ascii_lowercase().as_slice() {
+            b"" | b"identity" => false,
+            b"gzip" | b"x-gzip" => true,
+            _ => return Err(FetchError::InvalidResponse("unknown content encoding".to_owned())),
         };
         let length = response
             .content_length()
@@ -244,9 +247,11 @@ fn endpoint(base: &Url, path: &str) -> Url {
         .expect("the base ends in a slash and the path has no scheme")
 }
 
-/// A body as one of the API's texts: trimmed, and without the quotes of a JSON string.
+/// A body as one of the API's texts: without a byte order mark, white space around it, and the quotes
+/// of a JSON string.
 fn api_text(body: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(body).ok()?.trim();
+    let text = std::str::from_utf8(body).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
     Some(
         text.strip_prefix('"')
             .and_then(|text| text.strip_suffix('"'))

@@ -56,8 +56,9 @@ impl Community {
     /// A fetch that takes longer goes on without this scrape.
     pub async fn scrape(&self, patience: Duration) -> Vec<ServerReport> {
         let mut oldest_first: Vec<_> = self.servers.iter().collect();
-        // In a fixed order, the first servers would take every slot of a small budget.
-        oldest_first.sort_by_key(|server| server.attempted_at());
+        // In a fixed order, the first servers would take every slot of a small budget. Each is looked at
+        // once, since another scrape may start a fetch in the meantime.
+        oldest_first.sort_by_cached_key(|server| server.attempted_at());
         let fetches: Vec<_> = oldest_first.into_iter().filter_map(Server::join_or_start).collect();
         let all_landed = async {
             for mut fetch in fetches {

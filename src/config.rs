@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
@@ -240,6 +240,16 @@ impl ApiConfig {
     #[must_use]
     pub fn is_local(&self) -> bool {
         value::is_loopback(&self.url)
+    }
+
+    /// Whether `text` holds the key, or the community's id as a word.
+    #[must_use]
+    pub fn is_named_in(&self, text: &str) -> bool {
+        let names_community = match &self.version {
+            ApiVersion::V1 { community_id } => format!(" {text} ").contains(&format!(" {community_id} ")),
+            ApiVersion::V2 => false,
+        };
+        names_community || text.contains(self.key.expose_secret())
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Tolerant inside the lists: a value that cannot be read becomes "other", an item that is no object
 //! is skipped, and both are counted. Strict outside: an answer without any list of calls, or with
-//! something else in a list's place, says nothing about calls and is refused. Fields that are not
-//! named here, all personal ones among them, are skipped without being built; so are closed calls.
+//! something else in a list's place, says nothing about calls and is refused; so is one that JSON's
+//! grammar allows but `serde_json` cannot represent (a key that is half a surrogate pair, or such an
+//! item, or `1e999` for one). Fields that are not named here, all personal ones among them, are
+//! skipped without being built; so are closed calls.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,49 +20,41 @@ use crate::snapshot::{
 /// What precedes the JSON of some services; JSON itself does not allow it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// More units than this are not read of one call, so that no answer can fill the memory.
+const MOST_UNITS_PER_CALL: usize = 1000;
+
 /// Reads an answer's body.
 pub(super) fn decode(body: &[u8]) -> Result<Snapshot, serde_json::Error> {
     let json = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    // One bad byte in a name must not lose the calls; and text that is known to be UTF-8 parses faster.
-    let json = String::from_utf8_lossy(json);
-    // Derived structs would read an array by position.
-    if !json.trim_ascii_start().starts_with('{') {
-        return Err(serde_json::Error::custom("not an object"));
-    }
-    let answer: Answer = serde_json::from_str(&json)?;
-    if let (List::Missing, List::Missing, None) = (&answer.active, &answer.emergency, &answer.closed) {
-        return Err(serde_json::Error::custom("no list of calls"));
-    }
-    Ok(Snapshot {
-        active: answer.active.or_empty(),
-        emergency: answer.emergency.or_empty(),
-        closed_stored: answer
-            .closed_count
-            .and_then(integer)
-            .and_then(|count| u64::try_from(count).ok()),
-    })
+    let answer = match std::str::from_utf8(json) {
+        // Text that is known to be UTF-8 parses faster.
+        Ok(json) => serde_json::from_str(json),
+        // A bad byte in a field that is skipped loses nothing.
+        Err(_) => serde_json::from_slice(json),
+    };
+    answer.map(|Answer(snapshot)| snapshot)
 }
 
+struct Answer(Snapshot);
+
+/// The keys of an answer; v1 and v2 differ in the first letter.
 #[derive(serde::Deserialize)]
-struct Answer<'a> {
-    #[serde(default, rename = "activeCalls", alias = "ActiveCalls")]
-    active: List<ActiveCalls>,
-    #[serde(default, rename = "emergencyCalls", alias = "EmergencyCalls")]
-    emergency: List<EmergencyCalls>,
-    #[serde(default, rename = "closedCalls", alias = "ClosedCalls", deserialize_with = "skip")]
-    closed: Option<IgnoredAny>,
-    #[serde(borrow, rename = "ClosedCallCount", alias = "closedCallCount")]
-    closed_count: Option<&'a RawValue>,
+#[serde(field_identifier)]
+enum Key {
+    #[serde(rename = "activeCalls", alias = "ActiveCalls")]
+    Active,
+    #[serde(rename = "emergencyCalls", alias = "EmergencyCalls")]
+    Emergency,
+    #[serde(rename = "closedCalls", alias = "ClosedCalls")]
+    Closed,
+    #[serde(rename = "ClosedCallCount", alias = "closedCallCount")]
+    ClosedCount,
+    #[serde(other)]
+    Other,
 }
 
-/// A list of calls, as the counts of what is in it.
-#[derive(Default)]
-enum List<T> {
-    #[default]
-    Missing,
-    Null,
-    Counted(T),
-}
+/// The counts of what is in a list.
+struct List<T>(T);
 
 /// Counts of calls that grow item by item.
 trait Count: Default {
@@ -80,9 +74,8 @@ struct Fields<'a> {
     priority: Option<&'a RawValue>,
     status: Option<&'a RawValue>,
     origin: Option<&'a RawValue>,
-    /// The attached units.
     idents: Option<&'a RawValue>,
-    /// The same, before 2022.
+    /// The same as `idents`, before 2022.
     units: Option<&'a RawValue>,
     is_emergency: Option<&'a RawValue>,
 }
@@ -98,6 +91,14 @@ enum Field {
     IsEmergency,
     #[serde(other)]
     Other,
+}
+
+/// The units attached to a call.
+#[derive(Default)]
+struct Units {
+    /// Whether there is any, be it readable or not.
+    is_any: bool,
+    ids: Vec<i64>,
 }
 
 impl Count for ActiveCalls {
@@ -118,13 +119,13 @@ impl Count for ActiveCalls {
                 self.add_unreadable(what);
             }
         }
-        let units = fields.idents.or(fields.units).map(elements).unwrap_or_default();
+        let units = fields.idents.or(fields.units).map(units).unwrap_or_default();
         self.add(&Call {
             priority: priority.unwrap_or(Priority::Other),
             status: status.unwrap_or(Status::Other),
             origin: origin.unwrap_or(Origin::Other),
-            assigned: !units.is_empty(),
-            units: units.into_iter().filter_map(integer).collect(),
+            assigned: units.is_any,
+            units: units.ids,
         });
     }
 }
@@ -144,18 +145,58 @@ impl Count for EmergencyCalls {
     }
 }
 
-impl<T: Default> List<T> {
-    fn or_empty(self) -> T {
-        match self {
-            Self::Missing | Self::Null => T::default(),
-            Self::Counted(counts) => counts,
+impl<'de> Deserialize<'de> for Answer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AnswerVisitor).map(Self)
+    }
+}
+
+struct AnswerVisitor;
+
+impl<'de> Visitor<'de> for AnswerVisitor {
+    type Value = Snapshot;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with lists of calls")
+    }
+
+    /// A list that comes twice, in either spelling, counts as it came last; `null` counts for nothing.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Snapshot, A::Error> {
+        let mut snapshot = Snapshot::default();
+        let mut has_list = false;
+        while let Some(key) = map.next_key()? {
+            has_list |= matches!(key, Key::Active | Key::Emergency | Key::Closed);
+            match key {
+                Key::Active => {
+                    if let Some(List(active)) = map.next_value()? {
+                        snapshot.active = active;
+                    }
+                }
+                Key::Emergency => {
+                    if let Some(List(emergency)) = map.next_value()? {
+                        snapshot.emergency = emergency;
+                    }
+                }
+                Key::ClosedCount => {
+                    let count = map.next_value::<Option<&RawValue>>()?.and_then(integer);
+                    snapshot.closed_stored = count.and_then(|count| u64::try_from(count).ok());
+                }
+                Key::Closed | Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if has_list {
+            Ok(snapshot)
+        } else {
+            Err(A::Error::custom("no list of calls"))
         }
     }
 }
 
 impl<'de, T: Count> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_option(ListVisitor(PhantomData))
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
     }
 }
 
@@ -168,20 +209,12 @@ impl<'de, T: Count> Visitor<'de> for ListVisitor<T> {
         f.write_str("a list of calls")
     }
 
-    fn visit_none<E>(self) -> Result<List<T>, E> {
-        Ok(List::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<List<T>, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
         let mut counts = T::default();
         while let Some(item) = items.next_element()? {
             counts.add_item(&item);
         }
-        Ok(List::Counted(counts))
+        Ok(List(counts))
     }
 }
 
@@ -251,15 +284,36 @@ impl<'de> Visitor<'de> for ItemVisitor {
     }
 }
 
-/// Notes that there is a value, `null` included.
-fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IgnoredAny>, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(Some)
+impl<'de> Deserialize<'de> for Units {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(UnitsVisitor)
+    }
 }
 
-/// The elements of an array that are not `null`; none of anything else.
-fn elements(value: &RawValue) -> Vec<&RawValue> {
-    let elements: Vec<Option<&RawValue>> = serde_json::from_str(value.get()).unwrap_or_default();
-    elements.into_iter().flatten().collect()
+struct UnitsVisitor;
+
+impl<'de> Visitor<'de> for UnitsVisitor {
+    type Value = Units;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of units")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Units, A::Error> {
+        let mut units = Units::default();
+        while let Some(element) = elements.next_element::<Option<&RawValue>>()? {
+            units.is_any |= element.is_some();
+            if units.ids.len() < MOST_UNITS_PER_CALL {
+                units.ids.extend(element.and_then(integer));
+            }
+        }
+        Ok(units)
+    }
+}
+
+/// The units in an array; none in anything else.
+fn units(value: &RawValue) -> Units {
+    serde_json::from_str(value.get()).unwrap_or_default()
 }
 
 fn priority(value: &RawValue) -> Option<Priority> {

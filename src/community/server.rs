@@ -133,13 +133,16 @@ impl Server {
             Lookup::Due if self.account.try_take(now) => {
                 state.cache.start(now);
                 state.counts.requests += 1;
-                // In a task of its own, so that scrapers who hang up do not end it.
+                let landing = self.landings.subscribe();
+                // A runtime that is closing drops the flight at once, which must not meet the lock.
+                drop(state);
                 let flight = Flight {
                     server: self.clone(),
                     has_landed: false,
                 };
+                // In a task of its own, so that scrapers who hang up do not end it.
                 tokio::spawn(async move { flight.land(fetch.await) });
-                return Some(self.landings.subscribe());
+                return Some(landing);
             }
             Lookup::Paused | Lookup::Due => {}
         }
@@ -163,7 +166,7 @@ impl Server {
             }
             Err(error) => self.fail(&mut state, now, &error),
         }
-        drop(state);
+        // Under the lock: a scrape that starts the next fetch must not wake from this landing.
         self.landings.send_replace(());
     }
 

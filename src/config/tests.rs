@@ -1,5 +1,3 @@
-use secrecy::ExposeSecret as _;
-
 use super::*;
 
 const LEAST: [(&str, &str); 2] = [

@@ -45,11 +45,9 @@ const LIMITS: Limits = Limits {
 /// The largest head of a request; Prometheus sends about 500 bytes.
 const MOST_HEAD_BYTES: usize = 16 << 10;
 
-/// How long to wait for a closed connection to be gone before the next one is closed.
+/// How long to wait for a closed connection to be gone before the next one is closed; at the limit,
+/// and when file descriptors run out before it.
 const ROOM_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How long to wait after a failed accept, which mostly means that file descriptors ran out.
-const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves `router` on every socket until `shutdown` completes and the rest is drained.
 pub(super) async fn serve(sockets: Vec<TcpListener>, router: Router, shutdown: impl Future<Output = ()>) {
@@ -73,15 +71,21 @@ async fn serve_within(limits: Limits, sockets: Vec<TcpListener>, router: Router,
 
 /// Accepts connections for ever, each served in a task of its own.
 async fn accept(socket: TcpListener, connections: Arc<Connections>, router: Router, stopping: watch::Receiver<()>) {
+    let mut is_failing = false;
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
+                is_failing = false;
                 let connection = connections.open().await;
                 tokio::spawn(serve_connection(stream, connection, router.clone(), stopping.clone()));
             }
             Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_INTERVAL).await;
+                if !is_failing {
+                    warn!(%error, "cannot accept connections");
+                }
+                is_failing = true;
+                connections.close_longest_waiting();
+                sleep(ROOM_INTERVAL).await;
             }
         }
     }
@@ -112,6 +116,8 @@ async fn serve_connection(
             .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
+        // First, so that a request that comes just as the connection is to close is answered.
+        biased;
         // An error is the client's: it broke off, or sent something that is not HTTP.
         _ = serving.as_mut() => {}
         () = stages.close.notified() => debug!("a connection made room"),

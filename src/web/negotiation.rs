@@ -22,9 +22,10 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
             .iter()
             .filter_map(|range| Some((specificity(range, format)?, media_quality(range)?)));
         // Of equally specific ranges, the kindest.
-        fitting
-            .max_by(|(one, _), (other, _)| one.cmp(other))
-            .map_or(0.0, |(_, quality)| quality)
+        let best = fitting.max_by(|(one, one_quality), (other, other_quality)| {
+            one.cmp(other).then(one_quality.total_cmp(other_quality))
+        });
+        best.map_or(0.0, |(_, quality)| quality)
     };
     let open_metrics = quality(Format::OpenMetrics);
     if open_metrics > 0.0 && open_metrics >= quality(Format::Text) {
@@ -127,6 +128,7 @@ mod tests {
             "Application/OpenMetrics-Text; Version=\"1.0.0\"",
             "text/plain, application/openmetrics-text",
             "application/*",
+            "application/openmetrics-text;q=0.6, application/openmetrics-text;q=0.1, text/plain;q=0.3",
             "text/plain;q=0, application/openmetrics-text;q=0.001",
         ] {
             assert_format(accept, Format::OpenMetrics);

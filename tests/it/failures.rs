@@ -87,7 +87,7 @@ async fn the_apis_own_strings_are_labels_at_any_status() {
             Answer::status(
                 400,
                 &[("Content-Type", "application/json")],
-                &format!(" \"{text}\"\r\n"),
+                &format!("\u{feff} \"{text}\"\r\n"),
             ),
             text,
             LONG,
@@ -338,11 +338,23 @@ async fn an_unknown_string_of_the_api_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_text_that_echoes_the_key_is_no_label() {
-    for text in ["SHOUTEDKEY", "INVALID KEY SHOUTEDKEY"] {
+async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
+    for text in [
+        "SHOUTEDKEY",
+        "INVALID KEY XSHOUTEDKEYX",
+        "LSPD",
+        "COMMUNITY LSPD NOT ALLOWED",
+    ] {
         let cad = Cad::start().await;
         cad.answer(Answer::status(400, &[], text));
-        let exporter = Running::start(&cad, &[("SONORANCAD_API_KEY", "SHOUTEDKEY")]).await;
+        let exporter = Running::start(
+            &cad,
+            &[
+                ("SONORANCAD_API_KEY", "SHOUTEDKEY"),
+                ("SONORANCAD_COMMUNITY_ID", "LSPD"),
+            ],
+        )
+        .await;
         assert_eq!(failures(&exporter.scrape().await), [("HTTP 4XX".to_owned(), 1)]);
     }
 }

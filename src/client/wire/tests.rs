@@ -148,6 +148,23 @@ fn both_spellings_of_the_keys_are_read() {
 }
 
 #[test]
+fn a_list_in_both_spellings_counts_as_it_came_last_but_null_counts_for_nothing() {
+    let call = r#"[{"priority":1,"status":0,"origin":0}]"#;
+    for (json, expected) in [
+        (format!(r#"{{"activeCalls":[],"ActiveCalls":{call}}}"#), 1),
+        (format!(r#"{{"ActiveCalls":{call},"activeCalls":[]}}"#), 0),
+        (format!(r#"{{"ActiveCalls":{call},"activeCalls":null}}"#), 1),
+    ] {
+        let snapshot = decode_text(&json);
+        assert_eq!(
+            snapshot.active.count(Priority::One, Status::Pending, Origin::Caller),
+            expected,
+            "{json}"
+        );
+    }
+}
+
+#[test]
 fn a_missing_or_null_list_is_empty() {
     for json in [
         r#"{"activeCalls":[]}"#,
@@ -208,7 +225,6 @@ fn an_answer_that_lists_no_calls_is_refused() {
         r#"{"activeCalls":[],"emergencyCalls":7}"#,
         r#"{"activeCalls":[{"callId":1}"#,
         r#"{"activeCalls":[]}x"#,
-        r#"{"activeCalls":[],"ActiveCalls":[]}"#,
         "<html>",
     ] {
         assert!(decode(json.as_bytes()).is_err(), "{json}");
