@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use crate::process::Process;
+
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -45,13 +47,26 @@ const LIMITS: Limits = Limits {
 /// The largest head of a request; Prometheus sends about 500 bytes.
 const MOST_HEAD_BYTES: usize = 16 << 10;
 
-/// How long to wait for a closed connection to be gone before the next one is closed; at the limit,
-/// and when file descriptors run out before it.
+/// File descriptors that are not for connections: the API, the log, `/proc`.
+const OTHER_FILES: u64 = 64;
+
+/// How long to wait for a closed connection to be gone before the next one is closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long to wait after a failed accept.
+const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves `router` on every socket until `shutdown` completes and the rest is drained.
 pub(super) async fn serve(sockets: Vec<TcpListener>, router: Router, shutdown: impl Future<Output = ()>) {
-    serve_within(LIMITS, sockets, router, shutdown).await;
+    let connections = most_connections(Process::read().and_then(|process| process.max_fds));
+    serve_within(Limits { connections, ..LIMITS }, sockets, router, shutdown).await;
+}
+
+/// The limit of connections, or fewer where there are not as many file descriptors: without one for a
+/// new connection, none could make room.
+fn most_connections(max_fds: Option<u64>) -> usize {
+    let files = max_fds.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
+    usize::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
 }
 
 async fn serve_within(limits: Limits, sockets: Vec<TcpListener>, router: Router, shutdown: impl Future<Output = ()>) {
@@ -71,21 +86,15 @@ async fn serve_within(limits: Limits, sockets: Vec<TcpListener>, router: Router,
 
 /// Accepts connections for ever, each served in a task of its own.
 async fn accept(socket: TcpListener, connections: Arc<Connections>, router: Router, stopping: watch::Receiver<()>) {
-    let mut is_failing = false;
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                is_failing = false;
                 let connection = connections.open().await;
                 tokio::spawn(serve_connection(stream, connection, router.clone(), stopping.clone()));
             }
             Err(error) => {
-                if !is_failing {
-                    warn!(%error, "cannot accept connections");
-                }
-                is_failing = true;
-                connections.close_longest_waiting();
-                sleep(ROOM_INTERVAL).await;
+                warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_INTERVAL).await;
             }
         }
     }

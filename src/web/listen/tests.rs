@@ -70,6 +70,14 @@ async fn at_the_limit_the_one_that_waited_longest_makes_room() {
     }
 }
 
+#[test]
+fn there_are_no_more_connections_than_files() {
+    assert_eq!(most_connections(None), 512);
+    assert_eq!(most_connections(Some(1024)), 512);
+    assert_eq!(most_connections(Some(200)), 136);
+    assert_eq!(most_connections(Some(3)), 1);
+}
+
 #[tokio::test]
 async fn a_request_in_service_is_not_cut_to_make_room() {
     let house = House::open(3, Duration::from_secs(60)).await;
