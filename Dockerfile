@@ -7,7 +7,7 @@ WORKDIR /source
 COPY . .
 # A container has no history to ask for the revision.
 ARG REVISION=unknown
-RUN SONORANCAD_EXPORTER_REVISION="$REVISION" cargo build --release --locked
+RUN BUILD_REVISION="$REVISION" cargo build --release --locked
 
 FROM scratch
 ARG REVISION=unknown

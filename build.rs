@@ -1,11 +1,12 @@
 //! Records the revision of the source in the binary.
 //!
-//! It is `SONORANCAD_EXPORTER_REVISION` where the build sets it (a container has no `.git`), else
-//! what git says, else "unknown".
+//! It is `BUILD_REVISION` where the build sets it (a container has no `.git`), else
+//! what git says, else "unknown". The name has not the prefix of the program's own variables: `cargo
+//! run` shows it to the program.
 
 use std::process::Command;
 
-const REVISION: &str = "SONORANCAD_EXPORTER_REVISION";
+const REVISION: &str = "BUILD_REVISION";
 
 fn main() {
     println!("cargo::rerun-if-env-changed={REVISION}");

@@ -4,15 +4,10 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The source's revision, or "unknown".
-pub const REVISION: &str = env!("SONORANCAD_EXPORTER_REVISION");
+pub const REVISION: &str = env!("BUILD_REVISION");
 
 /// Both, for people.
-pub const LONG_VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (revision ",
-    env!("SONORANCAD_EXPORTER_REVISION"),
-    ")"
-);
+pub const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ")");
 
 /// The numbers behind the standard `process_*` metrics.
 ///

@@ -209,6 +209,25 @@ fn a_wrong_configuration_or_command_line_exits_with_2() {
 }
 
 #[test]
+fn cargo_run_adds_no_variable_that_the_program_refuses() {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SONORANCAD_")) {
+        command.env_remove(name);
+    }
+    let variables = [
+        ("SONORANCAD_COMMUNITY_ID", "c"),
+        ("SONORANCAD_API_KEY", KEY),
+        ("SONORANCAD_CACHE_TTL", "soon"),
+    ];
+    let message = text(&command.envs(variables).output().unwrap().stderr);
+    assert!(
+        message.starts_with("sonorancad-exporter: the configuration has a problem:\n  SONORANCAD_CACHE_TTL "),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_taken_address_exits_with_1_and_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
