@@ -27,7 +27,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
 /// A pull-through cache holding the newest snapshot of one server.
 ///
-/// A failure is kept as well, so that an API in trouble is not asked more often than a healthy one.
+/// A failure is kept as well, so that an API in trouble is asked ever less often.
 #[derive(Debug)]
 pub struct ScrapeCache {
     /// The TTL in force. Ages count from the fetch's start.

@@ -1,7 +1,7 @@
 //! A community's servers, and the only room that starts fetches.
 //!
 //! A scrape looks at each server's cache; what is due is fetched, each server in a task of its own,
-//! within the account's budget; and what is known at the deadline becomes a [`Report`].
+//! within the account's budget; and what is known at the deadline goes into a [`Report`].
 
 mod account;
 mod server;

@@ -242,14 +242,17 @@ impl ApiConfig {
         value::is_loopback(&self.url)
     }
 
-    /// Whether `text` holds the key, or the community's id as a word.
+    /// Whether `text`, which is in capitals, holds the key, or the community's id as a word, whatever
+    /// their own case.
     #[must_use]
     pub fn is_named_in(&self, text: &str) -> bool {
         let names_community = match &self.version {
-            ApiVersion::V1 { community_id } => format!(" {text} ").contains(&format!(" {community_id} ")),
+            ApiVersion::V1 { community_id } => {
+                format!(" {text} ").contains(&format!(" {} ", community_id.to_ascii_uppercase()))
+            }
             ApiVersion::V2 => false,
         };
-        names_community || text.contains(self.key.expose_secret())
+        names_community || text.contains(&self.key.expose_secret().to_ascii_uppercase())
     }
 }
 
@@ -331,16 +334,8 @@ fn read_community(texts: &Texts, problems: &mut Problems) -> Option<CommunityCon
             API_LIMIT_PER_MINUTE.saturating_sub(servers).max(1)
         }),
     };
-    let cache_ttl = problems.read(
-        &variable::CACHE_TTL,
-        texts.cache_ttl.as_deref(),
-        value::minutes_to_an_hour,
-    );
-    let max_stale = problems.read(
-        &variable::MAX_STALE,
-        texts.max_stale.as_deref(),
-        value::minutes_to_an_hour,
-    );
+    let cache_ttl = problems.read(&variable::CACHE_TTL, texts.cache_ttl.as_deref(), value::up_to_an_hour);
+    let max_stale = problems.read(&variable::MAX_STALE, texts.max_stale.as_deref(), value::up_to_an_hour);
     Some(CommunityConfig {
         api: api?,
         servers: servers?,

@@ -198,7 +198,7 @@ impl ActiveCalls {
         self.unassigned[priority as usize]
     }
 
-    /// Different units attached to open calls; counted up to 100,000.
+    /// Different units attached to open calls; counted up to 100,000, and 1,000 of one call.
     #[must_use]
     pub fn attached_units(&self) -> u64 {
         self.units.len() as u64

@@ -29,8 +29,8 @@ pub(super) fn decode(body: &[u8]) -> Result<Snapshot, serde_json::Error> {
     let answer = match std::str::from_utf8(json) {
         // Text that is known to be UTF-8 parses faster.
         Ok(json) => serde_json::from_str(json),
-        // A bad byte in a field that is skipped loses nothing.
-        Err(_) => serde_json::from_slice(json),
+        // One bad byte must not lose the calls.
+        Err(_) => serde_json::from_str(&String::from_utf8_lossy(json)),
     };
     answer.map(|Answer(snapshot)| snapshot)
 }

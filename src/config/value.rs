@@ -115,7 +115,7 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(100), Duration::from_secs(60))
 }
 
-pub(super) fn minutes_to_an_hour(text: &str) -> Result<Duration, String> {
+pub(super) fn up_to_an_hour(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_secs(1), Duration::from_secs(3600))
 }
 

@@ -129,7 +129,14 @@ async fn serve_connection(
         biased;
         // An error is the client's: it broke off, or sent something that is not HTTP.
         _ = serving.as_mut() => {}
-        () = stages.close.notified() => debug!("a connection made room"),
+        () = stages.close.notified() => {
+            debug!("a connection made room");
+            // It was asked to while it waited; a request that has come since is answered.
+            if stages.waiting_since().is_none() {
+                serving.as_mut().graceful_shutdown();
+                let _ = serving.await;
+            }
+        }
         () = stages.outstayed(connection.connections.limits.stage) => debug!("a connection stood still"),
         _ = stopping.changed() => {
             serving.as_mut().graceful_shutdown();

@@ -134,3 +134,23 @@ async fn no_server_starves_when_there_are_more_servers_than_slots() {
     // Six servers and one slot a minute: each is read every six minutes and a little more.
     assert!(outcome.longest_wait <= SECOND * 460, "{:?}", outcome.longest_wait);
 }
+
+#[tokio::test]
+async fn the_server_whose_attempt_is_oldest_is_asked_first() {
+    let cad = Cad::start().await;
+    let variables = [
+        ("SONORANCAD_SERVER_IDS", "1,2,3"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "1"),
+    ];
+    let (exporter, clock) = Running::start_at_noon(&cad, &variables).await;
+    for _ in 0..4 {
+        exporter.scrape().await;
+        clock.advance(SECOND * 181);
+    }
+    let asked: Vec<_> = cad
+        .requests()
+        .iter()
+        .map(|request| request.server_id().unwrap())
+        .collect();
+    assert_eq!(asked, [1, 2, 3, 1]);
+}

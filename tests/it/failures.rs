@@ -350,8 +350,8 @@ async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
         let exporter = Running::start(
             &cad,
             &[
-                ("SONORANCAD_API_KEY", "SHOUTEDKEY"),
-                ("SONORANCAD_COMMUNITY_ID", "LSPD"),
+                ("SONORANCAD_API_KEY", "ShoutedKey"),
+                ("SONORANCAD_COMMUNITY_ID", "lspd"),
             ],
         )
         .await;

@@ -283,6 +283,17 @@ async fn what_is_not_http_gets_no_answer_and_harms_nobody() {
 #[tokio::test]
 async fn every_listen_address_is_served() {
     let cad = Cad::start().await;
-    let exporter = Running::start(&cad, &[("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0,127.0.0.2:0")]).await;
+    let port = std::net::TcpListener::bind("127.0.0.2:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let addresses = format!("127.0.0.1:0,127.0.0.2:{port}");
+    let exporter = Running::start(&cad, &[("SONORANCAD_LISTEN_ADDRESS", &addresses)]).await;
     assert_eq!(exporter.get("/-/healthy").await.status, 200);
+    assert!(
+        scrape_apart(SocketAddr::from(([127, 0, 0, 2], port)))
+            .await
+            .contains("sonorancad_up")
+    );
 }

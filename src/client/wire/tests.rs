@@ -204,7 +204,7 @@ fn a_byte_order_mark_and_white_space_are_passed_over() {
 
 #[test]
 fn bytes_that_are_not_utf8_lose_no_call() {
-    let json = b"{\"activeCalls\":[{\"title\":\"\xff\",\"priority\":1,\"status\":0,\"origin\":0}]}";
+    let json = b"{\"activeCalls\":[\"\xff\",{\"priority\":\"\xff\"},{\"title\":\"\xff\",\"priority\":1,\"status\":0,\"origin\":0}]}";
     let snapshot = decode(json).unwrap();
     assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
 }

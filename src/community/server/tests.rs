@@ -221,3 +221,18 @@ async fn a_step_of_the_wall_clock_changes_only_what_is_shown() {
     let report = house.scrape(0, good()).await;
     assert_eq!((report.counts.requests, report.last_success), (2, Some(SECOND)));
 }
+
+#[tokio::test]
+async fn the_next_fetch_starts_only_after_waiters_of_the_last_have_been_told() {
+    let house = House::new("1", "60");
+    let mut first = house.servers[0].join_or_start_with(async { good() }).unwrap();
+    first.changed().await.unwrap();
+    house.pass(30);
+    let (sender, receiver) = oneshot::channel();
+    let mut second = house.servers[0]
+        .join_or_start_with(async { receiver.await.unwrap() })
+        .unwrap();
+    assert!(!second.has_changed().unwrap(), "the first landing is not the second's");
+    sender.send(good()).unwrap();
+    second.changed().await.unwrap();
+}
