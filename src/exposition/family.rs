@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Labels};
 use crate::community::{Report, ServerReport};
 use crate::process::{Process, REVISION, VERSION};
 use crate::snapshot::{EmergencyKind, Origin, Priority, Snapshot, Status, Unreadable};
@@ -39,29 +39,12 @@ fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     out.gauge(
         "sonorancad_emergency_calls",
         "Emergency and civil calls that wait for a dispatcher, as cached.",
-        snapshots(servers).flat_map(|(id, snapshot)| {
-            EmergencyKind::ALL.iter().map(move |kind| {
-                (
-                    [("server_id", id), ("kind", kind.label())],
-                    snapshot.emergency.count(*kind),
-                )
-            })
-        }),
+        snapshots(servers).flat_map(|(id, snapshot)| emergency_calls(id, snapshot)),
     )?;
     out.gauge(
         "sonorancad_unassigned_calls",
         "Pending and active dispatch calls with no unit attached, as cached.",
-        snapshots(servers).flat_map(|(id, snapshot)| {
-            Priority::ALL
-                .iter()
-                .map(move |priority| {
-                    (
-                        [("server_id", id), ("priority", priority.label())],
-                        snapshot.active.unassigned(*priority),
-                    )
-                })
-                .filter(|([_, (_, priority)], count)| *priority != OTHER || *count > 0)
-        }),
+        snapshots(servers).flat_map(|(id, snapshot)| unassigned_calls(id, snapshot)),
     )?;
     out.gauge(
         "sonorancad_attached_units",
@@ -209,7 +192,7 @@ fn snapshots(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &Snapshot)
 }
 
 /// Every known combination of labels, and those with "other" that occur.
-fn active_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = ([(&'static str, &'a str); 4], u64)> {
+fn active_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = (Labels<'a, 4>, u64)> {
     let combinations = Priority::ALL.iter().flat_map(|priority| {
         let with_status = Status::ALL.iter().map(move |status| (priority, status));
         with_status.flat_map(|(priority, status)| Origin::ALL.iter().map(move |origin| (priority, status, origin)))
@@ -225,6 +208,22 @@ fn active_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item =
             (labels, snapshot.active.count(*priority, *status, *origin))
         })
         .filter(|([_, labels @ ..], count)| *count > 0 || labels.iter().all(|(_, value)| *value != OTHER))
+}
+
+fn emergency_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = (Labels<'a, 2>, u64)> {
+    EmergencyKind::ALL.iter().map(move |kind| {
+        let labels = [("server_id", id), ("kind", kind.label())];
+        (labels, snapshot.emergency.count(*kind))
+    })
+}
+
+/// Every known priority, and "other" when it occurs.
+fn unassigned_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = (Labels<'a, 2>, u64)> {
+    let counts = Priority::ALL.iter().map(move |priority| {
+        let labels = [("server_id", id), ("priority", priority.label())];
+        (labels, snapshot.active.unassigned(*priority))
+    });
+    counts.filter(|([_, (_, priority)], count)| *priority != OTHER || *count > 0)
 }
 
 /// A Unix time in seconds, to the millisecond; 0 for none.

@@ -135,9 +135,9 @@ impl Program {
         }
     }
 
-    /// All that it has written.
+    /// All that it has written, once it has ended.
     fn output(&mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.log.push(line);
         }
         let mut output = self.log.join("\n");
