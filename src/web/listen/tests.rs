@@ -88,7 +88,9 @@ async fn a_request_in_service_is_not_cut_to_make_room() {
     );
     let waiting = house.connect(b"GET / HT").await;
     assert!(house.answers().await);
-    closed(waiting).await;
+    timeout(Duration::from_secs(5), closed(waiting))
+        .await
+        .expect("it makes room");
     assert!(busy.try_read(&mut [0]).is_err(), "it is still open");
 }
 
