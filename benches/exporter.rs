@@ -1,6 +1,5 @@
 //! What a scrape costs: reading an answer, writing the metrics, and both ends of HTTP between.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +7,13 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sonorancad_exporter::Exporter;
-use sonorancad_exporter::client::{decode_snapshot, labels};
+use sonorancad_exporter::client::decode_snapshot;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::{Counts, Report, ServerReport};
 use sonorancad_exporter::config::{Config, Setting};
 use sonorancad_exporter::exposition::{Format, render};
-use sonorancad_exporter::histogram::Histogram;
 use sonorancad_exporter::process::Process;
+use sonorancad_exporter::tracker::Lifecycles;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -39,13 +38,6 @@ fn decode(criterion: &mut Criterion) {
 }
 
 fn encode(criterion: &mut Criterion) {
-    let counts = Counts {
-        requests: 1,
-        errors: labels().map(|label| (label.into(), 0)).collect::<BTreeMap<_, _>>(),
-        request_seconds: Histogram::new(&[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
-        queries: 1,
-        hits: 0,
-    };
     let server = ServerReport {
         id: "1".to_owned(),
         name: Some("Main".to_owned()),
@@ -53,11 +45,14 @@ fn encode(criterion: &mut Criterion) {
         snapshot: decode_snapshot(answer::with_calls(60).as_bytes()).ok().map(Arc::new),
         last_success: Some(Duration::from_secs(1_795_435_200)),
         retry_at: None,
+        failure: None,
+        lifecycles: Lifecycles::default(),
         ttl: Duration::from_secs(25),
-        counts,
+        counts: Counts::default(),
     };
     let report = Arc::new(Report {
         servers: vec![server],
+        at: Clock::System.now(),
         process: Process::read(),
     });
     let mut group = criterion.benchmark_group("render");

@@ -33,9 +33,6 @@ const MOST_ERROR_BYTES: usize = 4 << 10;
 /// At most so many texts that are not known in advance become labels, in the life of a process.
 const MOST_UNLISTED: usize = 20;
 
-/// Closed calls asked for: the least the API allows, since nothing reads them.
-const CLOSED_LIMIT: u32 = 1;
-
 /// An idle connection is dropped before a server in between (nginx: 75 s) would drop it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
@@ -80,16 +77,21 @@ impl Client {
         })
     }
 
-    /// Fetches the calls of one server.
+    /// Fetches the calls of one server, with at most `closed_limit` (1 to 100) closed ones.
     ///
     /// # Errors
     ///
     /// Whatever keeps the answer from being a snapshot, within the API's time-out.
-    pub async fn fetch_snapshot(&self, api: &ApiConfig, server_id: u32) -> Result<Snapshot, FetchError> {
+    pub async fn fetch_snapshot(
+        &self,
+        api: &ApiConfig,
+        server_id: u32,
+        closed_limit: u32,
+    ) -> Result<Snapshot, FetchError> {
         let http = if api.is_local() { &self.local_http } else { &self.http };
         let request = match &api.version {
-            ApiVersion::V1 { community_id } => v1::request(http, &api.url, community_id, &api.key, server_id),
-            ApiVersion::V2 => v2::request(http, &api.url, &api.key, server_id),
+            ApiVersion::V1 { community_id } => v1::request(http, api, community_id, server_id, closed_limit),
+            ApiVersion::V2 => v2::request(http, api, server_id, closed_limit),
         };
         let response = request
             .timeout(api.timeout)

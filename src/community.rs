@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use self::account::Account;
 use self::server::Server;
-pub use self::server::{Counts, ServerReport};
+pub use self::server::{Counts, Failure, ServerReport};
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config::CommunityConfig;
 use crate::process::Process;
 
@@ -23,11 +23,14 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct Community {
     servers: Vec<Arc<Server>>,
+    clock: Clock,
 }
 
 /// All that one scrape says.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// When it was made.
+    pub at: Now,
     /// Each server of the community, in the order of the configuration.
     pub servers: Vec<ServerReport>,
     /// The exporter's own process; `None` where the system does not tell.
@@ -48,13 +51,16 @@ impl Community {
             .iter()
             .map(|server| Arc::new(Server::new(server, config, account.clone(), clock.clone())))
             .collect();
-        Self { servers }
+        Self {
+            servers,
+            clock: clock.clone(),
+        }
     }
 
     /// Reports every server: what is known, or what a fetch brings within `patience`.
     ///
     /// A fetch that takes longer goes on without this scrape.
-    pub async fn scrape(&self, patience: Duration) -> Vec<ServerReport> {
+    pub async fn scrape(&self, patience: Duration) -> Report {
         let mut oldest_first: Vec<_> = self.servers.iter().collect();
         // In a fixed order, the first servers would take every slot of a small budget. Each is looked at
         // once, since another scrape may start a fetch in the meantime.
@@ -68,6 +74,16 @@ impl Community {
         };
         // Whether all of them landed shows in the report.
         let _ = timeout(patience, all_landed).await;
-        self.servers.iter().map(|server| server.report()).collect()
+        self.report()
+    }
+
+    /// Reports what is known, and asks nothing.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report {
+            servers: self.servers.iter().map(|server| server.report()).collect(),
+            at: self.clock.now(),
+            process: Process::read(),
+        }
     }
 }

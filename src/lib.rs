@@ -9,6 +9,7 @@
 //! | [`histogram`], [`process`] | Fixed buckets; this process: its version, memory, files. |
 //! | [`snapshot`] | What did one fetch say? |
 //! | [`client`] | How is the API asked, and what does a failure mean? |
+//! | [`tracker`] | Which calls opened and closed between two snapshots? |
 //! | [`cache`] | May this scrape be served, wait, or fetch? |
 //! | [`community`] | Which servers, with which budget? Starts the fetches. |
 //! | [`exposition`] | What are the metrics called, and how are they written? |
@@ -26,6 +27,7 @@ pub mod exposition;
 pub mod histogram;
 pub mod process;
 pub mod snapshot;
+pub mod tracker;
 pub mod web;
 
 use std::net::SocketAddr;

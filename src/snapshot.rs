@@ -1,8 +1,12 @@
-//! What one fetch said, as plain numbers: calls by priority, status and origin.
+//! What one fetch said, as plain numbers: calls by priority, status and origin, and which calls.
 //!
 //! Nothing here knows HTTP, JSON or Prometheus, and nothing here is personal.
 
+mod sightings;
+
 use std::collections::HashSet;
+
+pub use self::sightings::Sightings;
 
 /// More different units than this are not told apart, so that no answer can fill the memory.
 const MOST_UNITS: usize = 100_000;
@@ -106,13 +110,39 @@ pub struct Snapshot {
     pub active: ActiveCalls,
     /// The calls that wait for a dispatcher.
     pub emergency: EmergencyCalls,
+    /// The newest closed calls, as many as were asked for.
+    pub closed: Sightings<DispatchCall>,
     /// How many closed calls the CAD keeps; only version v2 of the API says it.
     pub closed_stored: Option<u64>,
+}
+
+/// A dispatch call that has an id, by which other answers know it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DispatchCall {
+    /// Its id, above 0.
+    pub id: u64,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Where it stands.
+    pub status: Status,
+    /// How it came in.
+    pub origin: Origin,
+}
+
+/// A call for a dispatcher that has an id, by which other answers know it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmergencyCall {
+    /// Its id, above 0; dispatch calls have ids of their own.
+    pub id: u64,
+    /// What it is about.
+    pub kind: EmergencyKind,
 }
 
 /// One dispatch call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
+    /// Its id, if it has a usable one.
+    pub id: Option<u64>,
     /// How urgent it is.
     pub priority: Priority,
     /// Where it stands.
@@ -125,7 +155,7 @@ pub struct Call {
     pub units: Vec<i64>,
 }
 
-/// Counts of dispatch calls.
+/// The dispatch calls of one list, counted; empty by default, as one that the answer lacks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ActiveCalls {
     /// By priority, status and origin.
@@ -135,13 +165,15 @@ pub struct ActiveCalls {
     /// The units of open calls.
     units: HashSet<i64>,
     unreadable: [u64; 4],
+    sightings: Sightings<DispatchCall>,
 }
 
-/// Counts of emergency calls.
+/// The emergency calls of one list, counted; empty by default, as one that the answer lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmergencyCalls {
     counts: [u64; 2],
     unreadable: u64,
+    sightings: Sightings<EmergencyCall>,
 }
 
 impl Snapshot {
@@ -165,8 +197,18 @@ impl Status {
 }
 
 impl ActiveCalls {
+    /// An empty list.
+    #[must_use]
+    pub fn listed() -> Self {
+        Self {
+            sightings: Sightings::listed(),
+            ..Self::default()
+        }
+    }
+
     /// Counts one call.
     pub fn add(&mut self, call: &Call) {
+        self.sightings.extend(call.sighting());
         self.counts[call.priority as usize][call.status as usize][call.origin as usize] += 1;
         if !call.status.is_open() {
             return;
@@ -203,12 +245,41 @@ impl ActiveCalls {
     pub fn attached_units(&self) -> u64 {
         self.units.len() as u64
     }
+
+    /// The calls one by one.
+    #[must_use]
+    pub fn sightings(&self) -> &Sightings<DispatchCall> {
+        &self.sightings
+    }
+}
+
+impl Call {
+    /// What other answers know it by, if it has an id.
+    #[must_use]
+    pub fn sighting(&self) -> Option<DispatchCall> {
+        Some(DispatchCall {
+            id: self.id?,
+            priority: self.priority,
+            status: self.status,
+            origin: self.origin,
+        })
+    }
 }
 
 impl EmergencyCalls {
-    /// Counts one call.
-    pub fn add(&mut self, kind: EmergencyKind) {
+    /// An empty list.
+    #[must_use]
+    pub fn listed() -> Self {
+        Self {
+            sightings: Sightings::listed(),
+            ..Self::default()
+        }
+    }
+
+    /// Counts one call, which may have an id.
+    pub fn add(&mut self, id: Option<u64>, kind: EmergencyKind) {
         self.counts[kind as usize] += 1;
+        self.sightings.extend(id.map(|id| EmergencyCall { id, kind }));
     }
 
     /// Notes an item, or its kind, that could not be read.
@@ -221,6 +292,12 @@ impl EmergencyCalls {
     pub fn count(&self, kind: EmergencyKind) -> u64 {
         self.counts[kind as usize]
     }
+
+    /// The calls one by one.
+    #[must_use]
+    pub fn sightings(&self) -> &Sightings<EmergencyCall> {
+        &self.sightings
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +306,7 @@ mod tests {
 
     fn call(status: Status, units: &[i64]) -> Call {
         Call {
+            id: None,
             priority: Priority::Two,
             status,
             origin: Origin::Caller,

@@ -24,9 +24,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::net::TcpListener;
 
-use crate::community::{Community, Report};
+use crate::community::Community;
 use crate::exposition::{self, Format};
-use crate::process::Process;
 
 /// The header in which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
@@ -121,11 +120,7 @@ async fn method_not_allowed() -> impl IntoResponse {
 }
 
 async fn metrics(State(community): State<Arc<Community>>, headers: HeaderMap) -> Response {
-    let servers = community.scrape(patience(&headers)).await;
-    let report = Arc::new(Report {
-        servers,
-        process: Process::read(),
-    });
+    let report = Arc::new(community.scrape(patience(&headers)).await);
     let format = negotiation::format(&headers);
     match exposition::render(&report, format) {
         Ok(text) if negotiation::accepts_gzip(&headers) => (

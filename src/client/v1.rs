@@ -1,11 +1,10 @@
 //! Version v1: `GET_CALLS`, with the key in the body.
 
 use reqwest::header::CONTENT_TYPE;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use url::Url;
 
-use super::CLOSED_LIMIT;
+use crate::config::ApiConfig;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -28,23 +27,23 @@ struct ServerRequest {
 /// The request for one server's calls.
 pub(super) fn request(
     http: &reqwest::Client,
-    base: &Url,
+    api: &ApiConfig,
     community_id: &str,
-    key: &SecretString,
     server_id: u32,
+    closed_limit: u32,
 ) -> reqwest::RequestBuilder {
     let request = Request {
         id: community_id,
-        key: key.expose_secret(),
+        key: api.key.expose_secret(),
         r#type: "GET_CALLS",
         data: [ServerRequest {
             server_id,
-            closed_limit: CLOSED_LIMIT,
+            closed_limit,
             closed_offset: 0,
         }],
     };
     let body = serde_json::to_vec(&request).expect("texts and numbers are JSON");
-    http.post(super::endpoint(base, "emergency/get_calls"))
+    http.post(super::endpoint(&api.url, "emergency/get_calls"))
         .header(CONTENT_TYPE, "application/json")
         .body(body)
 }

@@ -1,9 +1,8 @@
 //! Version v2: one address per server, with the key in a header.
 
-use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
+use secrecy::ExposeSecret as _;
 
-use super::CLOSED_LIMIT;
+use crate::config::ApiConfig;
 
 /// The filter that lets dispatch and emergency calls through.
 const ALL_CALLS: u32 = 100;
@@ -11,14 +10,14 @@ const ALL_CALLS: u32 = 100;
 /// The request for one server's calls.
 pub(super) fn request(
     http: &reqwest::Client,
-    base: &Url,
-    key: &SecretString,
+    api: &ApiConfig,
     server_id: u32,
+    closed_limit: u32,
 ) -> reqwest::RequestBuilder {
-    let mut url = super::endpoint(base, &format!("v2/emergency/servers/{server_id}/calls"));
+    let mut url = super::endpoint(&api.url, &format!("v2/emergency/servers/{server_id}/calls"));
     url.set_query(Some(&format!(
-        "closedLimit={CLOSED_LIMIT}&closedOffset=0&type={ALL_CALLS}"
+        "closedLimit={closed_limit}&closedOffset=0&type={ALL_CALLS}"
     )));
     // This header is marked as sensitive: nothing prints it.
-    http.get(url).bearer_auth(key.expose_secret())
+    http.get(url).bearer_auth(api.key.expose_secret())
 }

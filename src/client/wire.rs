@@ -5,7 +5,7 @@
 //! something else in a list's place, says nothing about calls and is refused; so is one that JSON's
 //! grammar allows but `serde_json` cannot represent (a key that is half a surrogate pair, or such an
 //! item, or `1e999` for one). Fields that are not named here, all personal ones among them, are
-//! skipped without being built; so are closed calls.
+//! skipped without being built.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 use serde_json::value::RawValue;
 
 use crate::snapshot::{
-    ActiveCalls, Call, EmergencyCalls, EmergencyKind, Origin, Priority, Snapshot, Status, Unreadable,
+    ActiveCalls, Call, DispatchCall, EmergencyCalls, EmergencyKind, Origin, Priority, Sightings, Snapshot, Status,
+    Unreadable,
 };
 
 /// What precedes the JSON of some services; JSON itself does not allow it.
@@ -53,11 +54,14 @@ enum Key {
     Other,
 }
 
-/// The counts of what is in a list.
+/// What is read of a list.
 struct List<T>(T);
 
-/// Counts of calls that grow item by item.
-trait Count: Default {
+/// What is read of a list grows item by item.
+trait Collect {
+    /// An empty list.
+    fn listed() -> Self;
+
     fn add_item(&mut self, item: &Item);
 }
 
@@ -71,6 +75,7 @@ enum Item<'a> {
 /// What is read of a call of either kind; `null` is the same as nothing.
 #[derive(Default)]
 struct Fields<'a> {
+    call_id: Option<&'a RawValue>,
     priority: Option<&'a RawValue>,
     status: Option<&'a RawValue>,
     origin: Option<&'a RawValue>,
@@ -83,6 +88,7 @@ struct Fields<'a> {
 #[derive(serde::Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Field {
+    CallId,
     Priority,
     Status,
     Origin,
@@ -101,7 +107,11 @@ struct Units {
     ids: Vec<i64>,
 }
 
-impl Count for ActiveCalls {
+impl Collect for ActiveCalls {
+    fn listed() -> Self {
+        Self::listed()
+    }
+
     fn add_item(&mut self, item: &Item) {
         let Item::Object(fields) = item else {
             self.add_unreadable(Unreadable::Call);
@@ -121,6 +131,7 @@ impl Count for ActiveCalls {
         }
         let units = fields.idents.or(fields.units).map(units).unwrap_or_default();
         self.add(&Call {
+            id: fields.call_id.and_then(id),
             priority: priority.unwrap_or(Priority::Other),
             status: status.unwrap_or(Status::Other),
             origin: origin.unwrap_or(Origin::Other),
@@ -130,7 +141,11 @@ impl Count for ActiveCalls {
     }
 }
 
-impl Count for EmergencyCalls {
+impl Collect for EmergencyCalls {
+    fn listed() -> Self {
+        Self::listed()
+    }
+
     /// A call of unknown kind counts as an emergency: rather one too many than somebody forgotten.
     fn add_item(&mut self, item: &Item) {
         let Item::Object(fields) = item else {
@@ -141,7 +156,26 @@ impl Count for EmergencyCalls {
         if kind.is_none() {
             self.add_unreadable();
         }
-        self.add(kind.unwrap_or(EmergencyKind::Emergency));
+        self.add(fields.call_id.and_then(id), kind.unwrap_or(EmergencyKind::Emergency));
+    }
+}
+
+impl Collect for Sightings<DispatchCall> {
+    fn listed() -> Self {
+        Self::listed()
+    }
+
+    /// A closed call counts for nothing but itself, so that what is odd about it is passed over.
+    fn add_item(&mut self, item: &Item) {
+        let Item::Object(fields) = item else {
+            return;
+        };
+        self.extend(fields.call_id.and_then(id).map(|id| DispatchCall {
+            id,
+            priority: fields.priority.and_then(priority).unwrap_or(Priority::Other),
+            status: Status::Closed,
+            origin: fields.origin.and_then(origin).unwrap_or(Origin::Other),
+        }));
     }
 }
 
@@ -177,11 +211,18 @@ impl<'de> Visitor<'de> for AnswerVisitor {
                         snapshot.emergency = emergency;
                     }
                 }
+                Key::Closed => {
+                    // No gauge needs them, so that something odd here must not lose the rest.
+                    let json = map.next_value::<&RawValue>()?.get();
+                    if let Ok(Some(List(closed))) = serde_json::from_str(json) {
+                        snapshot.closed = closed;
+                    }
+                }
                 Key::ClosedCount => {
                     let count = map.next_value::<Option<&RawValue>>()?.and_then(integer);
                     snapshot.closed_stored = count.and_then(|count| u64::try_from(count).ok());
                 }
-                Key::Closed | Key::Other => {
+                Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -194,7 +235,7 @@ impl<'de> Visitor<'de> for AnswerVisitor {
     }
 }
 
-impl<'de, T: Count> Deserialize<'de> for List<T> {
+impl<'de, T: Collect> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(ListVisitor(PhantomData))
     }
@@ -202,7 +243,7 @@ impl<'de, T: Count> Deserialize<'de> for List<T> {
 
 struct ListVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Count> Visitor<'de> for ListVisitor<T> {
+impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
     type Value = List<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,11 +251,11 @@ impl<'de, T: Count> Visitor<'de> for ListVisitor<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
-        let mut counts = T::default();
+        let mut list = T::listed();
         while let Some(item) = items.next_element()? {
-            counts.add_item(&item);
+            list.add_item(&item);
         }
-        Ok(List(counts))
+        Ok(List(list))
     }
 }
 
@@ -238,6 +279,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
         let mut fields = Fields::default();
         while let Some(field) = map.next_key()? {
             let place = match field {
+                Field::CallId => &mut fields.call_id,
                 Field::Priority => &mut fields.priority,
                 Field::Status => &mut fields.status,
                 Field::Origin => &mut fields.origin,
@@ -314,6 +356,11 @@ impl<'de> Visitor<'de> for UnitsVisitor {
 /// The units in an array; none in anything else.
 fn units(value: &RawValue) -> Units {
     serde_json::from_str(value.get()).unwrap_or_default()
+}
+
+/// A call's id; the API's documentation shows -1 for none.
+fn id(value: &RawValue) -> Option<u64> {
+    u64::try_from(integer(value)?).ok().filter(|id| *id > 0)
 }
 
 fn priority(value: &RawValue) -> Option<Priority> {

@@ -60,7 +60,7 @@ impl Account {
         self.limits.lock().pause
     }
 
-    pub(super) async fn fetch_snapshot(&self, server_id: u32) -> Result<Snapshot, FetchError> {
-        self.client.fetch_snapshot(&self.api, server_id).await
+    pub(super) async fn fetch_snapshot(&self, server_id: u32, closed_limit: u32) -> Result<Snapshot, FetchError> {
+        self.client.fetch_snapshot(&self.api, server_id, closed_limit).await
     }
 }

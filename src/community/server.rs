@@ -1,4 +1,4 @@
-//! One CAD server: its cache and counts behind one lock, and the fetch that may be in flight.
+//! One CAD server: its cache, tracker and counts behind one lock, and the fetch that may be in flight.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use crate::clock::{Clock, Now};
 use crate::config::{CommunityConfig, ServerConfig};
 use crate::histogram::Histogram;
 use crate::snapshot::Snapshot;
+use crate::tracker::{Lifecycles, Tracker};
 
 /// Upper bounds in seconds for the time that the API takes, up to just above the default time-out.
 const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -36,9 +37,10 @@ pub(super) struct Server {
 #[derive(Debug)]
 struct State {
     cache: ScrapeCache,
+    tracker: Tracker,
     counts: Counts,
-    /// The failure that was logged last, until a success.
-    failing: Option<Cow<'static, str>>,
+    /// The newest failure, until a success.
+    failure: Option<Failure>,
 }
 
 /// What is counted from the start of the process on.
@@ -56,6 +58,19 @@ pub struct Counts {
     pub hits: u64,
 }
 
+/// Why the newest attempt failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The value of the label `error`.
+    pub label: Cow<'static, str>,
+    /// What went wrong, in words.
+    pub reason: String,
+    /// What a person can do about it.
+    pub advice: &'static str,
+    /// When the attempt ended.
+    pub at: Now,
+}
+
 /// All that one scrape says about one server.
 #[derive(Clone, Debug)]
 pub struct ServerReport {
@@ -68,10 +83,14 @@ pub struct ServerReport {
     pub is_up: bool,
     /// The newest snapshot, while it is within the stale bound.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// How calls came, waited and went.
+    pub lifecycles: Lifecycles,
     /// The Unix time when the newest good answer's fetch started.
     pub last_success: Option<Duration>,
     /// The Unix time before which the API will not be asked, if there is such a pause.
     pub retry_at: Option<Duration>,
+    /// Why the newest attempt failed, if it did.
+    pub failure: Option<Failure>,
     /// The TTL in force.
     pub ttl: Duration,
     /// What is counted from the start of the process on.
@@ -86,13 +105,6 @@ struct Flight {
 
 impl Server {
     pub(super) fn new(server: &ServerConfig, config: &CommunityConfig, account: Arc<Account>, clock: Clock) -> Self {
-        let counts = Counts {
-            requests: 0,
-            errors: client::labels().map(|label| (Cow::Borrowed(label), 0)).collect(),
-            request_seconds: Histogram::new(REQUEST_SECONDS),
-            queries: 0,
-            hits: 0,
-        };
         let cache = ScrapeCache::new(config.ttl_in_force(), config.stale_bound());
         Self {
             id: server.id,
@@ -101,8 +113,9 @@ impl Server {
             clock,
             state: Mutex::new(State {
                 cache,
-                counts,
-                failing: None,
+                tracker: Tracker::new(config.ttl_in_force()),
+                counts: Counts::default(),
+                failure: None,
             }),
             landings: watch::Sender::new(()),
         }
@@ -116,14 +129,16 @@ impl Server {
     /// Counts a scrape; where it has to wait for a fetch, gives what tells that it has landed.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let server = self.clone();
-        self.join_or_start_with(async move { server.account.fetch_snapshot(server.id).await })
+        self.join_or_start_with(
+            |closed_limit| async move { server.account.fetch_snapshot(server.id, closed_limit).await },
+        )
     }
 
-    /// The same, with the fetch to run if one is to be started.
-    fn join_or_start_with(
-        self: &Arc<Self>,
-        fetch: impl Future<Output = Result<Snapshot, FetchError>> + Send + 'static,
-    ) -> Option<watch::Receiver<()>> {
+    /// The same, with the fetch to run if one is to be started, of at most so many closed calls.
+    fn join_or_start_with<F>(self: &Arc<Self>, fetch: impl FnOnce(u32) -> F) -> Option<watch::Receiver<()>>
+    where
+        F: Future<Output = Result<Snapshot, FetchError>> + Send + 'static,
+    {
         let mut state = self.state.lock();
         let now = self.clock.now();
         state.counts.queries += 1;
@@ -133,6 +148,7 @@ impl Server {
             Lookup::Due if self.account.try_take(now) => {
                 state.cache.start(now);
                 state.counts.requests += 1;
+                let fetch = fetch(state.tracker.closed_limit());
                 let landing = self.landings.subscribe();
                 // A runtime that is closing drops the flight at once, which must not meet the lock.
                 drop(state);
@@ -154,14 +170,14 @@ impl Server {
         let mut state = self.state.lock();
         let now = self.clock.now();
         self.account.answer(now);
-        if let Some(started_at) = state.cache.started_at() {
-            state.counts.request_seconds.observe(now.since(started_at));
-        }
+        let started_at = state.cache.started_at().unwrap_or(now);
+        state.counts.request_seconds.observe(now.since(started_at));
         match outcome {
             Ok(snapshot) => {
+                state.tracker.observe(&snapshot, started_at);
                 state.cache.succeed(snapshot);
-                if let Some(error) = state.failing.take() {
-                    info!(server_id = self.id, %error, "the API can be read again");
+                if let Some(failure) = state.failure.take() {
+                    info!(server_id = self.id, error = %failure.label, "the API can be read again");
                 }
             }
             Err(error) => self.fail(&mut state, now, &error),
@@ -182,10 +198,15 @@ impl Server {
         state.cache.fail(now, pause);
         let label = error.label();
         *state.counts.errors.entry(label.clone()).or_default() += 1;
-        if state.failing.as_ref() != Some(&label) {
+        if state.failure.as_ref().is_none_or(|failure| failure.label != label) {
             warn!(server_id = self.id, error = %label, reason = %error, advice = error.advice(), "the API cannot be read");
-            state.failing = Some(label);
         }
+        state.failure = Some(Failure {
+            label,
+            reason: error.to_string(),
+            advice: error.advice(),
+            at: now,
+        });
     }
 
     /// All that one scrape says about this server.
@@ -193,16 +214,36 @@ impl Server {
         let state = self.state.lock();
         let now = self.clock.now();
         let account_pause = self.account.pause();
-        let State { cache, counts, .. } = &*state;
+        let State {
+            cache,
+            tracker,
+            counts,
+            failure,
+        } = &*state;
         ServerReport {
             id: self.id.to_string(),
             name: self.name.clone(),
             is_up: cache.is_up(now) && !account_pause.holds(now),
             snapshot: cache.snapshot(now).cloned(),
+            lifecycles: tracker.lifecycles().clone(),
             last_success: cache.fetched_at().map(|now| now.unix),
             retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
+            failure: failure.clone(),
             ttl: cache.ttl(),
             counts: counts.clone(),
+        }
+    }
+}
+
+impl Default for Counts {
+    /// Nothing has been counted.
+    fn default() -> Self {
+        Self {
+            requests: 0,
+            errors: client::labels().map(|label| (Cow::Borrowed(label), 0)).collect(),
+            request_seconds: Histogram::new(REQUEST_SECONDS),
+            queries: 0,
+            hits: 0,
         }
     }
 }

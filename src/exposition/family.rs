@@ -4,9 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use super::dialect::{Dialect, Labels};
+use crate::clock::Now;
 use crate::community::{Report, ServerReport};
+use crate::histogram::Histogram;
 use crate::process::{Process, REVISION, VERSION};
 use crate::snapshot::{EmergencyKind, Origin, Priority, Snapshot, Status, Unreadable};
+use crate::tracker::Lifecycles;
 
 /// The value of the label `endpoint`: the API's list of calls.
 const CALLS: &str = "calls";
@@ -17,6 +20,7 @@ const OTHER: &str = "other";
 /// Writes all families.
 pub(super) fn encode(report: &Report, out: &mut Dialect) -> fmt::Result {
     encode_calls(&report.servers, out)?;
+    encode_lifecycles(&report.servers, out)?;
     encode_api(&report.servers, out)?;
     encode_cache(&report.servers, out)?;
     encode_exporter(report.process.as_ref(), out)
@@ -57,8 +61,24 @@ fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
         snapshots(servers).filter_map(|(id, snapshot)| Some(([("server_id", id)], snapshot.closed_stored?))),
     )?;
     out.gauge(
+        "sonorancad_oldest_pending_call_timestamp_seconds",
+        "When the dispatch call that has been pending for longest was first seen so, in Unix time, as cached; 0 if none is pending.",
+        servers
+            .iter()
+            .filter(|server| server.snapshot.is_some())
+            .flat_map(|server| oldest_pending_calls(&server.id, &server.lifecycles)),
+    )?;
+    out.gauge(
+        "sonorancad_oldest_emergency_call_timestamp_seconds",
+        "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits.",
+        servers
+            .iter()
+            .filter(|server| server.snapshot.is_some())
+            .flat_map(|server| oldest_emergency_calls(&server.id, &server.lifecycles)),
+    )?;
+    out.gauge(
         "sonorancad_unreadable_values",
-        "Values and items of the cached answer that are missing or could not be read.",
+        "Values and items of active and emergency calls in the cached answer that are missing or could not be read.",
         snapshots(servers).flat_map(|(id, snapshot)| {
             Unreadable::ALL
                 .iter()
@@ -71,6 +91,45 @@ fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
         servers
             .iter()
             .map(|server| ([("server_id", &*server.id)], timestamp(server.last_success))),
+    )
+}
+
+/// How calls come, wait and go, as far as the answers of the API show it.
+fn encode_lifecycles(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
+    out.counter(
+        "sonorancad_calls_opened_total",
+        "Dispatch calls that appeared after the exporter's first look, by their first priority and origin.",
+        by_priority_and_origin(servers, Lifecycles::opened),
+    )?;
+    out.counter(
+        "sonorancad_calls_closed_total",
+        "Dispatch calls that were closed or left the list, by their first priority and origin.",
+        by_priority_and_origin(servers, Lifecycles::closed),
+    )?;
+    out.histogram(
+        "sonorancad_call_wait_seconds",
+        "Time from first seen pending to first seen active; calls that were never seen pending are not in it.",
+        by_priority(servers, Lifecycles::wait),
+    )?;
+    out.histogram(
+        "sonorancad_call_duration_seconds",
+        "Time from first seen to closed; calls whose coming was not seen are not in it.",
+        by_priority(servers, Lifecycles::duration),
+    )?;
+    out.counter(
+        "sonorancad_emergency_calls_opened_total",
+        "Emergency and civil calls that appeared after the exporter's first look.",
+        by_kind(servers, Lifecycles::emergency_opened),
+    )?;
+    out.counter(
+        "sonorancad_emergency_calls_cleared_total",
+        "Emergency and civil calls that left the list: dispatched, merged, removed or expired.",
+        by_kind(servers, Lifecycles::emergency_cleared),
+    )?;
+    out.histogram(
+        "sonorancad_emergency_call_wait_seconds",
+        "Time from first seen to leaving the list; calls whose coming was not seen are not in it.",
+        by_kind(servers, Lifecycles::emergency_wait),
     )
 }
 
@@ -224,6 +283,68 @@ fn unassigned_calls<'a>(id: &'a str, snapshot: &'a Snapshot) -> impl Iterator<It
         (labels, snapshot.active.unassigned(*priority))
     });
     counts.filter(|([_, (_, priority)], count)| *priority != OTHER || *count > 0)
+}
+
+/// Every known priority, and "other" when such a call is pending.
+fn oldest_pending_calls<'a>(id: &'a str, lifecycles: &'a Lifecycles) -> impl Iterator<Item = (Labels<'a, 2>, f64)> {
+    Priority::ALL.iter().filter_map(move |priority| {
+        let since = lifecycles.oldest_pending(*priority);
+        let labels = [("server_id", id), ("priority", priority.label())];
+        (priority.label() != OTHER || since.is_some()).then(|| (labels, point_in_time(since)))
+    })
+}
+
+fn oldest_emergency_calls<'a>(id: &'a str, lifecycles: &'a Lifecycles) -> impl Iterator<Item = (Labels<'a, 2>, f64)> {
+    EmergencyKind::ALL.iter().map(move |kind| {
+        let labels = [("server_id", id), ("kind", kind.label())];
+        (labels, point_in_time(lifecycles.oldest_emergency(*kind)))
+    })
+}
+
+fn by_priority_and_origin(
+    servers: &[ServerReport],
+    count: fn(&Lifecycles, Priority, Origin) -> u64,
+) -> impl Iterator<Item = (Labels<'_, 3>, u64)> {
+    let origins = |priority| Origin::ALL.iter().map(move |origin| (priority, origin));
+    servers.iter().flat_map(move |server| {
+        Priority::ALL.iter().flat_map(origins).map(move |(priority, origin)| {
+            let labels = [
+                ("server_id", &*server.id),
+                ("priority", priority.label()),
+                ("origin", origin.label()),
+            ];
+            (labels, count(&server.lifecycles, *priority, *origin))
+        })
+    })
+}
+
+fn by_priority(
+    servers: &[ServerReport],
+    histogram: fn(&Lifecycles, Priority) -> &Histogram,
+) -> impl Iterator<Item = (Labels<'_, 2>, &Histogram)> {
+    servers.iter().flat_map(move |server| {
+        Priority::ALL.iter().map(move |priority| {
+            let labels = [("server_id", &*server.id), ("priority", priority.label())];
+            (labels, histogram(&server.lifecycles, *priority))
+        })
+    })
+}
+
+fn by_kind<'a, V>(
+    servers: &'a [ServerReport],
+    value: impl Fn(&'a Lifecycles, EmergencyKind) -> V + Copy,
+) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
+    servers.iter().flat_map(move |server| {
+        EmergencyKind::ALL.iter().map(move |kind| {
+            let labels = [("server_id", &*server.id), ("kind", kind.label())];
+            (labels, value(&server.lifecycles, *kind))
+        })
+    })
+}
+
+/// A moment as a Unix time; 0 for none.
+fn point_in_time(moment: Option<Now>) -> f64 {
+    timestamp(moment.map(|moment| moment.unix))
 }
 
 /// A Unix time in seconds, to the millisecond; 0 for none.

@@ -3,23 +3,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::Clock;
 use crate::community::{Counts, ServerReport};
-use crate::histogram::Histogram;
+use crate::tracker::Lifecycles;
 
 /// A report of one server with such an error and such a name.
 fn report(error: &str, name: &str) -> Arc<Report> {
     let counts = Counts {
-        requests: 1,
         errors: BTreeMap::from([(Cow::Owned(error.to_owned()), 1)]),
-        request_seconds: Histogram::new(&[1.0]),
-        queries: 1,
-        hits: 0,
+        ..Counts::default()
     };
     let server = ServerReport {
         id: "1".to_owned(),
         name: Some(name.to_owned()),
         is_up: false,
         snapshot: None,
+        lifecycles: Lifecycles::default(),
+        failure: None,
         last_success: None,
         retry_at: Some(Duration::from_micros(1_795_392_000_123_456)),
         ttl: Duration::from_secs(25),
@@ -27,6 +27,7 @@ fn report(error: &str, name: &str) -> Arc<Report> {
     };
     Arc::new(Report {
         servers: vec![server],
+        at: Clock::System.now(),
         process: None,
     })
 }

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms along the path of the data; each imports only from those before it.
-const ROOMS: [&[&str]; 9] = [
+const ROOMS: [&[&str]; 10] = [
     &["config"],
     &["clock"],
     &["histogram", "process"],
     &["snapshot"],
     &["client"],
+    &["tracker"],
     &["cache"],
     &["community"],
     &["exposition"],

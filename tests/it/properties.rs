@@ -8,12 +8,14 @@ use openmetrics_parser::prometheus::parse_prometheus;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use sonorancad_exporter::client::decode_snapshot;
+use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::{Counts, Report, ServerReport};
 use sonorancad_exporter::exposition::{Format, render};
-use sonorancad_exporter::histogram::Histogram;
+use sonorancad_exporter::tracker::Tracker;
 
-/// All combinations of the labels' values, "other" included, for one server; and the few single ones.
-const MOST_SERIES: usize = 4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 40;
+/// All combinations of the labels' values, "other" included, for one server: gauges of calls, counters
+/// and histograms (8 bounds each) of their lives, and errors and single ones.
+const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 4 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -54,26 +56,27 @@ fn any_answer() -> impl Strategy<Value = Value> {
 
 /// What a scrape says after this body.
 fn scrape(body: &[u8], format: Format) -> String {
-    let counts = Counts {
-        requests: 1,
-        errors: std::collections::BTreeMap::new(),
-        request_seconds: Histogram::new(&[1.0]),
-        queries: 1,
-        hits: 0,
-    };
+    let snapshot = decode_snapshot(body).ok().map(Arc::new);
+    let mut tracker = Tracker::new(Duration::from_secs(25));
+    if let Some(snapshot) = &snapshot {
+        tracker.observe(snapshot, Clock::System.now());
+    }
     let server = ServerReport {
         id: "1".to_owned(),
         name: None,
         is_up: true,
-        snapshot: decode_snapshot(body).ok().map(Arc::new),
+        snapshot,
+        lifecycles: tracker.lifecycles().clone(),
         last_success: None,
         retry_at: None,
+        failure: None,
         ttl: Duration::from_secs(25),
-        counts,
+        counts: Counts::default(),
     };
     render(
         &Arc::new(Report {
             servers: vec![server],
+            at: Clock::System.now(),
             process: None,
         }),
         format,

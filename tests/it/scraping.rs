@@ -159,12 +159,12 @@ async fn the_requests_are_as_the_api_documents_them() {
     assert_eq!(requests[0].line, "POST /emergency/get_calls HTTP/1.1");
     assert_eq!(
         requests[0].body,
-        r#"{"id":"mycommunity","key":"the-secret-key","type":"GET_CALLS","data":[{"serverId":3,"closedLimit":1,"closedOffset":0}]}"#
+        r#"{"id":"mycommunity","key":"the-secret-key","type":"GET_CALLS","data":[{"serverId":3,"closedLimit":100,"closedOffset":0}]}"#
     );
     assert_eq!(requests[0].header("content-type"), Some("application/json"));
     assert_eq!(
         requests[1].line,
-        "GET /base/v2/emergency/servers/3/calls?closedLimit=1&closedOffset=0&type=100 HTTP/1.1"
+        "GET /base/v2/emergency/servers/3/calls?closedLimit=100&closedOffset=0&type=100 HTTP/1.1"
     );
     assert_eq!(requests[1].header("authorization"), Some("Bearer the-secret-key"));
     assert_eq!(requests[1].body, "");
@@ -174,6 +174,28 @@ async fn the_requests_are_as_the_api_documents_them() {
         let user_agent = format!("sonorancad-exporter/{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(request.header("user-agent"), Some(&*user_agent));
     }
+}
+
+#[tokio::test]
+async fn few_closed_calls_are_asked_for_unless_there_may_be_more() {
+    let cad = Cad::start().await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &[]).await;
+    for closed in ["1", "1", "2", "2"] {
+        cad.answer(Answer::ok(&format!(
+            r#"{{"activeCalls":[],"closedCalls":[{{"callId":{closed}}}]}}"#
+        )));
+        exporter.scrape().await;
+        clock.advance(Duration::from_secs(30));
+    }
+    let limits: Vec<_> = cad
+        .requests()
+        .iter()
+        .map(|request| {
+            let (_, rest) = request.body.split_once("\"closedLimit\":").unwrap();
+            rest.split(',').next().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(limits, ["100", "10", "10", "100"]);
 }
 
 #[tokio::test]

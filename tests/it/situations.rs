@@ -121,6 +121,34 @@ async fn two_servers() {
     play("two_servers", "2=Events,10", vec![(0, busy())]).await;
 }
 
+#[tokio::test]
+async fn calls_that_come_and_go() {
+    let call = |id, status| format!(r#"{{"callId":{id},"priority":2,"status":{status},"origin":1,"idents":[]}}"#);
+    let answers = |active: &[String], emergency: &str, closed: &[String]| {
+        let body = |active_key: &str, emergency_key: &str, closed_key: &str| {
+            let (active, closed) = (active.join(","), closed.join(","));
+            format!(r#"{{"{active_key}":[{active}],"{emergency_key}":[{emergency}],"{closed_key}":[{closed}]}}"#)
+        };
+        Answers {
+            v1: Answer::ok(&body("activeCalls", "emergencyCalls", "closedCalls")),
+            v2: Answer::ok(&body("ActiveCalls", "EmergencyCalls", "ClosedCalls")),
+        }
+    };
+    let on_the_line = r#"{"callId":1,"isEmergency":true}"#;
+    let steps = vec![
+        (0, answers(&[call(10, 1)], "", &[call(9, 2)])),
+        (30, answers(&[call(10, 1), call(11, 0)], on_the_line, &[call(9, 2)])),
+        (30, answers(&[call(10, 1), call(11, 0)], on_the_line, &[call(9, 2)])),
+        // 11 is taken; 12 came and went unseen; 10 closed; the emergency call is answered.
+        (30, answers(&[call(11, 1)], "", &[call(12, 2), call(10, 2), call(9, 2)])),
+        (
+            30,
+            answers(&[call(13, 0)], "", &[call(11, 2), call(12, 2), call(10, 2)]),
+        ),
+    ];
+    play("calls_that_come_and_go", "1", steps).await;
+}
+
 /// Plays the steps, and holds what the last scrape said against the golden files called `name`.
 async fn play(name: &str, server_ids: &str, steps: Steps) {
     for (ending, accept) in [("prom", "text/plain"), ("openmetrics", OPEN_METRICS)] {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::snapshot::EmergencyCall;
 
 fn decode_text(json: &str) -> Snapshot {
     decode(json.as_bytes()).unwrap()
@@ -165,14 +166,62 @@ fn a_list_in_both_spellings_counts_as_it_came_last_but_null_counts_for_nothing()
 }
 
 #[test]
-fn a_missing_or_null_list_is_empty() {
+fn a_missing_or_null_list_is_empty_but_unknown() {
     for json in [
-        r#"{"activeCalls":[]}"#,
-        r#"{"emergencyCalls":[]}"#,
         r#"{"closedCalls":null}"#,
+        r#"{"closedCalls":{"odd":[1]}}"#,
         r#"{"activeCalls":null,"emergencyCalls":null,"closedCalls":null}"#,
     ] {
         assert_eq!(decode_text(json), Snapshot::default(), "{json}");
+    }
+    let snapshot = decode_text(r#"{"activeCalls":[],"emergencyCalls":[],"closedCalls":[]}"#);
+    assert_eq!(snapshot.active, ActiveCalls::listed());
+    assert_eq!(snapshot.emergency, EmergencyCalls::listed());
+    assert_eq!(snapshot.closed, Sightings::listed());
+    assert_ne!(ActiveCalls::listed(), ActiveCalls::default());
+}
+
+#[test]
+fn calls_are_known_by_their_ids() {
+    let snapshot = decode_text(
+        r#"{"activeCalls":[{"callId":7,"priority":1,"status":0,"origin":3},{"callId":"8","priority":"low"}],
+            "emergencyCalls":[{"callId":7,"isEmergency":false}],
+            "closedCalls":[{"callId":6,"priority":2,"status":0,"origin":1,"notes":[1e999]},null,5,{"callId":5}]}"#,
+    );
+    let call = |id, priority, status, origin| DispatchCall {
+        id,
+        priority,
+        status,
+        origin,
+    };
+    let seven = call(7, Priority::One, Status::Pending, Origin::WalkUp);
+    let eight = call(8, Priority::Other, Status::Other, Origin::Other);
+    assert_eq!(snapshot.active.sightings().calls().unwrap(), [seven, eight]);
+    let six = call(6, Priority::Two, Status::Closed, Origin::RadioDispatch);
+    let five = call(5, Priority::Other, Status::Closed, Origin::Other);
+    assert_eq!(snapshot.closed.calls().unwrap(), [six, five]);
+    let civil = EmergencyCall {
+        id: 7,
+        kind: EmergencyKind::Civil,
+    };
+    assert_eq!(snapshot.emergency.sightings().calls().unwrap(), [civil]);
+}
+
+#[test]
+fn an_unusable_id_is_none() {
+    for id in [
+        "-1",
+        "0",
+        "null",
+        "1.5",
+        "\"x\"",
+        "[1]",
+        "1e999",
+        "18446744073709551616",
+    ] {
+        let snapshot = one_call(&format!(r#""callId":{id},"priority":1,"status":0,"origin":0"#));
+        assert_eq!(snapshot.active.sightings().calls(), Some(&[][..]), "{id}");
+        assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
     }
 }
 
@@ -199,7 +248,7 @@ fn closed_calls_are_only_counted_by_the_api() {
 #[test]
 fn a_byte_order_mark_and_white_space_are_passed_over() {
     let json = "\u{feff} \r\n\t{\"activeCalls\":[]} \n";
-    assert_eq!(decode_text(json), Snapshot::default());
+    assert_eq!(decode_text(json), decode_text(r#"{"activeCalls":[]}"#));
 }
 
 #[test]

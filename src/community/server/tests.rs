@@ -46,7 +46,7 @@ impl House {
 
     /// Scrapes one server; the fetch, if one starts, ends at once like this.
     async fn scrape(&self, index: usize, outcome: Result<Snapshot, FetchError>) -> ServerReport {
-        if let Some(mut landing) = self.servers[index].join_or_start_with(async { outcome }) {
+        if let Some(mut landing) = self.servers[index].join_or_start_with(|_| async { outcome }) {
             landing.changed().await.unwrap();
         }
         self.servers[index].report()
@@ -70,11 +70,11 @@ fn good() -> Result<Snapshot, FetchError> {
 async fn scrapes_at_the_same_time_share_one_fetch() {
     let house = House::new("1", "4");
     let (sender, receiver) = oneshot::channel();
-    let first = house.servers[0].join_or_start_with(async { receiver.await.unwrap() });
+    let first = house.servers[0].join_or_start_with(|_| async { receiver.await.unwrap() });
     let mut others: Vec<_> = (0..500)
         .map(|_| {
             house.servers[0]
-                .join_or_start_with(async { panic!("a second fetch") })
+                .join_or_start_with(|_| async { panic!("a second fetch") })
                 .unwrap()
         })
         .collect();
@@ -95,7 +95,7 @@ async fn scrapes_at_the_same_time_share_one_fetch() {
 async fn a_fetch_goes_on_when_everyone_has_hung_up() {
     let house = House::new("1", "4");
     let (sender, receiver) = oneshot::channel();
-    drop(house.servers[0].join_or_start_with(async { receiver.await.unwrap() }));
+    drop(house.servers[0].join_or_start_with(|_| async { receiver.await.unwrap() }));
     let mut watcher = house.servers[0].landings.subscribe();
     sender.send(good()).unwrap();
     watcher.changed().await.unwrap();
@@ -109,7 +109,7 @@ async fn a_fetch_goes_on_when_everyone_has_hung_up() {
 async fn a_panic_in_a_fetch_is_a_failure_like_any_other() {
     let house = House::new("1", "4");
     let mut landing = house.servers[0]
-        .join_or_start_with(async { panic!("a fault, as this test plays it") })
+        .join_or_start_with(|_| async { panic!("a fault, as this test plays it") })
         .unwrap();
     landing.changed().await.unwrap();
     let report = house.servers[0].report();
@@ -143,7 +143,7 @@ async fn a_success_that_began_before_a_pause_does_not_lift_it() {
     let house = House::new("1,2", "4");
     let (sender, receiver) = oneshot::channel();
     let mut slow = house.servers[0]
-        .join_or_start_with(async { receiver.await.unwrap() })
+        .join_or_start_with(|_| async { receiver.await.unwrap() })
         .unwrap();
     house.scrape(1, rate_limited(60)).await;
     sender.send(good()).unwrap();
@@ -162,7 +162,7 @@ async fn a_short_pause_does_not_cut_a_long_one() {
     let house = House::new("1,2", "4");
     let (sender, receiver) = oneshot::channel();
     let mut slow = house.servers[0]
-        .join_or_start_with(async { receiver.await.unwrap() })
+        .join_or_start_with(|_| async { receiver.await.unwrap() })
         .unwrap();
     house.scrape(1, rate_limited(3600)).await;
     sender.send(rate_limited(0)).unwrap();
@@ -225,12 +225,12 @@ async fn a_step_of_the_wall_clock_changes_only_what_is_shown() {
 #[tokio::test]
 async fn the_next_fetch_starts_only_after_waiters_of_the_last_have_been_told() {
     let house = House::new("1", "60");
-    let mut first = house.servers[0].join_or_start_with(async { good() }).unwrap();
+    let mut first = house.servers[0].join_or_start_with(|_| async { good() }).unwrap();
     first.changed().await.unwrap();
     house.pass(30);
     let (sender, receiver) = oneshot::channel();
     let mut second = house.servers[0]
-        .join_or_start_with(async { receiver.await.unwrap() })
+        .join_or_start_with(|_| async { receiver.await.unwrap() })
         .unwrap();
     assert!(!second.has_changed().unwrap(), "the first landing is not the second's");
     sender.send(good()).unwrap();
