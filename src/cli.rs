@@ -3,9 +3,11 @@
 //! 0: stopped as asked, or healthy. 1: cannot run, or not healthy. 2: wrong command line or
 //! configuration.
 
+mod demo;
 mod healthcheck;
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +20,8 @@ use tracing::info;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
+
+use self::demo::Demo;
 
 /// Scrapes cost little, and a machine with many cores needs no thread on each of them.
 const WORKER_THREADS: usize = 2;
@@ -34,10 +38,12 @@ struct Arguments {
     listen_addresses: Vec<String>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Serve metrics (the default).
     Serve,
+    /// Show a community that is simulated: no key and no network needed.
+    Demo(demo::Options),
     /// Ask the exporter that runs with the same settings whether it is healthy.
     Healthcheck,
 }
@@ -49,6 +55,8 @@ enum Failure {
     Config(config::Problems),
     #[error(transparent)]
     Start(StartError),
+    #[error("cannot start the simulated CAD")]
+    Demo(#[source] std::io::Error),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error("not healthy")]
@@ -58,9 +66,11 @@ enum Failure {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    let flags = Setting::from_listen_flags(&arguments.listen_addresses);
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(settings(&arguments)),
-        Command::Healthcheck => check_health(settings(&arguments)),
+        Command::Serve => serve(settings(std::env::vars_os(), flags), None),
+        Command::Demo(options) => serve_demo(options, flags),
+        Command::Healthcheck => check_health(settings(std::env::vars_os(), flags)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,13 +78,19 @@ pub(crate) fn run() -> ExitCode {
             eprintln!("sonorancad-exporter: {}", with_sources(&failure));
             match failure {
                 Failure::Config(_) => ExitCode::from(2),
-                Failure::Start(_) | Failure::Runtime(_) | Failure::Unhealthy(_) => ExitCode::from(1),
+                Failure::Start(_) | Failure::Demo(_) | Failure::Runtime(_) | Failure::Unhealthy(_) => ExitCode::from(1),
             }
         }
     }
 }
 
-fn serve(settings: Vec<Setting>) -> Result<(), Failure> {
+fn serve_demo(options: demo::Options, flags: Option<Setting>) -> Result<(), Failure> {
+    let demo = Demo::bind(options).map_err(Failure::Demo)?;
+    let environment = demo.environment(std::env::vars_os());
+    serve(settings(environment, flags), Some(demo))
+}
+
+fn serve(settings: Vec<Setting>, demo: Option<Demo>) -> Result<(), Failure> {
     let config = Config::read(settings).map_err(Failure::Config)?;
     start_logging(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -82,17 +98,20 @@ fn serve(settings: Vec<Setting>) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    let outcome = runtime.block_on(serve_until_signal(&config));
+    let outcome = runtime.block_on(serve_until_signal(&config, demo));
     // A look-up of the API's name cannot be cut short, and must not hold up the end.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve_until_signal(config: &Config) -> Result<(), Failure> {
+async fn serve_until_signal(config: &Config, demo: Option<Demo>) -> Result<(), Failure> {
     // Before anything else: the first process of a container ignores signals that it does not handle.
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
     let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
     let exporter = Exporter::bind(config, &Clock::System).await.map_err(Failure::Start)?;
+    if let Some(demo) = demo {
+        demo.start(&exporter.local_addresses()).map_err(Failure::Demo)?;
+    }
     exporter.run(stop_signal(interrupt, terminate)).await;
     info!("stopped");
     Ok(())
@@ -117,9 +136,9 @@ fn check_health(settings: Vec<Setting>) -> Result<(), Failure> {
 }
 
 /// The environment, and the flags, which win.
-fn settings(arguments: &Arguments) -> Vec<Setting> {
-    let mut settings = Setting::from_environment(std::env::vars_os());
-    settings.extend(Setting::from_listen_flags(&arguments.listen_addresses));
+fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: Option<Setting>) -> Vec<Setting> {
+    let mut settings = Setting::from_environment(environment);
+    settings.extend(flags);
     settings
 }
 

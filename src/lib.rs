@@ -15,6 +15,8 @@
 //! | [`exposition`] | What are the metrics called, and how are they written? |
 //! | [`web`] | Who asks, and how is it answered? |
 //!
+//! Beside them, [`demo`] simulates a CAD; it knows of the others only the clock.
+//!
 //! A *scrape* is one request to the exporter, a *fetch* one request to the API, a *snapshot* what
 //! one fetch said. [`Exporter`] puts the rooms together.
 
@@ -23,6 +25,7 @@ pub mod client;
 pub mod clock;
 pub mod community;
 pub mod config;
+pub mod demo;
 pub mod exposition;
 pub mod histogram;
 pub mod process;
@@ -66,7 +69,7 @@ impl Exporter {
     ///
     /// An address cannot be opened, or this machine has no CA certificates.
     pub async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
-        let client = Arc::new(Client::new().map_err(StartError::Client)?);
+        let client = Arc::new(Client::new(&config.community.api).map_err(StartError::Client)?);
         let community = Community::new(&config.community, &client, clock);
         let listener = Listener::bind(&config.listen_addresses)
             .await

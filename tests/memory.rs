@@ -1,11 +1,15 @@
-//! The memory that a large answer takes; alone in its process, since it measures the whole of it.
+//! The memory that a large answer takes, and a long day; alone in its process, since it measures the whole of it.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use peak_alloc::PeakAlloc;
 use sonorancad_exporter::client::decode_snapshot;
+use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::demo::{Cad, Settings};
 use sonorancad_exporter::snapshot::{Origin, Priority, Snapshot, Status};
+use sonorancad_exporter::tracker::Tracker;
 
 #[path = "it/answer.rs"]
 mod answer;
@@ -58,4 +62,41 @@ fn a_call_with_millions_of_units_takes_little_memory() {
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole as f64
+}
+
+#[test]
+fn a_day_of_a_busy_community_takes_little_memory() {
+    let _turn = TURN.lock();
+    let clock = ManualClock::new(Duration::from_secs(1_795_435_200));
+    let settings = Settings {
+        seed: 5,
+        calls_per_hour: 1000,
+        servers: 1,
+        utc_offset: 0,
+        has_trouble: false,
+    };
+    let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
+    let mut tracker = Tracker::new(Duration::from_secs(25));
+    let mut peak = 0;
+    for _ in 0..24 * 3600 / 25 {
+        clock.advance(Duration::from_secs(25));
+        let body = cad.calls(1, tracker.closed_limit() as usize).expect("a server");
+        let snapshot = decode_snapshot(body.as_bytes()).expect("an answer");
+        drop(body);
+        let before = HEAP.current_usage();
+        tracker.observe(&snapshot, Clock::Manual(clock.clone()).now());
+        peak = peak.max(HEAP.current_usage().saturating_sub(before));
+    }
+    let opened: u64 = Priority::ALL
+        .iter()
+        .flat_map(|priority| Origin::ALL.iter().map(move |origin| (*priority, *origin)))
+        .map(|(priority, origin)| tracker.lifecycles().opened(priority, origin))
+        .sum();
+    let with_tracker = HEAP.current_usage();
+    drop(tracker);
+    let size = with_tracker - HEAP.current_usage();
+    eprintln!("after {opened} calls in 24 h the tracker holds {size} bytes; no answer added more than {peak}");
+    assert!(opened > 15_000, "{opened}");
+    // Of ten thousand calls that are gone, it remembers an id and a time.
+    assert!(size < 1_000_000, "{size} bytes");
 }

@@ -27,8 +27,8 @@ pub(super) fn ask(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// An address to connect to: for one that means "all addresses", this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
+/// An address of this machine to connect to: for one that means "all addresses", this machine's own.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

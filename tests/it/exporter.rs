@@ -44,11 +44,15 @@ impl Running {
     }
 
     async fn start_at(cad: &Cad, more: &[(&str, &str)], clock: &Clock) -> Self {
-        let url = cad.url();
+        Self::start_with(&cad.url(), more, clock).await
+    }
+
+    /// Starts it for the API at `url`.
+    pub(crate) async fn start_with(url: &str, more: &[(&str, &str)], clock: &Clock) -> Self {
         let mut variables = vec![
             ("SONORANCAD_COMMUNITY_ID", "mycommunity"),
             ("SONORANCAD_API_KEY", "the-secret-key"),
-            ("SONORANCAD_API_URL", &url),
+            ("SONORANCAD_API_URL", url),
             ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
         ];
         variables.retain(|(name, _)| more.iter().all(|(other, _)| other != name));

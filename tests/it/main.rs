@@ -9,6 +9,7 @@ mod exporter;
 mod budget;
 mod failures;
 mod house;
+mod life;
 mod program;
 mod prometheus;
 mod properties;

@@ -261,6 +261,71 @@ fn without_ca_certificates_it_says_so() {
     );
 }
 
+/// A demo on a free port, in an environment that names a real API, of a machine without certificates.
+fn demo(options: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .arg("demo")
+        .args(options)
+        .env_clear()
+        .env("SONORANCAD_API_KEY_FILE", "/nowhere/key")
+        .env("SONORANCAD_API_URL", "https://api.example.org")
+        .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0")
+        .env("SSL_CERT_FILE", "/nowhere/ca.pem")
+        .env("SSL_CERT_DIR", "/nowhere");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_needs_no_key_and_shows_calls_at_once() {
+    for options in [
+        &["--seed", "7"][..],
+        &["--seed", "7", "--servers", "3", "--api-version", "v2"],
+    ] {
+        let mut program = Program::start(demo(options));
+        let banner = program.wait_for("Metrics");
+        let said = program.log.join("\n");
+        assert!(said.contains("every call is simulated (--seed 7,"), "{said}");
+        assert!(
+            banner.contains(&format!("http://{}/metrics", program.address)),
+            "{banner}"
+        );
+        let truth_url = program.wait_for("Simulated CAD");
+        let scrape = program.scrape().await;
+        assert_eq!(value(&scrape, "sonorancad_up{server_id=\"1\"}"), 1.0);
+        let calls = scrape
+            .lines()
+            .filter(|line| line.starts_with("sonorancad_active_calls{"));
+        let active: f64 = calls
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum();
+        assert!(active > 3.0, "{scrape}");
+        assert!(scrape.contains("name=\"Simulated 1\""));
+
+        let url = truth_url
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .unwrap();
+        let truth = http().get(url).send().await.unwrap().text().await.unwrap();
+        let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
+        assert!(truth["opened"][0][0].as_u64().is_some_and(|count| count > 0), "{truth}");
+    }
+}
+
+#[test]
+fn a_demo_refuses_what_it_cannot_simulate() {
+    for options in [
+        ["--calls-per-hour", "0"],
+        ["--servers", "5"],
+        ["--api-version", "v3"],
+        ["--seed", "x"],
+    ] {
+        let output = demo(&options).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        assert!(text(&output.stderr).contains(options[0]), "{}", text(&output.stderr));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_stops_at_either_signal_within_five_seconds() {
     let cad = Cad::start().await;

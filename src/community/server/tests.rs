@@ -27,7 +27,7 @@ impl House {
         let account = Arc::new(Account::new(
             config.api.clone(),
             config.requests_per_minute,
-            Arc::new(Client::new().unwrap()),
+            Arc::new(Client::new(&config.api).unwrap()),
         ));
         let clock = ManualClock::new(Duration::from_secs(1_795_392_000));
         let new = |server| {

@@ -1,0 +1,115 @@
+//! A simulated CAD with the exporter in front of it.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use clap::Args;
+use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
+
+use super::healthcheck::reachable;
+
+/// Variables that say where the real API is and who asks; a demo has its own.
+const OVERRIDDEN: [&str; 9] = [
+    "SONORANCAD_ALLOW_HTTP",
+    "SONORANCAD_API_KEY",
+    "SONORANCAD_API_KEY_FILE",
+    "SONORANCAD_API_TIMEOUT",
+    "SONORANCAD_API_URL",
+    "SONORANCAD_API_VERSION",
+    "SONORANCAD_COMMUNITY_ID",
+    "SONORANCAD_REQUESTS_PER_MINUTE",
+    "SONORANCAD_SERVER_IDS",
+];
+
+/// What kind of community is simulated.
+#[derive(Args)]
+pub(super) struct Options {
+    /// What happens follows from this number [default: another one each time].
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// Calls per hour and server, on average over a week.
+    #[arg(long, value_name = "CALLS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    calls_per_hour: u32,
+
+    /// CAD servers, 1 to 4: with more, the game servers alone would use up the limit of API version v2.
+    #[arg(long, value_name = "SERVERS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
+    servers: u32,
+
+    /// The version of the API that the exporter asks.
+    #[arg(long, value_name = "VERSION", default_value = "v1", value_parser = ["v1", "v2"])]
+    api_version: String,
+}
+
+/// A simulated CAD whose address is open, but which does not answer yet.
+pub(super) struct Demo {
+    cad: Cad,
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: Settings,
+    api_version: String,
+}
+
+impl Demo {
+    /// Opens an address of this machine that only this machine can reach.
+    pub(super) fn bind(options: Options) -> io::Result<Self> {
+        let clock = Clock::System;
+        let settings = Settings {
+            seed: options.seed.unwrap_or_else(|| clock.now().unix.subsec_micros().into()),
+            calls_per_hour: options.calls_per_hour,
+            servers: options.servers,
+            utc_offset: jiff::ZonedDateTime::now().offset().seconds(),
+            has_trouble: true,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            cad: Cad::new(&settings, &clock),
+            address: listener.local_addr()?,
+            listener,
+            settings,
+            api_version: options.api_version,
+        })
+    }
+
+    /// The environment for an exporter of this CAD.
+    pub(super) fn environment(
+        &self,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> impl Iterator<Item = (OsString, OsString)> {
+        let names: Vec<_> = (1..=self.settings.servers)
+            .map(|id| format!("{id}=Simulated {id}"))
+            .collect();
+        let own = [
+            ("SONORANCAD_API_URL", format!("http://{}", self.address)),
+            ("SONORANCAD_API_VERSION", self.api_version.clone()),
+            ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID.to_owned()),
+            ("SONORANCAD_API_KEY", API_KEY.to_owned()),
+            ("SONORANCAD_SERVER_IDS", names.join(",")),
+        ];
+        variables
+            .filter(|(name, _)| OVERRIDDEN.iter().all(|overridden| name != overridden))
+            .chain(own.map(|(name, text)| (name.into(), text.into())))
+    }
+
+    /// Answers from now on, and says what there is to see at `exporter`.
+    pub(super) fn start(self, addresses: &[SocketAddr]) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        tokio::spawn(self.cad.serve(listener));
+        let exporter = addresses.first().copied().map_or(self.address, reachable);
+        let Settings {
+            seed, calls_per_hour, ..
+        } = self.settings;
+        eprintln!(
+            "This is a demo: every call is simulated (--seed {seed}, about {calls_per_hour} calls per hour and server).\n\
+             \n    Status page    http://{exporter}/\
+             \n    Metrics        http://{exporter}/metrics\
+             \n    Simulated CAD  http://{address}/statistics/1 tells what truly happened\n\n\
+             Let Prometheus scrape the metrics every 30 s, or reload them: the CAD is only asked when they are read.",
+            address = self.address,
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The rate limit of version v2: 5 requests for calls per minute and key, in a sliding window.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+const REQUESTS: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// One key's limit. Each game server takes its part: one request per minute.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    game_servers: u32,
+    /// Times of the requests in the window, oldest first; since the first look, as all times here.
+    granted: VecDeque<Duration>,
+    /// When the next game server asks, and which one.
+    next_game_request: (Duration, u32),
+}
+
+impl RateLimit {
+    pub(super) fn new(game_servers: u32) -> Self {
+        Self {
+            game_servers,
+            granted: VecDeque::new(),
+            next_game_request: (Duration::ZERO, 0),
+        }
+    }
+
+    /// Takes a request at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The limit is reached: how long until there is room.
+    pub(super) fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        while self.next_game_request.0 <= now {
+            let (at, server) = self.next_game_request;
+            // Refused, it tries again a minute later.
+            let _ = self.grant(at);
+            let next = (server + 1) % self.game_servers;
+            self.next_game_request = (at + WINDOW / self.game_servers, next);
+        }
+        self.grant(now)
+    }
+
+    fn grant(&mut self, now: Duration) -> Result<(), Duration> {
+        while self.granted.front().is_some_and(|at| *at + WINDOW <= now) {
+            self.granted.pop_front();
+        }
+        match self.granted.front() {
+            Some(oldest) if self.granted.len() >= REQUESTS => Err((*oldest + WINDOW).saturating_sub(now)),
+            _ => {
+                self.granted.push_back(now);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_game_server_takes_one_of_five() {
+        let second = Duration::from_secs(1);
+        let mut limit = RateLimit::new(1);
+        for at in 1..=4 {
+            assert_eq!(limit.take(second * at), Ok(()), "{at}");
+        }
+        assert_eq!(limit.take(second * 30), Err(second * 30));
+        // The game server's slot is its own again after a minute.
+        assert_eq!(limit.take(second * 60), Err(second));
+        assert_eq!(limit.take(second * 61), Ok(()));
+    }
+
+    #[test]
+    fn game_servers_ask_in_turn() {
+        let mut limit = RateLimit::new(4);
+        assert_eq!(limit.take(Duration::from_secs(59)), Ok(()));
+        assert_eq!(limit.take(Duration::from_secs(59)), Err(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,62 @@
+//! Outages and rate limits that nobody has caused: one of each soon, then rarely.
+
+use std::time::Duration;
+
+/// When the first one begins and ends: long enough for a request every 30 s to meet it.
+const FIRST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(95));
+
+/// The least and the longest time between two, in seconds; and how long one lasts.
+const PAUSE_SECONDS: std::ops::RangeInclusive<u64> = 1200..=3600;
+const LENGTH_SECONDS: std::ops::RangeInclusive<u64> = 40..=180;
+
+/// What is wrong with the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A gateway answers in its place.
+    Outage,
+    /// The limit is reached, for so long.
+    RateLimited(Duration),
+}
+
+/// The troubles of one API, in turn.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    is_possible: bool,
+    random: fastrand::Rng,
+    begin: Duration,
+    end: Duration,
+    is_outage: bool,
+}
+
+impl Trouble {
+    pub(super) fn new(is_possible: bool, random: fastrand::Rng) -> Self {
+        let (begin, end) = FIRST;
+        Self {
+            is_possible,
+            random,
+            begin,
+            end,
+            is_outage: true,
+        }
+    }
+
+    /// What is wrong so long after the first look.
+    pub(super) fn at(&mut self, elapsed: Duration) -> Option<Fault> {
+        while self.end <= elapsed {
+            // The second one comes soon as well.
+            let is_early = self.end == FIRST.1;
+            let pause = if is_early { 240 } else { self.random.u64(PAUSE_SECONDS) };
+            let length = if is_early { 40 } else { self.random.u64(LENGTH_SECONDS) };
+            self.begin = self.end + Duration::from_secs(pause);
+            self.end = self.begin + Duration::from_secs(length);
+            self.is_outage = !self.is_outage;
+        }
+        if !self.is_possible || elapsed < self.begin {
+            None
+        } else if self.is_outage {
+            Some(Fault::Outage)
+        } else {
+            Some(Fault::RateLimited(self.end.saturating_sub(elapsed)))
+        }
+    }
+}
