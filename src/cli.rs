@@ -1,13 +1,15 @@
 //! The command line: subcommands, logging, signals, and the exit code.
 //!
-//! 0: stopped as asked, or healthy. 1: cannot run, or not healthy. 2: wrong command line or
-//! configuration.
+//! 0: stopped as asked, healthy, or all is well. 1: cannot run, not healthy, or something is wrong.
+//! 2: wrong command line, or wrong configuration of anything but a check.
 
+mod check;
 mod demo;
 mod healthcheck;
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,6 +17,7 @@ use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::config::{self, Config, LogConfig, LogFormat, Setting};
 use sonorancad_exporter::process::LONG_VERSION;
 use sonorancad_exporter::{Exporter, StartError};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -42,6 +45,8 @@ struct Arguments {
 enum Command {
     /// Serve metrics (the default).
     Serve,
+    /// Ask each server once, and say what is found or what is wrong.
+    Check(check::Options),
     /// Show a community that is simulated: no key and no network needed.
     Demo(demo::Options),
     /// Ask the exporter that runs with the same settings whether it is healthy.
@@ -59,6 +64,8 @@ enum Failure {
     Demo(#[source] std::io::Error),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
+    #[error("not everything is well")]
+    Checked,
     #[error("not healthy")]
     Unhealthy(#[source] std::io::Error),
 }
@@ -69,18 +76,38 @@ pub(crate) fn run() -> ExitCode {
     let flags = Setting::from_listen_flags(&arguments.listen_addresses);
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(settings(std::env::vars_os(), flags), None),
+        Command::Check(options) => check(settings(std::env::vars_os(), flags), options),
         Command::Demo(options) => serve_demo(options, flags),
         Command::Healthcheck => check_health(settings(std::env::vars_os(), flags)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // The findings have been written.
+        Err(Failure::Checked) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("sonorancad-exporter: {}", with_sources(&failure));
             match failure {
                 Failure::Config(_) => ExitCode::from(2),
-                Failure::Start(_) | Failure::Demo(_) | Failure::Runtime(_) | Failure::Unhealthy(_) => ExitCode::from(1),
+                Failure::Checked
+                | Failure::Start(_)
+                | Failure::Demo(_)
+                | Failure::Runtime(_)
+                | Failure::Unhealthy(_) => ExitCode::from(1),
             }
         }
+    }
+}
+
+fn check(settings: Vec<Setting>, options: check::Options) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let findings = runtime.block_on(check::check(Config::read(settings)));
+    runtime.shutdown_background();
+    // Nobody reads on: that changes nothing of what was found.
+    let _ = std::io::stdout().write_all(findings.render(options).as_bytes());
+    if findings.is_ok() {
+        Ok(())
+    } else {
+        Err(Failure::Checked)
     }
 }
 
@@ -93,15 +120,19 @@ fn serve_demo(options: demo::Options, flags: Option<Setting>) -> Result<(), Fail
 fn serve(settings: Vec<Setting>, demo: Option<Demo>) -> Result<(), Failure> {
     let config = Config::read(settings).map_err(Failure::Config)?;
     start_logging(&config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKER_THREADS)
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(serve_until_signal(&config, demo));
     // A look-up of the API's name cannot be cut short, and must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)
 }
 
 async fn serve_until_signal(config: &Config, demo: Option<Demo>) -> Result<(), Failure> {

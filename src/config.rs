@@ -398,6 +398,11 @@ fn read_key(texts: &Texts, problems: &mut Problems) -> Option<SecretString> {
 }
 
 impl Problems {
+    /// Each problem; shown, it is one line.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
     /// Reads one setting, or its default; a text that cannot be read becomes a problem.
     fn read<T>(
         &mut self,

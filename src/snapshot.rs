@@ -234,6 +234,12 @@ impl ActiveCalls {
         self.counts[priority as usize][status as usize][origin as usize]
     }
 
+    /// Calls of this priority and status, of any origin.
+    #[must_use]
+    pub fn by_status(&self, priority: Priority, status: Status) -> u64 {
+        self.counts[priority as usize][status as usize].iter().sum()
+    }
+
     /// Open calls of this priority with no unit attached.
     #[must_use]
     pub fn unassigned(&self, priority: Priority) -> u64 {

@@ -4,10 +4,11 @@
 //!   `sonorancad_up` tells a failed fetch.
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
-//! * `GET /`: the program's name, and links to these.
+//! * `GET /`: the status page, for people. It asks the API nothing.
 
 mod listen;
 mod negotiation;
+mod status;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, VARY};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -83,7 +84,7 @@ impl Listener {
     /// few seconds at most.
     pub async fn serve(self, community: Community, shutdown: impl Future<Output = ()>) {
         let router = Router::new()
-            .route("/", get(home))
+            .route("/", get(status_page))
             .route("/metrics", get(metrics))
             .route("/-/healthy", get(healthy))
             .route("/-/ready", get(ready))
@@ -94,10 +95,8 @@ impl Listener {
     }
 }
 
-async fn home() -> impl IntoResponse {
-    let policy =
-        HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-    ([(CONTENT_SECURITY_POLICY, policy)], Html(include_str!("web/home.html")))
+async fn status_page(State(community): State<Arc<Community>>) -> impl IntoResponse {
+    status::respond(&community.report())
 }
 
 async fn healthy() -> &'static str {

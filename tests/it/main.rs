@@ -7,6 +7,7 @@ mod cad;
 mod exporter;
 
 mod budget;
+mod check;
 mod failures;
 mod house;
 mod life;

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use crate::cad::{Answer, Cad};
 use crate::exporter::{eventually, failures, http, value};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
 const KEY: &str = "k3y-that-n0body-may-see";
 

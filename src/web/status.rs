@@ -1,0 +1,292 @@
+//! The status page: what goes on now, how fresh that is, what is wrong and what to do.
+//!
+//! Made from a [`Report`] alone, so that it asks the API nothing. Without scripts; the only style is its
+//! own, which the page's content security policy names by its hash. Everything from outside is escaped.
+
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{Html, IntoResponse};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::clock::Now;
+use crate::community::{Failure, Report, ServerReport};
+use crate::process::LONG_VERSION;
+use crate::snapshot::{EmergencyKind, Origin, Priority, Snapshot, Status};
+use crate::tracker::Lifecycles;
+
+const STYLE: &str = include_str!("status.css");
+
+/// Allows the page nothing but its style, by the SHA-256 of that.
+const HEADERS: [(HeaderName, &str); 4] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'sha256-sys1sgBXh1R7d54aLV3HBlhVSsAj1BzzihS6LlDP8/4='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CACHE_CONTROL, "no-store"),
+];
+
+/// How often a browser loads the page again, in seconds: as often as Prometheus usually scrapes.
+const REFRESH_SECONDS: u32 = 30;
+
+/// The page, as it is answered.
+pub(super) fn respond(report: &Report) -> impl IntoResponse + use<> {
+    (HEADERS, Html(render(report).into_string()))
+}
+
+fn render(report: &Report) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="refresh" content=(REFRESH_SECONDS);
+                title { (title(report)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "Sonoran CAD exporter" }
+                    span { "version " (LONG_VERSION) }
+                }
+                main {
+                    @for server in &report.servers {
+                        (render_server(server, report.at))
+                    }
+                }
+                footer {
+                    p {
+                        a href="metrics" { "Metrics" }
+                        a href="-/healthy" { "Health" }
+                        a href="-/ready" { "Readiness" }
+                    }
+                    p {
+                        "This page asks the API nothing: it shows what the last scrape of the metrics brought, and loads \
+                         itself again every " (REFRESH_SECONDS) " s."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// For the browser's tab: whether anything is wrong.
+fn title(report: &Report) -> &'static str {
+    let states = || report.servers.iter().map(State::of);
+    if states().any(|state| matches!(state, State::Failed(_))) {
+        "Trouble · Sonoran CAD exporter"
+    } else {
+        "Sonoran CAD exporter"
+    }
+}
+
+/// How a server stands, seen from here.
+enum State<'a> {
+    /// The newest attempt succeeded, and not long ago.
+    Up,
+    /// The newest attempt failed.
+    Failed(&'a Failure),
+    /// It would do, but the key is paused because of another server.
+    Paused,
+    /// The newest attempt succeeded, but long ago.
+    Unasked,
+    /// No attempt has ended yet.
+    New,
+}
+
+impl<'a> State<'a> {
+    fn of(server: &'a ServerReport) -> Self {
+        match &server.failure {
+            Some(failure) => Self::Failed(failure),
+            None if server.is_up => Self::Up,
+            None if server.retry_at.is_some() => Self::Paused,
+            None if server.last_success.is_some() => Self::Unasked,
+            None => Self::New,
+        }
+    }
+
+    /// In a word or two, and the class of its colour.
+    fn label(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Up => ("Up", "well"),
+            Self::Failed(_) => ("Failing", "trouble"),
+            Self::Paused => ("Paused", "waiting"),
+            Self::Unasked => ("Not asked lately", "waiting"),
+            Self::New => ("Not asked yet", "waiting"),
+        }
+    }
+}
+
+fn render_server(server: &ServerReport, now: Now) -> Markup {
+    let state = State::of(server);
+    let (label, class) = state.label();
+    html! {
+        section {
+            div.title {
+                @match &server.name {
+                    Some(name) => { h2 { (name) } span { "server " (server.id) } }
+                    None => { h2 { "Server " (server.id) } }
+                }
+                span.state.(class) { (label) }
+            }
+            p.quiet { (freshness(server, now)) " " (next_request(server, now)) }
+            @if let State::Failed(failure) = state {
+                (render_failure(failure, now))
+            }
+            @if let Some(snapshot) = &server.snapshot {
+                (render_numbers(server, snapshot, now))
+                (render_calls(snapshot))
+            }
+            (render_lifecycles(server))
+        }
+    }
+}
+
+/// How old what is shown is.
+fn freshness(server: &ServerReport, now: Now) -> String {
+    let age = server.last_success.map(|at| span(now.unix.saturating_sub(at)));
+    match (age, &server.snapshot) {
+        (None, _) => "The API has told nothing yet.".to_owned(),
+        (Some(age), Some(_)) => format!("As of {age} ago."),
+        (Some(age), None) => format!("The last good answer is {age} old, too old to be shown."),
+    }
+}
+
+/// When the API is asked again.
+fn next_request(server: &ServerReport, now: Now) -> String {
+    let fresh_until = server.last_success.map(|at| at + server.ttl);
+    let due = server.retry_at.max(fresh_until).map(|at| at.saturating_sub(now.unix));
+    match due.filter(|wait| !wait.is_zero()) {
+        Some(wait) => format!("The API is asked again at the first scrape in {} or later.", span(wait)),
+        None => {
+            "The API is asked when the metrics are scraped: by Prometheus, or by you, with the link below.".to_owned()
+        }
+    }
+}
+
+fn render_failure(failure: &Failure, now: Now) -> Markup {
+    html! {
+        div.alarm role="alert" {
+            p { strong { (failure.label) } " " span.quiet { (span(now.since(failure.at))) " ago" } }
+            p { "What happened: " (failure.reason) "." }
+            p { "What to do: " (failure.advice) "." }
+        }
+    }
+}
+
+fn render_numbers(server: &ServerReport, snapshot: &Snapshot, now: Now) -> Markup {
+    let lives = &server.lifecycles;
+    let count = |status| {
+        Priority::ALL
+            .iter()
+            .map(|priority| snapshot.active.by_status(*priority, status))
+            .sum::<u64>()
+    };
+    let unassigned: u64 = Priority::ALL
+        .iter()
+        .map(|priority| snapshot.active.unassigned(*priority))
+        .sum();
+    let oldest_pending = Priority::ALL
+        .iter()
+        .filter_map(|priority| lives.oldest_pending(*priority))
+        .min_by_key(|at| at.instant);
+    let waiting = |since: Option<Now>| since.map(|since| format!("longest seen for {}", span(now.since(since))));
+    html! {
+        dl.numbers {
+            (number("Pending", count(Status::Pending), waiting(oldest_pending)))
+            (number("Active", count(Status::Active), None))
+            (number("Without a unit", unassigned, None))
+            (number("Units attached", snapshot.active.attached_units(), None))
+            @for (name, kind) in [("Emergency calls", EmergencyKind::Emergency), ("Civil calls", EmergencyKind::Civil)] {
+                (number(name, snapshot.emergency.count(kind), waiting(lives.oldest_emergency(kind))))
+            }
+        }
+    }
+}
+
+fn number(name: &str, count: u64, remark: Option<String>) -> Markup {
+    html! {
+        div {
+            dt { (name) }
+            dd { (count) small { (remark.unwrap_or_default()) } }
+        }
+    }
+}
+
+/// Calls by priority and status; what is unusual is left out where there is none.
+fn render_calls(snapshot: &Snapshot) -> Markup {
+    let is_usual = |label: &str| !["closed", "other"].contains(&label);
+    let of_status = |status: &Status| {
+        Priority::ALL
+            .iter()
+            .map(|priority| snapshot.active.by_status(*priority, *status))
+            .sum::<u64>()
+    };
+    let of_priority = |priority: &Priority| {
+        Status::ALL
+            .iter()
+            .map(|status| snapshot.active.by_status(*priority, *status))
+            .sum::<u64>()
+    };
+    let statuses = || {
+        Status::ALL
+            .iter()
+            .filter(|status| is_usual(status.label()) || of_status(status) > 0)
+    };
+    let priorities = Priority::ALL
+        .iter()
+        .filter(|priority| is_usual(priority.label()) || of_priority(priority) > 0);
+    html! {
+        table {
+            caption { "Dispatch calls by priority and status" }
+            thead {
+                tr {
+                    th scope="col" { "Priority" }
+                    @for status in statuses() { th scope="col" { (status.label()) } }
+                }
+            }
+            tbody {
+                @for priority in priorities {
+                    tr class={ "priority-" (priority.label()) } {
+                        th scope="row" { (priority.label()) }
+                        @for status in statuses() {
+                            @let count = snapshot.active.by_status(*priority, *status);
+                            td class=[(count == 0).then_some("zero")] { (count) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was counted since the exporter started.
+fn render_lifecycles(server: &ServerReport) -> Markup {
+    let lives = &server.lifecycles;
+    let sum = |count: fn(&_, Priority, Origin) -> u64| {
+        let origins = |priority: &Priority| {
+            Origin::ALL
+                .iter()
+                .map(|origin| count(lives, *priority, *origin))
+                .sum::<u64>()
+        };
+        Priority::ALL.iter().map(origins).sum::<u64>()
+    };
+    html! {
+        p.quiet {
+            "Since the exporter started: calls opened " (sum(Lifecycles::opened)) ", closed " (sum(Lifecycles::closed))
+            "; requests to the API " (server.counts.requests) ", failed " (server.counts.errors.values().sum::<u64>()) "."
+        }
+    }
+}
+
+/// A length of time in whole seconds, for people.
+fn span(duration: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::digest::{SHA256, digest};
+
+use super::*;
+use crate::client::decode_snapshot;
+use crate::clock::{Clock, ManualClock};
+use crate::community::Counts;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn now() -> Now {
+    Clock::Manual(ManualClock::new(Duration::from_secs(1_795_435_200))).now()
+}
+
+/// A server of which nothing is known.
+fn server() -> ServerReport {
+    ServerReport {
+        id: "1".to_owned(),
+        name: None,
+        is_up: false,
+        snapshot: None,
+        lifecycles: Lifecycles::default(),
+        last_success: None,
+        retry_at: None,
+        failure: None,
+        ttl: 25 * SECOND,
+        counts: Counts::default(),
+    }
+}
+
+/// The same, after a good answer so long ago.
+fn answered(now: Now, age: Duration, body: &str) -> ServerReport {
+    ServerReport {
+        is_up: true,
+        snapshot: Some(Arc::new(decode_snapshot(body.as_bytes()).unwrap())),
+        last_success: Some(now.unix.checked_sub(age).unwrap()),
+        ..server()
+    }
+}
+
+fn failure(at: Now) -> Failure {
+    Failure {
+        label: "INVALID <API> KEY".into(),
+        reason: "the API says \"INVALID\"".to_owned(),
+        advice: "copy the key again & again",
+        at,
+    }
+}
+
+fn page(server: ServerReport, now: Now) -> String {
+    let report = Report {
+        servers: vec![server],
+        at: now,
+        process: None,
+    };
+    render(&report).into_string()
+}
+
+#[track_caller]
+fn assert_shows(page: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(page.contains(text), "no {text:?} in\n{page}");
+    }
+}
+
+#[test]
+fn the_policy_allows_the_style_and_nothing_else() {
+    let hash = BASE64_STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+    let expected = format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    assert_eq!(HEADERS[0].1, expected);
+    let page = page(server(), now());
+    assert_shows(&page, &[&format!("<style>{STYLE}</style>")]);
+    for forbidden in ["<script", " style=", "src=", "http://", "https://", "url("] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+}
+
+#[test]
+fn before_the_first_scrape_it_says_how_to_begin() {
+    let page = page(server(), now());
+    assert_shows(
+        &page,
+        &[
+            "<h2>Server 1</h2>",
+            "<span class=\"state waiting\">Not asked yet</span>",
+            "The API has told nothing yet.",
+            "The API is asked when the metrics are scraped",
+            "http-equiv=\"refresh\" content=\"30\"",
+        ],
+    );
+    assert!(!page.contains("<table"));
+}
+
+#[test]
+fn calls_are_shown_by_priority_and_status() {
+    let now = now();
+    let body = r#"{"activeCalls":[{"priority":1,"status":0,"origin":0},{"priority":2,"status":1,"origin":1,"idents":[4,5]},
+        {"priority":2,"status":1,"origin":0,"idents":[6]}],"emergencyCalls":[{"isEmergency":true},{"isEmergency":false}]}"#;
+    let page = page(answered(now, 12 * SECOND, body), now);
+    assert_shows(
+        &page,
+        &[
+            ">Up</span>",
+            "As of 12s ago. The API is asked again at the first scrape in 13s or later.",
+            "<dt>Pending</dt><dd>1<",
+            "<dt>Active</dt><dd>2<",
+            "<dt>Without a unit</dt><dd>1<",
+            "<dt>Units attached</dt><dd>3<",
+            "<dt>Emergency calls</dt><dd>1<",
+            "<dt>Civil calls</dt><dd>1<",
+            "<tr class=\"priority-1\"><th scope=\"row\">1</th><td>1</td><td class=\"zero\">0</td></tr>",
+            "<tr class=\"priority-2\"><th scope=\"row\">2</th><td class=\"zero\">0</td><td>2</td></tr>",
+        ],
+    );
+    assert!(!page.contains("other") && !page.contains(">closed<"));
+}
+
+#[test]
+fn what_is_unusual_is_shown_where_it_occurs() {
+    let body = r#"{"activeCalls":[{"priority":"low","status":2,"origin":0}]}"#;
+    let page = page(answered(now(), SECOND, body), now());
+    assert_shows(
+        &page,
+        &["<th scope=\"row\">other</th>", "<th scope=\"col\">closed</th>"],
+    );
+}
+
+#[test]
+fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
+    let now = now();
+    let server = ServerReport {
+        is_up: false,
+        failure: Some(failure(now)),
+        retry_at: Some(now.unix + 90 * SECOND),
+        ..answered(
+            now,
+            60 * SECOND,
+            r#"{"activeCalls":[{"priority":1,"status":0,"origin":0}]}"#,
+        )
+    };
+    let page = page(server, now + 30 * SECOND);
+    assert_shows(
+        &page,
+        &[
+            "<title>Trouble · Sonoran CAD exporter</title>",
+            ">Failing</span>",
+            "INVALID &lt;API&gt; KEY",
+            "30s ago",
+            "the API says &quot;INVALID&quot;",
+            "copy the key again &amp; again",
+            "As of 1m 30s ago. The API is asked again at the first scrape in 1m or later.",
+            "<dt>Pending</dt><dd>1<",
+        ],
+    );
+}
+
+#[test]
+fn old_data_and_a_pause_by_another_server_are_told() {
+    let now = now();
+    let old = ServerReport {
+        is_up: false,
+        snapshot: None,
+        ..answered(now, 300 * SECOND, r#"{"activeCalls":[]}"#)
+    };
+    assert_shows(
+        &page(old.clone(), now),
+        &[
+            ">Not asked lately</span>",
+            "The last good answer is 5m old, too old to be shown.",
+        ],
+    );
+    let paused = ServerReport {
+        retry_at: Some(now.unix + SECOND),
+        ..old
+    };
+    assert_shows(&page(paused, now), &[">Paused</span>", "in 1s or later"]);
+}
+
+#[test]
+fn a_name_cannot_be_markup() {
+    let server = ServerReport {
+        name: Some("</style><script>alert(\"1\")</script>".to_owned()),
+        ..server()
+    };
+    let page = page(server, now());
+    assert_shows(
+        &page,
+        &["<h2>&lt;/style&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;</h2>"],
+    );
+    assert!(!page.contains("<script"));
+}

@@ -1,0 +1,222 @@
+//! `sonorancad-exporter check`: what it finds, in words and as JSON.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::cad::{Answer, Cad};
+use crate::program::BINARY;
+
+const BUSY: &str = include_str!("fixtures/busy_v2.json");
+
+/// Runs a check of `cad` with these arguments and `more` variables, without blocking the CAD.
+async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(BINARY);
+    command
+        .arg("check")
+        .args(arguments)
+        .env_clear()
+        .env("SONORANCAD_COMMUNITY_ID", "mycommunity")
+        .env("SONORANCAD_API_KEY", "the-secret-key")
+        .env("SONORANCAD_API_URL", cad.url())
+        .envs(more.iter().copied());
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_table_shows_what_was_found() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(BUSY));
+    let output = check(&cad, &[], &[("SONORANCAD_SERVER_IDS", "1=Main")]).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    assert!(
+        found.starts_with("The configuration is valid.\n\nServer 1 (Main): the API answered in 0."),
+        "{found}"
+    );
+    let (_, table) = found.split_once(" s.\n").unwrap();
+    assert_eq!(
+        table,
+        "  priority  pending   active   closed    other\n\
+         \x20 1               1        1        0        0\n\
+         \x20 2               0        1        0        0\n\
+         \x20 3               0        1        1        0\n\
+         \x20 other           0        0        0        0\n\
+         \x20 Emergency calls 2, civil calls 1, calls without a unit 1, units attached 5.\n\
+         \x20 Closed calls stored 1843.\n"
+    );
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(cad.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn json_says_the_same() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(BUSY));
+    cad.answer_server(2, Answer::status(502, &[], "<html>"));
+    let output = check(&cad, &["--json"], &[("SONORANCAD_SERVER_IDS", "1=Main,2")]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["ok"], false);
+    let [main, other] = [&found["servers"][0], &found["servers"][1]];
+    assert_eq!(
+        (&main["server_id"], &main["name"], &main["ok"]),
+        (&"1".into(), &"Main".into(), &true.into())
+    );
+    assert!(main["answer_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    assert_eq!(
+        main["calls"]["active"][0],
+        serde_json::json!({"priority": "1", "status": "pending", "count": 1})
+    );
+    assert_eq!(main["calls"]["emergency"], 2);
+    assert_eq!(
+        (&other["ok"], &other["failure"]["error"]),
+        (&false.into(), &"HTTP 5XX".into())
+    );
+    assert!(main.get("failure").is_none() && other.get("calls").is_none());
+}
+
+/// Every failure of the API says what it is and what to do.
+#[tokio::test]
+async fn each_failure_has_its_advice() {
+    for (version, answer, error, advice) in [
+        (
+            "v1",
+            Answer::status(400, &[], "INVALID API KEY"),
+            "INVALID API KEY",
+            "copy the key again",
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "INVALID COMMUNITY ID"),
+            "INVALID COMMUNITY ID",
+            "SONORANCAD_COMMUNITY_ID",
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "INVALID REQUEST TYPE"),
+            "INVALID REQUEST TYPE",
+            "SONORANCAD_API_VERSION=v2",
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "API IS NOT ENABLED FOR THIS COMMUNITY"),
+            "API IS NOT ENABLED",
+            "enable the API",
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY"),
+            "API ENDPOINT IS NOT ENABLED",
+            "enable this endpoint",
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "VERSION PLUS REQUIRED"),
+            "VERSION PLUS REQUIRED",
+            "SONORANCAD_API_VERSION=v2",
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "VERSION PRO REQUIRED"),
+            "VERSION PRO REQUIRED",
+            "SONORANCAD_API_VERSION=v2",
+        ),
+        (
+            "v1",
+            Answer::ok("Backend Service Reached"),
+            "ENDPOINT GONE",
+            "try SONORANCAD_API_VERSION=v2",
+        ),
+        (
+            "v1",
+            Answer::status(410, &[], ""),
+            "ENDPOINT GONE",
+            "try SONORANCAD_API_VERSION=v2",
+        ),
+        ("v2", Answer::problem(401, "{}"), "UNAUTHORIZED", "copy the key again"),
+        ("v2", Answer::problem(402, "{}"), "PLAN REQUIRED", "plan"),
+        (
+            "v2",
+            Answer::problem(403, "{}"),
+            "FORBIDDEN",
+            "check the key and the plan",
+        ),
+        (
+            "v2",
+            Answer::problem(404, "{}"),
+            "UNKNOWN SERVER",
+            "SONORANCAD_SERVER_IDS",
+        ),
+        (
+            "v2",
+            Answer::status(429, &[("Retry-After", "30")], "{}"),
+            "RATE LIMITED",
+            "one exporter per key",
+        ),
+        ("v1", Answer::status(522, &[], "<html>"), "HTTP 5XX", "wait"),
+        ("v1", Answer::BytesThenReset(Vec::new()), "CONNECT", "check the network"),
+        ("v1", Answer::ok("<html>"), "INVALID RESPONSE", "SONORANCAD_API_URL"),
+        (
+            "v1",
+            Answer::status(302, &[("Location", "https://example.org")], ""),
+            "REDIRECTED",
+            "SONORANCAD_API_URL",
+        ),
+    ] {
+        let cad = Cad::start().await;
+        cad.answer(answer);
+        let output = check(&cad, &[], &[("SONORANCAD_API_VERSION", version)]).await;
+        let found = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{found}");
+        assert!(found.contains(&format!("Server 1: {error}")), "{found}");
+        let (_, to_do) = found.split_once("  What to do: ").unwrap();
+        assert!(to_do.contains(advice), "{advice}: {found}");
+        assert_eq!(cad.requests().len(), 1, "{error}");
+        assert!(!found.contains("the-secret-key"));
+    }
+}
+
+#[tokio::test]
+async fn no_server_is_asked_after_the_key_was_refused() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::status(400, &[], "INVALID API KEY"));
+    let variables = [
+        ("SONORANCAD_SERVER_IDS", "1,2"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "1"),
+    ];
+    let output = check(&cad, &[], &variables).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        found.contains("Server 1: INVALID API KEY") && found.contains("Server 2: not asked"),
+        "{found}"
+    );
+    assert_eq!(cad.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn problems_of_the_configuration_are_findings() {
+    let cad = Cad::start().await;
+    let variables = [("SONORANCAD_CACHE_TTL", "soon"), ("SONORANCAD_SERVER_IDS", "x")];
+    let output = check(&cad, &[], &variables).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        found.starts_with("There are 2 problems:\n  SONORANCAD_SERVER_IDS "),
+        "{found}"
+    );
+    let output = check(&cad, &["--json"], &variables).await;
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (found["ok"].as_bool(), found["problems"].as_array().unwrap().len()),
+        (Some(false), 2)
+    );
+    assert!(cad.requests().is_empty());
+}
