@@ -159,17 +159,18 @@ fn freshness(server: &ServerReport, now: Now) -> String {
 fn next_request(server: &ServerReport, now: Now) -> String {
     let fresh_until = server.last_success.map(|at| at + server.ttl);
     let due = server.retry_at.max(fresh_until).map(|at| at.saturating_sub(now.unix));
-    match due.filter(|wait| !wait.is_zero()) {
-        Some(wait) => format!("The API is asked again at the first scrape in {} or later.", span(wait)),
+    match due {
+        Some(wait) if wait.as_secs() > 0 => format!("The first scrape after {} asks the API again.", span(wait)),
+        Some(_) => "The next scrape asks the API again.".to_owned(),
         None => {
-            "The API is asked when the metrics are scraped: by Prometheus, or by you, with the link below.".to_owned()
+            "The first scrape asks it: let Prometheus scrape the metrics, or open them with the link below.".to_owned()
         }
     }
 }
 
 fn render_failure(failure: &Failure, now: Now) -> Markup {
     html! {
-        div.alarm role="alert" {
+        div.alarm {
             p { strong { (failure.label) } " " span.quiet { (span(now.since(failure.at))) " ago" } }
             p { "What happened: " (failure.reason) "." }
             p { "What to do: " (failure.advice) "." }
@@ -179,21 +180,13 @@ fn render_failure(failure: &Failure, now: Now) -> Markup {
 
 fn render_numbers(server: &ServerReport, snapshot: &Snapshot, now: Now) -> Markup {
     let lives = &server.lifecycles;
-    let count = |status| {
-        Priority::ALL
-            .iter()
-            .map(|priority| snapshot.active.by_status(*priority, status))
-            .sum::<u64>()
-    };
-    let unassigned: u64 = Priority::ALL
-        .iter()
-        .map(|priority| snapshot.active.unassigned(*priority))
-        .sum();
+    let count = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));
+    let unassigned = sum(Priority::ALL, |priority| snapshot.active.unassigned(priority));
     let oldest_pending = Priority::ALL
         .iter()
         .filter_map(|priority| lives.oldest_pending(*priority))
         .min_by_key(|at| at.instant);
-    let waiting = |since: Option<Now>| since.map(|since| format!("longest seen for {}", span(now.since(since))));
+    let waiting = |since: Option<Now>| since.map(|since| format!("oldest {}", span(now.since(since))));
     html! {
         dl.numbers {
             (number("Pending", count(Status::Pending), waiting(oldest_pending)))
@@ -219,26 +212,15 @@ fn number(name: &str, count: u64, remark: Option<String>) -> Markup {
 /// Calls by priority and status; what is unusual is left out where there is none.
 fn render_calls(snapshot: &Snapshot) -> Markup {
     let is_usual = |label: &str| !["closed", "other"].contains(&label);
-    let of_status = |status: &Status| {
-        Priority::ALL
-            .iter()
-            .map(|priority| snapshot.active.by_status(*priority, *status))
-            .sum::<u64>()
-    };
-    let of_priority = |priority: &Priority| {
-        Status::ALL
-            .iter()
-            .map(|status| snapshot.active.by_status(*priority, *status))
-            .sum::<u64>()
-    };
+    let of_status = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));
+    let of_priority = |priority| sum(Status::ALL, |status| snapshot.active.by_status(priority, status));
     let statuses = || {
-        Status::ALL
-            .iter()
-            .filter(|status| is_usual(status.label()) || of_status(status) > 0)
+        let all = Status::ALL.iter();
+        all.filter(|status| is_usual(status.label()) || of_status(**status) > 0)
     };
     let priorities = Priority::ALL
         .iter()
-        .filter(|priority| is_usual(priority.label()) || of_priority(priority) > 0);
+        .filter(|priority| is_usual(priority.label()) || of_priority(**priority) > 0);
     html! {
         table {
             caption { "Dispatch calls by priority and status" }
@@ -266,21 +248,22 @@ fn render_calls(snapshot: &Snapshot) -> Markup {
 /// What was counted since the exporter started.
 fn render_lifecycles(server: &ServerReport) -> Markup {
     let lives = &server.lifecycles;
-    let sum = |count: fn(&_, Priority, Origin) -> u64| {
-        let origins = |priority: &Priority| {
-            Origin::ALL
-                .iter()
-                .map(|origin| count(lives, *priority, *origin))
-                .sum::<u64>()
-        };
-        Priority::ALL.iter().map(origins).sum::<u64>()
+    let all = |count: fn(&Lifecycles, Priority, Origin) -> u64| {
+        sum(Priority::ALL, |priority| {
+            sum(Origin::ALL, |origin| count(lives, priority, origin))
+        })
     };
+    let failed: u64 = server.counts.errors.values().sum();
     html! {
         p.quiet {
-            "Since the exporter started: calls opened " (sum(Lifecycles::opened)) ", closed " (sum(Lifecycles::closed))
-            "; requests to the API " (server.counts.requests) ", failed " (server.counts.errors.values().sum::<u64>()) "."
+            "Since the exporter started: calls opened " (all(Lifecycles::opened)) ", closed " (all(Lifecycles::closed))
+            "; requests to the API " (server.counts.requests) ", failed " (failed) "."
         }
     }
+}
+
+fn sum<T: Copy>(values: &[T], count: impl Fn(T) -> u64) -> u64 {
+    values.iter().map(|value| count(*value)).sum()
 }
 
 /// A length of time in whole seconds, for people.

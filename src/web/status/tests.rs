@@ -89,7 +89,7 @@ fn before_the_first_scrape_it_says_how_to_begin() {
             "<h2>Server 1</h2>",
             "<span class=\"state waiting\">Not asked yet</span>",
             "The API has told nothing yet.",
-            "The API is asked when the metrics are scraped",
+            "The first scrape asks it: let Prometheus scrape the metrics",
             "http-equiv=\"refresh\" content=\"30\"",
         ],
     );
@@ -106,7 +106,7 @@ fn calls_are_shown_by_priority_and_status() {
         &page,
         &[
             ">Up</span>",
-            "As of 12s ago. The API is asked again at the first scrape in 13s or later.",
+            "As of 12s ago. The first scrape after 13s asks the API again.",
             "<dt>Pending</dt><dd>1<",
             "<dt>Active</dt><dd>2<",
             "<dt>Without a unit</dt><dd>1<",
@@ -153,7 +153,7 @@ fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
             "30s ago",
             "the API says &quot;INVALID&quot;",
             "copy the key again &amp; again",
-            "As of 1m 30s ago. The API is asked again at the first scrape in 1m or later.",
+            "As of 1m 30s ago. The first scrape after 1m asks the API again.",
             "<dt>Pending</dt><dd>1<",
         ],
     );
@@ -171,14 +171,17 @@ fn old_data_and_a_pause_by_another_server_are_told() {
         &page(old.clone(), now),
         &[
             ">Not asked lately</span>",
-            "The last good answer is 5m old, too old to be shown.",
+            "The last good answer is 5m old, too old to be shown. The next scrape asks the API again.",
         ],
     );
     let paused = ServerReport {
         retry_at: Some(now.unix + SECOND),
         ..old
     };
-    assert_shows(&page(paused, now), &[">Paused</span>", "in 1s or later"]);
+    assert_shows(
+        &page(paused, now),
+        &[">Paused</span>", "The first scrape after 1s asks the API again."],
+    );
 }
 
 #[test]
