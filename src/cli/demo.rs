@@ -10,23 +10,19 @@ use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
 
 use super::healthcheck::reachable;
 
-/// Variables that say where the real API is and who asks; a demo has its own.
-const OVERRIDDEN: [&str; 9] = [
-    "SONORANCAD_ALLOW_HTTP",
-    "SONORANCAD_API_KEY",
-    "SONORANCAD_API_KEY_FILE",
-    "SONORANCAD_API_TIMEOUT",
-    "SONORANCAD_API_URL",
-    "SONORANCAD_API_VERSION",
-    "SONORANCAD_COMMUNITY_ID",
-    "SONORANCAD_REQUESTS_PER_MINUTE",
-    "SONORANCAD_SERVER_IDS",
+/// Variables that count in a demo too; none of them leads to a real API.
+const KEPT: [&str; 5] = [
+    "SONORANCAD_CACHE_TTL",
+    "SONORANCAD_LISTEN_ADDRESS",
+    "SONORANCAD_LOG",
+    "SONORANCAD_LOG_FORMAT",
+    "SONORANCAD_MAX_STALE",
 ];
 
 /// What kind of community is simulated.
 #[derive(Args)]
 pub(super) struct Options {
-    /// What happens follows from this number [default: another one each time].
+    /// What happens follows from this number and the time of day [default: another one each time].
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
@@ -90,7 +86,7 @@ impl Demo {
             ("SONORANCAD_SERVER_IDS", names.join(",")),
         ];
         variables
-            .filter(|(name, _)| OVERRIDDEN.iter().all(|overridden| name != overridden))
+            .filter(|(name, _)| KEPT.iter().any(|kept| name == kept))
             .chain(own.map(|(name, text)| (name.into(), text.into())))
     }
 

@@ -169,12 +169,15 @@ impl Server {
     fn land(&self, outcome: Result<Snapshot, FetchError>) {
         let mut state = self.state.lock();
         let now = self.clock.now();
-        self.account.answer(now);
         let started_at = state.cache.started_at().unwrap_or(now);
+        if let Ok(snapshot) = &outcome {
+            // Before anything is counted: a fault in it lands the flight once more, as a failure.
+            state.tracker.observe(snapshot, started_at);
+        }
+        self.account.answer(now);
         state.counts.request_seconds.observe(now.since(started_at));
         match outcome {
             Ok(snapshot) => {
-                state.tracker.observe(&snapshot, started_at);
                 state.cache.succeed(snapshot);
                 if let Some(failure) = state.failure.take() {
                     info!(server_id = self.id, error = %failure.label, "the API can be read again");
@@ -250,8 +253,8 @@ impl Default for Counts {
 
 impl Flight {
     fn land(mut self, outcome: Result<Snapshot, FetchError>) {
-        self.has_landed = true;
         self.server.land(outcome);
+        self.has_landed = true;
     }
 }
 

@@ -125,7 +125,13 @@ fn answer_fault(fault: Fault) -> Response {
 
 /// An error as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) writes it.
 fn problem(status: StatusCode, title: &str) -> Response {
-    let body = json!({"title": title, "status": status.as_u16(), "traceId": "00-abc123"});
+    let body = json!({
+        "type": format!("https://httpstatuses.com/{}", status.as_u16()),
+        "title": title,
+        "status": status.as_u16(),
+        "detail": title,
+        "traceId": "00-abc123",
+    });
     (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }
 

@@ -1,7 +1,7 @@
 //! The life on one CAD server: calls that come, wait, are taken and closed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,15 +22,15 @@ const MOST_TIMES: usize = 10_000;
 
 /// How busy each hour of the day is, from midnight on, beside an average hour of the week.
 const RHYTHM: [f64; 24] = [
-    1.1, 0.8, 0.55, 0.4, 0.35, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0, 1.1, 1.25, 1.45, 1.65, 1.8,
-    1.8, 1.65, 1.4,
+    1.15, 0.85, 0.6, 0.45, 0.4, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.75, 0.85, 0.9, 0.95, 1.05, 1.2, 1.35, 1.55, 1.75,
+    1.9, 1.95, 1.75, 1.45,
 ];
 
 /// The same for the days of the week, from Monday on.
 const WEEK: [f64; 7] = [0.85, 0.85, 0.9, 0.95, 1.15, 1.25, 1.05];
 
 /// Above every product of the two.
-const PEAK: f64 = 2.25;
+const PEAK: f64 = 2.5;
 
 /// How a dispatch call stands, by the API's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,20 @@ pub struct Statistics {
     pub durations: VecDeque<f64>,
 }
 
+impl Statistics {
+    /// Dispatch calls opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.iter().flatten().sum()
+    }
+
+    /// Dispatch calls closed.
+    #[must_use]
+    pub fn closed(&self) -> u64 {
+        self.closed.iter().flatten().sum()
+    }
+}
+
 /// What is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -106,7 +120,7 @@ pub(super) struct Server {
     emergency: BTreeMap<u64, EmergencyCall>,
     /// The newest first.
     closed: VecDeque<Call>,
-    free_units: BTreeSet<u32>,
+    free_units: Vec<u32>,
     next_call_id: u64,
     next_emergency_id: u64,
     /// Each open call's priority when it opened.
@@ -353,15 +367,27 @@ fn kind(call: &EmergencyCall) -> usize {
 }
 
 /// Takes any of the units.
-fn take_one(units: &mut BTreeSet<u32>, random: &mut fastrand::Rng) -> Option<u32> {
-    let unit = *random.choice(units.iter())?;
-    units.remove(&unit);
-    Some(unit)
+fn take_one(units: &mut Vec<u32>, random: &mut fastrand::Rng) -> Option<u32> {
+    (!units.is_empty()).then(|| units.swap_remove(random.usize(..units.len())))
 }
 
 fn keep(times: &mut VecDeque<f64>, now: Duration, since: Duration) {
     times.push_back(now.saturating_sub(since).as_secs_f64());
     if times.len() > MOST_TIMES {
         times.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_hour_of_the_week_is_average() {
+        let mean = |table: &[f64]| table.iter().sum::<f64>() / f64::from(u32::try_from(table.len()).unwrap());
+        assert!((mean(&RHYTHM) - 1.0).abs() < 1e-9, "{}", mean(&RHYTHM));
+        assert!((mean(&WEEK) - 1.0).abs() < 1e-9, "{}", mean(&WEEK));
+        let busiest = |table: &[f64]| table.iter().copied().fold(0.0, f64::max);
+        assert!(busiest(&RHYTHM) * busiest(&WEEK) < PEAK);
     }
 }

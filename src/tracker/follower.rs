@@ -43,6 +43,8 @@ pub(super) struct List<L> {
     calls: BTreeMap<u64, Seen<L>>,
     /// The ids that several calls share.
     shared: BTreeSet<u64>,
+    /// How many calls there are, those that share an id included.
+    length: usize,
 }
 
 /// Follows the calls of one kind.
@@ -54,12 +56,14 @@ pub(super) struct Follower<L> {
     /// Whether any answer has listed the closed calls.
     knows_closed: bool,
     closed_limit: u32,
+    /// Whether the newest list of closed calls was full of new ones, so that more may be behind them.
+    is_cut_off: bool,
     open: BTreeMap<u64, OpenCall<L>>,
     departed: Departed,
     /// The highest id of all answers.
     highest: u64,
-    /// A closed call that was never seen open must be above this id to count: the highest one, or where
-    /// the newest list of closed calls was cut off, what was the highest before it.
+    /// A closed call that was never seen open must be above this id to count: the highest one, or while
+    /// closed calls are cut off, what was the highest before.
     floor: u64,
 }
 
@@ -71,7 +75,7 @@ struct OpenCall<L> {
     first_seen_at: Now,
     /// Whether it came when it was first seen, and has been watched without a gap.
     is_timed: bool,
-    /// Whether it has been counted as opened and closed before.
+    /// Whether it was known to be closed before: it counts no more.
     has_returned: bool,
     pending_since: Option<Now>,
     was_active: bool,
@@ -85,6 +89,7 @@ impl<L: Copy> Follower<L> {
             listed_at: None,
             knows_closed: false,
             closed_limit: MOST_CLOSED,
+            is_cut_off: false,
             open: BTreeMap::new(),
             departed: Departed::default(),
             highest: 0,
@@ -104,8 +109,9 @@ impl<L: Copy> Follower<L> {
 
     /// Compares an answer, as of `now`, with what is known; a list that it lacks is `None`.
     pub(super) fn observe(&mut self, mut open: Option<List<L>>, closed: Option<List<L>>, now: Now) -> Vec<Event<L>> {
-        let ids: BTreeSet<_> = open.iter().chain(&closed).flat_map(List::ids).collect();
-        if self.is_wiped(&ids) {
+        let lists = || open.iter().chain(&closed);
+        let highest = lists().filter_map(List::highest).max().unwrap_or_default();
+        if highest < self.highest && self.knows_none_of(lists()) {
             *self = Self::new(self.longest_gap);
         }
         let is_gap = self.listed_at.is_some_and(|at| now.since(at) > self.longest_gap);
@@ -114,11 +120,11 @@ impl<L: Copy> Follower<L> {
                 call.is_timed = false;
             }
         }
-        let is_all_new = closed.as_ref().is_some_and(|closed| self.is_all_new(closed));
-        let is_cut_off = is_all_new
-            && closed
-                .iter()
-                .all(|closed| closed.calls.len() >= self.closed_limit as usize);
+        if let Some(closed) = &closed {
+            let is_all_new = self.is_all_new(closed);
+            self.is_cut_off = is_all_new && closed.length >= self.closed_limit as usize;
+            self.closed_limit = if is_all_new { MOST_CLOSED } else { FEW_CLOSED };
+        }
 
         let mut events = Vec::new();
         let lists_closed = closed.is_some();
@@ -126,29 +132,29 @@ impl<L: Copy> Follower<L> {
             self.close(&call, now, &mut events);
         }
         if let Some(open) = open {
-            let is_timed = self.listed_at.is_some() && !is_gap;
+            let came_now = self.listed_at.is_some() && !is_gap;
             for call in open.calls.values() {
-                self.open(call, is_timed, now, &mut events);
+                self.open(call, came_now, now, &mut events);
             }
             self.miss_absent(&open, now, &mut events);
             self.listed_at = Some(now);
         }
-        if lists_closed {
-            self.knows_closed = true;
-            self.closed_limit = if is_all_new { MOST_CLOSED } else { FEW_CLOSED };
-        }
-        self.highest = self.highest.max(ids.last().copied().unwrap_or_default());
-        if !is_cut_off {
+        self.knows_closed |= lists_closed;
+        self.highest = self.highest.max(highest);
+        if !self.is_cut_off {
             self.floor = self.highest;
         }
         self.departed.forget(now.instant);
         events
     }
 
-    /// Whether there are ids, all lower than before, and none of them is known.
-    fn is_wiped(&self, ids: &BTreeSet<u64>) -> bool {
-        let is_known = |id: &u64| self.open.contains_key(id) || self.departed.contains(*id);
-        ids.last().is_some_and(|highest| *highest < self.highest) && !ids.iter().any(is_known)
+    /// Whether there are calls, and all of them are unknown.
+    fn knows_none_of<'a>(&self, lists: impl Iterator<Item = &'a List<L>>) -> bool
+    where
+        L: 'a,
+    {
+        let mut ids = lists.flat_map(|list| list.calls.keys()).peekable();
+        ids.peek().is_some() && ids.all(|id| !self.open.contains_key(id) && !self.departed.contains(*id))
     }
 
     /// Whether there are closed calls, of which none was known to be closed; the first list only seeds.
@@ -173,8 +179,8 @@ impl<L: Copy> Follower<L> {
         self.departed.insert(id, now.instant);
     }
 
-    /// Takes note of a call that is open; `is_timed`: if it is new, it came just now.
-    fn open(&mut self, call: &Seen<L>, is_timed: bool, now: Now, events: &mut Vec<Event<L>>) {
+    /// Takes note of a call that is open; `came_now`: if it is new, it came since the last list.
+    fn open(&mut self, call: &Seen<L>, came_now: bool, now: Now, events: &mut Vec<Event<L>>) {
         let has_returned = self.departed.remove(call.id);
         let known = self.open.entry(call.id).or_insert_with(|| {
             if self.listed_at.is_some() && !has_returned {
@@ -184,7 +190,7 @@ impl<L: Copy> Follower<L> {
                 first: call.labels,
                 last: call.labels,
                 first_seen_at: now,
-                is_timed: is_timed && !has_returned,
+                is_timed: came_now && !has_returned,
                 has_returned,
                 pending_since: None,
                 was_active: false,
@@ -246,9 +252,11 @@ impl<L: Copy> OpenCall<L> {
     }
 }
 
-impl<L: Copy> List<L> {
-    fn ids(&self) -> impl Iterator<Item = u64> {
-        self.calls.keys().chain(&self.shared).copied()
+impl<L> List<L> {
+    /// The highest id; `None` without any.
+    fn highest(&self) -> Option<u64> {
+        let highest_own = self.calls.keys().next_back();
+        highest_own.max(self.shared.last()).copied()
     }
 }
 
@@ -256,13 +264,15 @@ impl<L: Copy> FromIterator<Seen<L>> for List<L> {
     fn from_iter<I: IntoIterator<Item = Seen<L>>>(seen: I) -> Self {
         let mut calls = BTreeMap::new();
         let mut shared = BTreeSet::new();
+        let mut length = 0;
         for call in seen {
+            length += 1;
             if calls.insert(call.id, call).is_some() {
                 shared.insert(call.id);
             }
         }
         calls.retain(|id, _| !shared.contains(id));
-        Self { calls, shared }
+        Self { calls, shared, length }
     }
 }
 

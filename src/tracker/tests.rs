@@ -271,6 +271,10 @@ fn more_closed_calls_are_asked_for_at_first_and_while_all_are_new() {
     assert_eq!(story.tracker.closed_limit(), 100);
     story.then(&active(&[]));
     assert_eq!(story.tracker.closed_limit(), 100, "the answer did not say");
+    story.then(&active(&[]).closed([]));
+    assert_eq!(story.tracker.closed_limit(), 10, "none is new");
+    story.then(&active(&[]).closed(64..=73));
+    assert_eq!(story.tracker.closed_limit(), 100);
     story.then(&active(&[]).closed(1..=63));
     assert_eq!(story.tracker.closed_limit(), 10);
 }
@@ -287,6 +291,36 @@ fn twelve_short_calls_are_twelve_when_the_limit_goes_from_10_to_100() {
     assert_eq!(story.counts(), (12, 12));
     story.then(&active(&[(120, Active)]).closed(123..=132));
     assert_eq!(story.counts(), (12, 12));
+}
+
+#[test]
+fn a_lacking_list_does_not_end_the_search_behind_a_cut_off_one() {
+    let open = || active(&[(120, Active)]);
+    let mut story = Story::begin(&open().closed(91..=100));
+    story.then(&open().closed(123..=132)).then(&open());
+    assert_eq!(story.tracker.closed_limit(), 100);
+    story.then(&open().closed((33..=119).chain(121..=132)));
+    assert_eq!(story.counts(), (12, 12));
+}
+
+#[test]
+fn a_list_is_cut_off_though_calls_in_it_share_an_id() {
+    let open = || active(&[(120, Active)]);
+    let mut story = Story::begin(&open().closed(91..=100));
+    story.then(&open().closed((124..=132).chain([132])));
+    story.then(&open().closed((33..=119).chain(121..=132)));
+    assert_eq!(story.counts(), (12, 12));
+}
+
+#[test]
+fn a_list_with_room_is_not_cut_off() {
+    let open = || active(&[(120, Active), (130, Active)]);
+    let mut story = Story::begin(&open().closed([]));
+    story.then(&open().closed([])).then(&open().closed([131, 132]));
+    assert_eq!(story.counts(), (2, 2));
+    assert_eq!(story.tracker.closed_limit(), 100);
+    story.then(&open().closed([125, 131, 132]));
+    assert_eq!(story.counts(), (2, 2));
 }
 
 #[test]
@@ -307,6 +341,29 @@ fn a_closed_call_below_a_known_id_does_not_count() {
     story.then(&active(&[(10, Active), (20, Active)]).closed([9]));
     story.then(&active(&[(10, Active), (20, Active)]).closed([15, 9]));
     assert_eq!(story.counts(), (1, 0));
+}
+
+#[test]
+fn the_highest_id_is_that_of_all_answers() {
+    let mut story = Story::begin(&active(&[(10, Active), (500, Active)]).closed([]));
+    story
+        .then(&active(&[(10, Active)]).closed([500]))
+        .then(&active(&[(10, Active)]).closed([]));
+    story.then(&active(&[(10, Active)]).closed([400]));
+    assert_eq!(story.counts(), (0, 1));
+    // Also of calls that are not followed.
+    let mut story = Story::begin(&active(&[(3, Active), (50, Active), (50, Active)]).closed([]));
+    story.then(&active(&[(3, Active)]).closed([50]));
+    assert_eq!(story.counts(), (0, 0));
+}
+
+#[test]
+fn calls_that_are_not_followed_are_no_sign_of_a_wiped_cad() {
+    let twins = [(4, Pending), (4, Pending)];
+    let mut story = Story::begin(&active(&twins).closed([]));
+    story.then(&active(&[(4, Pending), (4, Pending), (9, Active)]).closed([]));
+    story.then(&active(&twins).closed([])).then(&active(&twins).closed([]));
+    assert_eq!(story.counts(), (1, 1));
 }
 
 #[test]
@@ -350,6 +407,36 @@ fn a_call_that_returns_within_a_day_is_the_same_call() {
     story.after(86_401, &active(&[(8, Active)]).closed([]));
     story.then(&active(&[(8, Active), (9, Active)]).closed([]));
     assert_eq!(story.counts(), (2, 1));
+}
+
+#[test]
+fn a_call_that_was_missed_twice_and_returns_is_the_same_call() {
+    let mut story = Story::begin(&active(&[(8, Active)]).closed([]));
+    story.then(&active(&[(8, Active), (9, Active)]).closed([]));
+    story
+        .then(&active(&[(8, Active)]).closed([]))
+        .then(&active(&[(8, Active)]).closed([]));
+    story.then(&active(&[(8, Active), (9, Active)]).closed([]));
+    story.then(&active(&[(8, Active)]).closed([9]));
+    assert_eq!(story.counts(), (1, 1));
+}
+
+#[test]
+fn a_call_is_remembered_for_a_day_after_it_was_last_listed() {
+    let mut story = Story::begin(&active(&[(1, Active)]).closed([]));
+    for _ in 0..4 {
+        story.after(12 * 3600, &active(&[(1, Active)]).closed([5]));
+    }
+    story.then(&active(&[(1, Active), (5, Active)]).closed([]));
+    assert_eq!(story.counts(), (1, 1));
+}
+
+#[test]
+fn a_call_in_both_lists_is_closed() {
+    let mut story = Story::begin(&active(&[(8, Active)]).closed([]));
+    story.then(&active(&[(8, Active), (9, Pending)]).closed([9]));
+    assert_eq!(story.counts(), (1, 1));
+    assert_eq!(story.tracker.lifecycles().oldest_pending(Priority::One), None);
 }
 
 #[test]
@@ -456,6 +543,17 @@ fn opened_and_closed_have_the_first_labels_and_times_the_last_priority() {
 }
 
 #[test]
+fn the_list_of_closed_calls_tells_the_last_priority() {
+    let second = |id| call(id, Priority::Two, Active);
+    let mut story = Story::begin(&Answer::default().calls([second(7)]).closed([]));
+    story.then(&Answer::default().calls([second(7), second(8)]).closed([]));
+    // In the stories' lists of closed calls, all have priority 1.
+    story.then(&Answer::default().calls([second(7)]).closed([8]));
+    assert_eq!(story.durations(Priority::One), (1, 30));
+    assert_eq!(story.durations(Priority::Two), (0, 0));
+}
+
+#[test]
 fn the_oldest_pending_call_is_the_one_that_has_been_so_for_longest() {
     let mut story = Story::begin(&active(&[(1, Pending), (2, Active)]));
     let oldest = |story: &Story| {
@@ -502,6 +600,11 @@ fn emergency_calls_come_wait_and_are_cleared() {
         (1, 30 * SECOND),
         "the first one was there before"
     );
+    story.then(&answer(&[])).then(&answer(&[]));
+    let wait = story.tracker.lifecycles().emergency_wait(Civil);
+    assert_eq!((wait.count(), wait.sum()), (1, 120 * SECOND));
+    story.then(&answer(&[(4, Civil)])).then(&active(&[]));
+    assert_eq!(story.tracker.lifecycles().oldest_emergency(Civil), None, "no list");
     assert_eq!(story.counts(), (0, 0));
 }
 

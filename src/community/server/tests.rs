@@ -4,6 +4,7 @@ use super::*;
 use crate::client::{Client, Retry};
 use crate::clock::ManualClock;
 use crate::config::{Config, Setting};
+use crate::snapshot::{Origin, Priority};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -220,6 +221,41 @@ async fn a_step_of_the_wall_clock_changes_only_what_is_shown() {
     house.pass(1);
     let report = house.scrape(0, good()).await;
     assert_eq!((report.counts.requests, report.last_success), (2, Some(SECOND)));
+}
+
+#[tokio::test]
+async fn what_a_fetch_brings_is_as_of_its_start() {
+    let house = House::new("1", "4");
+    let pending = |id| {
+        let json =
+            format!(r#"{{"activeCalls":[{{"callId":{id},"priority":1,"status":0,"origin":0}}],"closedCalls":[]}}"#);
+        client::decode_snapshot(json.as_bytes())
+    };
+    let begin = Clock::Manual(house.clock.clone()).now();
+    let (sender, receiver) = oneshot::channel();
+    let mut landing = house.servers[0]
+        .join_or_start_with(|closed_limit| async move {
+            assert_eq!(closed_limit, 100);
+            receiver.await.unwrap()
+        })
+        .unwrap();
+    house.pass(5);
+    sender.send(pending(1)).unwrap();
+    landing.changed().await.unwrap();
+    let oldest = house.servers[0].report().lifecycles.oldest_pending(Priority::One);
+    assert_eq!(oldest, Some(begin));
+
+    house.pass(30);
+    let mut landing = house.servers[0]
+        .join_or_start_with(|closed_limit| async move {
+            assert_eq!(closed_limit, 10);
+            pending(2)
+        })
+        .unwrap();
+    landing.changed().await.unwrap();
+    let report = house.servers[0].report();
+    assert_eq!(report.lifecycles.opened(Priority::One, Origin::Caller), 1);
+    assert_eq!(report.last_success, Some((begin + 35 * SECOND).unix));
 }
 
 #[tokio::test]
