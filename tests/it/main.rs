@@ -5,9 +5,11 @@
 
 mod cad;
 mod exporter;
+mod tools;
 
 mod budget;
 mod check;
+mod dashboards;
 mod failures;
 mod house;
 mod life;

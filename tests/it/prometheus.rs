@@ -1,51 +1,16 @@
 //! What others make of the output: a real Prometheus, promtool, and Python's OpenMetrics parser.
-//!
-//! Skipped where these are not installed; with `CI` set, that is a failure.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-use serde_json::Value;
+use std::process::Command;
 
 use crate::cad::{Answer, Cad};
-use crate::exporter::{OPEN_METRICS, Running, eventually, http};
+use crate::exporter::{OPEN_METRICS, Running, eventually};
+use crate::tools::{Folder, Prometheus, has, judge};
 
 /// Reads OpenMetrics strictly, and prints the number of samples.
 const PARSE: &str = "import sys\n\
         from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n\
         print(sum(len(family.samples) for family in parse(sys.stdin.read())))";
-
-/// Whether a tool is there.
-fn has(tool: &str, arguments: &[&str]) -> bool {
-    let found = Command::new(tool)
-        .args(arguments)
-        .output()
-        .is_ok_and(|output| output.status.success());
-    assert!(found || std::env::var_os("CI").is_none(), "{tool} is not installed");
-    if !found {
-        eprintln!("skipped: {tool} is not installed");
-    }
-    found
-}
-
-/// What the tool says of this input; nothing if it is content.
-fn judge(tool: &mut Command, input: &str) -> String {
-    let mut child = tool
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    if output.status.success() {
-        said
-    } else {
-        format!("{} {said}", output.status)
-    }
-}
 
 /// Every golden file with this ending, and its name.
 fn situations(ending: &str) -> Vec<(String, String)> {
@@ -114,88 +79,19 @@ async fn pythons_parser_accepts_openmetrics() {
     );
 }
 
-/// A running Prometheus; killed when dropped, with its data.
-struct Prometheus {
-    child: Child,
-    folder: std::path::PathBuf,
-    url: String,
-}
-
-impl Prometheus {
-    /// Starts one that scrapes `exporter` every second.
-    fn start(exporter: &Running) -> Self {
-        let folder = std::env::temp_dir().join(format!("sonorancad-exporter-prometheus-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let config = folder.join("prometheus.yml");
-        let address = exporter.address;
-        let text = format!(
-            "scrape_configs:\n- job_name: sonorancad\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{address}']\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        // A port that was free a moment ago; Prometheus cannot be given port 0.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self {
-            child,
-            folder,
-            url: format!("http://127.0.0.1:{port}"),
-        }
-    }
-
-    async fn get(&self, path: &str) -> Option<Value> {
-        let http = http();
-        let body = http
-            .get(format!("{}{path}", self.url))
-            .send()
-            .await
-            .ok()?
-            .text()
-            .await
-            .ok()?;
-        serde_json::from_str(&body).ok()
-    }
-
-    /// The values that a query gives.
-    async fn query(&self, query: &str) -> Vec<f64> {
-        let url = reqwest::Url::parse_with_params("http://x/api/v1/query", [("query", query)]).unwrap();
-        let answer = self
-            .get(&format!("{}?{}", url.path(), url.query().unwrap()))
-            .await
-            .unwrap_or_default();
-        let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        results
-            .iter()
-            .map(|result| result["value"][1].as_str().unwrap().parse().unwrap())
-            .collect()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_prometheus_scrapes_it() {
     if !has("prometheus", &["--version"]) {
         return;
     }
     let (cad, exporter) = busy().await;
-    let prometheus = Prometheus::start(&exporter);
+    let address = exporter.address;
+    let prometheus = Prometheus::start(
+        Folder::new(),
+        &format!(
+            "scrape_configs:\n- job_name: sonorancad\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{address}']\n"
+        ),
+    );
     eventually("Prometheus has data", async || {
         !prometheus.query("sonorancad_cache_hits_total > 1").await.is_empty()
     })
@@ -225,7 +121,7 @@ async fn a_real_prometheus_scrapes_it() {
     ] {
         assert_eq!(prometheus.query(query).await, [expected], "{query}");
     }
-    let metadata = prometheus.get("/api/v1/metadata").await.unwrap();
+    let metadata = prometheus.get("/api/v1/metadata", &[]).await.unwrap();
     for (family, kind) in [
         ("sonorancad_active_calls", "gauge"),
         ("sonorancad_server", "info"),

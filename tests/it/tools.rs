@@ -1,0 +1,127 @@
+//! Programs of others: promtool, Prometheus, Python.
+//!
+//! Tests that need one are skipped where it is not installed; with `CI` set, that is a failure.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+use crate::exporter::http;
+
+/// Whether a tool is there.
+pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {
+    let found = Command::new(tool)
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "{tool} is not installed");
+    if !found {
+        eprintln!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+/// What the tool says of this input; nothing if it is content.
+pub(crate) fn judge(tool: &mut Command, input: &str) -> String {
+    let mut child = tool
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    if output.status.success() {
+        said
+    } else {
+        format!("{} {said}", output.status)
+    }
+}
+
+/// A folder of this test's own; removed when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("sonorancad-exporter-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running Prometheus; killed when dropped, with its data.
+pub(crate) struct Prometheus {
+    child: Child,
+    url: String,
+    /// Dropped last.
+    _folder: Folder,
+}
+
+impl Prometheus {
+    /// Starts one with this configuration; its data is in `data` of the folder.
+    pub(crate) fn start(folder: Folder, config: &str) -> Self {
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config).unwrap();
+        // A port that was free a moment ago; Prometheus cannot be given port 0.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg("--storage.tsdb.retention.time=90d")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            _folder: folder,
+        }
+    }
+
+    /// What its HTTP API answers; nothing if it does not answer, or not with JSON.
+    pub(crate) async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
+        let url = format!("{}{path}", self.url);
+        let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
+        let body = http().get(url).send().await.ok()?.text().await.ok()?;
+        serde_json::from_str(&body).ok()
+    }
+
+    /// The values that a query gives.
+    pub(crate) async fn query(&self, query: &str) -> Vec<f64> {
+        let answer = self.get("/api/v1/query", &[("query", query)]).await.unwrap_or_default();
+        let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        results
+            .iter()
+            .map(|result| result["value"][1].as_str().unwrap().parse().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
