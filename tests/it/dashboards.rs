@@ -1,6 +1,7 @@
-//! The dashboards and the rules they keep.
+//! The dashboards: what they ask, the rules they keep, and what a real Prometheus answers.
 
 mod rules;
+mod values;
 
 use std::path::Path;
 

@@ -10,6 +10,7 @@ mod tools;
 mod budget;
 mod check;
 mod dashboards;
+mod deploy;
 mod failures;
 mod house;
 mod life;

@@ -1,0 +1,275 @@
+//! The files for a whole stack: that they hold together, since nothing here starts containers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sonorancad_exporter::config::{Config, Setting};
+
+use crate::tools::has;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn yaml(name: &str) -> Value {
+    let text = std::fs::read_to_string(path(name)).unwrap();
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    let items = list.as_array().into_iter().flatten();
+    items.map(|item| item.as_str().unwrap()).collect()
+}
+
+/// The services by name.
+fn services() -> Vec<(String, Value)> {
+    let compose = yaml("deploy/compose.yaml");
+    let services = compose["services"].as_object().unwrap().clone();
+    assert_eq!(services.len(), 3);
+    services.into_iter().collect()
+}
+
+fn service(name: &str) -> Value {
+    services().into_iter().find(|(other, _)| other == name).unwrap().1
+}
+
+/// The mounts of a service: source and target, as written.
+fn mounts(service: &Value) -> Vec<(String, String)> {
+    let volumes = texts(&service["volumes"]).into_iter();
+    let pair = |volume: &str| {
+        let mut parts = volume.split(':');
+        (parts.next().unwrap().to_owned(), parts.next().unwrap().to_owned())
+    };
+    volumes.map(pair).collect()
+}
+
+/// The file of this repository that a service sees under this path.
+fn mounted(service: &Value, seen: &str) -> PathBuf {
+    let mounts = mounts(service);
+    let (source, target) = mounts
+        .iter()
+        .find(|(_, target)| Path::new(seen).starts_with(target))
+        .unwrap();
+    let rest = Path::new(seen).strip_prefix(target).unwrap();
+    path("deploy").join(source).join(rest)
+}
+
+/// What a command says; it must succeed.
+fn run(tool: &str, arguments: &[&str]) -> String {
+    let output = Command::new(tool)
+        .args(arguments)
+        .current_dir(path(""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success(), "{tool} {arguments:?}: {said}");
+    said
+}
+
+#[test]
+fn the_compose_file_keeps_to_the_specification() {
+    if has("check-jsonschema", &["--version"]) {
+        run(
+            "check-jsonschema",
+            &["--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml"],
+        );
+    }
+}
+
+#[test]
+fn containers_can_do_little() {
+    for (name, service) in services() {
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
+        assert!(service.get("privileged").is_none(), "{name}");
+        let user = service["user"].as_str().unwrap();
+        assert!(user.split(':').next().unwrap().parse::<u32>().unwrap() > 0, "{name}");
+        assert_eq!(service["healthcheck"]["test"][0], "CMD", "{name}");
+        assert!(
+            texts(&service["ports"])
+                .iter()
+                .all(|port| port.starts_with("127.0.0.1:")),
+            "{name}"
+        );
+        // Pinned to a version, or built from here.
+        let version = service["image"].as_str().and_then(|image| image.rsplit_once(':'));
+        let is_pinned = version.is_some_and(|(_, version)| {
+            let parts: Vec<_> = version.trim_start_matches('v').split('.').collect();
+            parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
+        });
+        assert!(is_pinned || service["build"] == "..", "{name}");
+        // What is mounted exists, and cannot be written but for the volumes.
+        let volumes = yaml("deploy/compose.yaml")["volumes"].as_object().unwrap().clone();
+        for volume in texts(&service["volumes"]) {
+            let source = volume.split(':').next().unwrap();
+            let is_here = source.starts_with('.') && path("deploy").join(source).exists() && volume.ends_with(":ro");
+            assert!(is_here || volumes.contains_key(source), "{name}: {volume}");
+        }
+    }
+}
+
+#[test]
+fn the_community_is_simulated_unless_an_env_file_says_otherwise() {
+    let exporter = service("exporter");
+    assert_eq!(exporter["command"], json!(["${EXPORTER_COMMAND:-demo}"]));
+    assert_eq!(exporter["env_file"], json!([{"path": ".env", "required": false}]));
+    let example = std::fs::read_to_string(path("deploy/.env.example")).unwrap();
+    let lines = example.lines().filter(|line| !line.starts_with('#'));
+    let variables: Vec<_> = lines.map(|line| line.split_once('=').unwrap()).collect();
+    assert!(variables.contains(&("EXPORTER_COMMAND", "serve")));
+    let problems = |key: &str| {
+        let filled_in = variables.iter().map(|(name, value)| {
+            let value = if *name == "SONORANCAD_API_KEY" { key } else { value };
+            ((*name).into(), value.into())
+        });
+        Config::read(Setting::from_environment(filled_in))
+            .err()
+            .map(|problems| problems.to_string())
+    };
+    assert_eq!(problems("the-key"), None);
+    // What is not filled in is a problem, rather than a demo.
+    assert!(problems("").unwrap().contains("SONORANCAD_API_KEY"));
+    // The file with the key stays out of the repository and of the image.
+    assert!(
+        std::fs::read_to_string(path(".gitignore"))
+            .unwrap()
+            .lines()
+            .any(|line| line == ".env")
+    );
+    assert!(
+        std::fs::read_to_string(path(".dockerignore"))
+            .unwrap()
+            .starts_with("*\n")
+    );
+}
+
+#[test]
+fn grafana_finds_what_it_is_provisioned_with() {
+    let grafana = service("grafana");
+    let provisioning = mounted(&grafana, "/etc/grafana/provisioning");
+    assert_eq!(
+        provisioning.canonicalize().unwrap(),
+        path("deploy/grafana/provisioning").canonicalize().unwrap()
+    );
+    let home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+        .as_str()
+        .unwrap();
+    assert!(mounted(&grafana, home).is_file());
+    let providers = yaml("deploy/grafana/provisioning/dashboards/sonorancad.yaml");
+    let dashboards = mounted(&grafana, providers["providers"][0]["options"]["path"].as_str().unwrap());
+    assert_eq!(
+        dashboards.canonicalize().unwrap(),
+        path("dashboards").canonicalize().unwrap()
+    );
+
+    let sources = yaml("deploy/grafana/provisioning/datasources/prometheus.yaml");
+    let source = &sources["datasources"][0];
+    assert_eq!(
+        (&source["type"], &source["isDefault"]),
+        (&json!("prometheus"), &json!(true))
+    );
+    // By the service's name, and the port it listens on.
+    assert_eq!(source["url"], "http://prometheus:9090");
+    assert_eq!(texts(&service("prometheus")["ports"]), ["127.0.0.1:9090:9090"]);
+    let scraping = yaml("deploy/prometheus/prometheus.yml");
+    assert_eq!(
+        source["jsonData"]["timeInterval"],
+        scraping["global"]["scrape_interval"]
+    );
+}
+
+#[test]
+fn prometheus_scrapes_the_exporter_and_keeps_90_days() {
+    let prometheus = service("prometheus");
+    let flags = texts(&prometheus["command"]).join(" ");
+    let config = flags.split("--config.file=").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(mounted(&prometheus, config).is_file());
+    assert!(flags.contains("--storage.tsdb.retention.time=90d"));
+    let data = flags
+        .split("--storage.tsdb.path=")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    assert!(mounts(&prometheus).contains(&("prometheus".to_owned(), data.to_owned())));
+    let config = yaml("deploy/prometheus/prometheus.yml");
+    assert_eq!(config["scrape_configs"][0]["job_name"], "sonorancad");
+    assert_eq!(
+        config["scrape_configs"][0]["static_configs"][0]["targets"],
+        json!(["exporter:10911"])
+    );
+}
+
+#[test]
+fn promtool_accepts_the_configuration_and_the_alerts() {
+    if !has("promtool", &["--version"]) {
+        return;
+    }
+    run("promtool", &["check", "config", "deploy/prometheus/prometheus.yml"]);
+    for file in ["sonorancad", "sonorancad-community"] {
+        run(
+            "promtool",
+            &[
+                "check",
+                "rules",
+                "--lint-fatal",
+                &format!("deploy/prometheus/{file}.rules.yml"),
+            ],
+        );
+        run(
+            "promtool",
+            &["test", "rules", &format!("deploy/prometheus/{file}.test.yml")],
+        );
+    }
+}
+
+/// Every alert of both files.
+fn alerts() -> Vec<Value> {
+    let files = ["sonorancad", "sonorancad-community"];
+    let files = files.map(|file| yaml(&format!("deploy/prometheus/{file}.rules.yml")));
+    let groups = files.iter().flat_map(|file| file["groups"].as_array().unwrap());
+    groups
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn every_alert_is_named_explained_and_tried() {
+    let runbook = std::fs::read_to_string(path("docs/runbook.md")).unwrap();
+    let tests = ["sonorancad", "sonorancad-community"].map(|file| yaml(&format!("deploy/prometheus/{file}.test.yml")));
+    let cases: Vec<&Value> = tests
+        .iter()
+        .flat_map(|file| file["tests"].as_array().unwrap())
+        .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
+        .collect();
+    let alerts = alerts();
+    assert_eq!(alerts.len(), 8);
+    for alert in alerts {
+        let name = alert["alert"].as_str().unwrap();
+        assert!(name.starts_with("SonoranCad"), "{name}");
+        assert!(
+            ["critical", "warning", "info"].contains(&alert["labels"]["severity"].as_str().unwrap()),
+            "{name}"
+        );
+        for annotation in ["summary", "description"] {
+            assert!(
+                alert["annotations"][annotation].as_str().unwrap().len() > 10,
+                "{name} {annotation}"
+            );
+        }
+        let url = alert["annotations"]["runbook_url"].as_str().unwrap();
+        assert_eq!(url, format!("docs/runbook.md#{}", name.to_lowercase()));
+        assert!(
+            runbook.contains(&format!("\n## {name}\n")),
+            "{name} is not in the runbook"
+        );
+        let fires = |case: &&&Value| case["exp_alerts"].as_array().is_some_and(|alerts| !alerts.is_empty());
+        let own: Vec<_> = cases.iter().filter(|case| case["alertname"] == name).collect();
+        let firing = own.iter().filter(|case| fires(case)).count();
+        assert!(firing > 0 && firing < own.len(), "{name} is not tried both ways");
+    }
+}
