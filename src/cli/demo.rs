@@ -27,7 +27,7 @@ pub(super) struct Options {
     seed: Option<u64>,
 
     /// Calls per hour and server, on average over a week.
-    #[arg(long, value_name = "CALLS", default_value_t = 180, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "CALLS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     calls_per_hour: u32,
 
     /// CAD servers, 1 to 4: with more, the game servers alone would use up the limit of API version v2.

@@ -20,17 +20,18 @@ const MOST_CLOSED: usize = 1000;
 /// Waits and durations that the statistics keep, the newest ones.
 const MOST_TIMES: usize = 10_000;
 
-/// How busy each hour of the day is, from midnight on, beside an average hour of the week.
+/// How busy each hour of the day is, from midnight on, beside an average hour of the week; at night too, somebody looks
+/// at a demo.
 const RHYTHM: [f64; 24] = [
-    1.15, 0.85, 0.6, 0.45, 0.4, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.75, 0.85, 0.9, 0.95, 1.05, 1.2, 1.35, 1.55, 1.75,
-    1.9, 1.95, 1.75, 1.45,
+    1.1, 0.95, 0.8, 0.75, 0.7, 0.7, 0.7, 0.75, 0.8, 0.8, 0.85, 0.9, 0.9, 0.95, 0.95, 1.0, 1.15, 1.2, 1.3, 1.35, 1.4,
+    1.4, 1.35, 1.25,
 ];
 
 /// The same for the days of the week, from Monday on.
 const WEEK: [f64; 7] = [0.85, 0.85, 0.9, 0.95, 1.15, 1.25, 1.05];
 
 /// Above every product of the two.
-const PEAK: f64 = 2.5;
+const PEAK: f64 = 1.8;
 
 /// How a dispatch call stands, by the API's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

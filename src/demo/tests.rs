@@ -59,7 +59,7 @@ fn calls_come_at_the_pace_and_by_the_rhythm() {
     // 180 an hour, less the emergency calls that come to nothing.
     assert!((27_500..30_000).contains(&week), "{week}");
     let at = |hour: usize| (0..7).map(|day| by_hour[day * 24 + hour]).sum::<u64>();
-    assert!(at(20) > 3 * at(4), "{} {}", at(20), at(4));
+    assert!(2 * at(20) > 3 * at(4), "{} {}", at(20), at(4));
     let day = |day: usize| by_hour[day * 24..][..24].iter().sum::<u64>();
     assert!(day(5) > day(0), "Saturday is busier than Monday");
 }
@@ -119,7 +119,7 @@ fn there_is_trouble_soon_and_then_rarely() {
     let faults: Vec<_> = (0..24 * 3600)
         .map(|second| trouble.at(Duration::from_secs(second)))
         .collect();
-    assert_eq!(faults[59..96].iter().flatten().count(), 35);
+    assert_eq!(faults[59..96].iter().flatten().count(), 30);
     assert_eq!(faults[70], Some(trouble::Fault::Outage));
     assert!(matches!(faults[340], Some(trouble::Fault::RateLimited(_))));
     let share = faults.iter().flatten().count() * 100 / faults.len();
