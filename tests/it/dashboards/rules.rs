@@ -328,10 +328,12 @@ fn check_panel(panel: &Value, faults: &mut Vec<String>) {
     }
     let counts = items(&panel["targets"]).any(|target| {
         let expr = text(target, "expr");
-        expr.contains("increase(") && !expr.contains(" / ") && !expr.contains("histogram_quantile")
+        let is_share = [" / ", "histogram_quantile", "avg_over_time"]
+            .iter()
+            .any(|part| expr.contains(part));
+        expr.contains("increase(") && !is_share
     });
-    let averages = panel["transformations"][0]["options"]["reducers"] == json!(["mean"]);
-    if counts && !averages && defaults["decimals"] != 0 {
+    if counts && defaults["decimals"] != 0 {
         said.push("shows parts of what it counts".to_owned());
     }
     for override_ in items(&panel["fieldConfig"]["overrides"]) {
@@ -428,12 +430,20 @@ fn check_selector(
     let is_right = match function {
         "rate" | "irate" => range == Some(RATE_INTERVAL),
         "increase" if range == Some(RANGE) => query.is_instant,
-        "increase" => range == Some(HOUR) && query.interval == "1h",
+        // By the hour: of a chart, or within an average.
+        "increase" => range == Some(HOUR) && (query.interval == "1h" || is_hourly(around)),
         _ => true,
     };
     if !is_right {
         faults.push(format!("{function} of {name} is over a range that does not fit"));
     }
+}
+
+/// Whether an average is taken of values an hour apart.
+fn is_hourly(around: &[&Expr]) -> bool {
+    around
+        .iter()
+        .any(|part| matches!(part, Expr::Subquery(subquery) if subquery.step == Some(HOUR)))
 }
 
 /// The metrics that a dashboard or a file of alerts asks for.
