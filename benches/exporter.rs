@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::client::decode_snapshot;
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::{Counts, Report, ServerReport};
+use sonorancad_exporter::community::{Counts, ExporterReport, Report, ServerReport};
 use sonorancad_exporter::config::{Config, Setting};
 use sonorancad_exporter::exposition::{Format, render};
 use sonorancad_exporter::process::Process;
@@ -53,7 +53,10 @@ fn encode(criterion: &mut Criterion) {
     let report = Arc::new(Report {
         servers: vec![server],
         at: Clock::System.now(),
-        process: Process::read(),
+        exporter: Some(ExporterReport {
+            process: Process::read(),
+            is_reload_successful: true,
+        }),
     });
     let mut group = criterion.benchmark_group("render");
     for (name, format) in [("openmetrics", Format::OpenMetrics), ("text", Format::Text)] {

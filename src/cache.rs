@@ -72,6 +72,12 @@ impl ScrapeCache {
         }
     }
 
+    /// Changes how long a snapshot is fresh, and how long it is shown.
+    pub fn set_limits(&mut self, ttl: Duration, stale_bound: Duration) {
+        self.ttl = ttl;
+        self.stale_bound = stale_bound;
+    }
+
     /// What a scrape at `now` finds.
     #[must_use]
     pub fn look_up(&self, now: Now) -> Lookup {

@@ -14,12 +14,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::community::Directory;
 use sonorancad_exporter::config::{self, Config, LogConfig, LogFormat, Setting};
 use sonorancad_exporter::process::LONG_VERSION;
-use sonorancad_exporter::{Exporter, StartError};
+use sonorancad_exporter::{Exporter, StartError, announce_communities};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
@@ -73,9 +74,9 @@ enum Failure {
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    let flags = Setting::from_listen_flags(&arguments.listen_addresses);
+    let flags = &arguments.listen_addresses;
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(settings(std::env::vars_os(), flags), None),
+        Command::Serve => serve(|| Config::read(settings(std::env::vars_os(), flags)), None),
         Command::Check(options) => check(settings(std::env::vars_os(), flags), options),
         Command::Demo(options) => serve_demo(options, flags),
         Command::Healthcheck => check_health(settings(std::env::vars_os(), flags)),
@@ -111,17 +112,19 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<(), Failure>
     }
 }
 
-fn serve_demo(options: demo::Options, flags: Option<Setting>) -> Result<(), Failure> {
+fn serve_demo(options: demo::Options, flags: &[String]) -> Result<(), Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
-    let environment = demo.environment(std::env::vars_os());
-    serve(settings(environment, flags), Some(demo))
+    let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
+    let read = move || Config::read(settings(environment.clone(), flags));
+    serve(read, Some(demo))
 }
 
-fn serve(settings: Vec<Setting>, demo: Option<Demo>) -> Result<(), Failure> {
-    let config = Config::read(settings).map_err(Failure::Config)?;
+/// Serves what `read` gives, and what it gives later, when a signal asks for it.
+fn serve(read: impl Fn() -> Result<Config, config::Problems>, demo: Option<Demo>) -> Result<(), Failure> {
+    let config = read().map_err(Failure::Config)?;
     start_logging(&config.log);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve_until_signal(&config, demo));
+    let outcome = runtime.block_on(serve_until_signal(&config, read, demo));
     // A look-up of the API's name cannot be cut short, and must not hold up the end.
     runtime.shutdown_background();
     outcome
@@ -135,17 +138,49 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::Runtime)
 }
 
-async fn serve_until_signal(config: &Config, demo: Option<Demo>) -> Result<(), Failure> {
+async fn serve_until_signal(
+    config: &Config,
+    read: impl Fn() -> Result<Config, config::Problems>,
+    demo: Option<Demo>,
+) -> Result<(), Failure> {
     // Before anything else: the first process of a container ignores signals that it does not handle.
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
     let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+    let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
     let exporter = Exporter::bind(config, &Clock::System).await.map_err(Failure::Start)?;
     if let Some(demo) = demo {
         demo.start(&exporter.local_addresses()).map_err(Failure::Demo)?;
     }
-    exporter.run(stop_signal(interrupt, terminate)).await;
+    let communities = exporter.communities();
+    tokio::select! {
+        () = exporter.run(stop_signal(interrupt, terminate)) => {}
+        () = reload_at(hang_up, &communities, read) => {}
+    }
     info!("stopped");
     Ok(())
+}
+
+/// Reads the configuration anew at each signal; never ends.
+async fn reload_at(mut hang_up: Signal, communities: &Directory, read: impl Fn() -> Result<Config, config::Problems>) {
+    while hang_up.recv().await.is_some() {
+        match read() {
+            Ok(config) => match communities.reload(&config) {
+                Ok(()) => {
+                    info!("the configuration has been read again");
+                    announce_communities(&config);
+                }
+                Err(failure) => error!(error = with_sources(&failure), "the configuration cannot be used"),
+            },
+            Err(problems) => {
+                communities.fail_reload();
+                for problem in problems.iter() {
+                    error!(%problem, "the configuration cannot be used, and stays as it was");
+                }
+            }
+        }
+    }
+    // No more signals can come.
+    std::future::pending::<()>().await;
 }
 
 /// Completes at the first signal that asks the program to stop.
@@ -167,9 +202,9 @@ fn check_health(settings: Vec<Setting>) -> Result<(), Failure> {
 }
 
 /// The environment, and the flags, which win.
-fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: Option<Setting>) -> Vec<Setting> {
+fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, listen_addresses: &[String]) -> Vec<Setting> {
     let mut settings = Setting::from_environment(environment);
-    settings.extend(flags);
+    settings.extend(Setting::from_listen_flags(listen_addresses));
     settings
 }
 

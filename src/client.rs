@@ -51,21 +51,22 @@ pub struct Client {
 pub struct ClientError(#[source] reqwest::Error);
 
 impl Client {
-    /// A client for `api` that trusts what this machine trusts and honours `HTTPS_PROXY`, `HTTP_PROXY`
-    /// and `NO_PROXY`.
+    /// A client that trusts what this machine trusts and honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`;
+    /// without certificates, only plain HTTP works.
     ///
     /// # Errors
     ///
-    /// No CA certificates are found where the API needs them, or a proxy's address cannot be read.
-    pub fn new(api: &ApiConfig) -> Result<Self, ClientError> {
+    /// No CA certificates are found where they are needed, or a proxy's address cannot be read.
+    pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
         // Fails when another part of the process has chosen a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             let builder = reqwest::Client::builder();
-            let builder = match api.url.scheme() {
-                // A machine without CA certificates can still ask itself.
-                "http" if api.is_local() => builder.tls_certs_only([]),
-                _ => builder,
+            // A machine without CA certificates can still ask itself.
+            let builder = if needs_certificates {
+                builder
+            } else {
+                builder.tls_certs_only([])
             };
             builder
                 .user_agent(format!("sonorancad-exporter/{VERSION}"))

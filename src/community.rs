@@ -1,9 +1,10 @@
-//! A community's servers, and the only room that starts fetches.
+//! The communities and their servers, and the only room that starts fetches.
 //!
 //! A scrape looks at each server's cache; what is due is fetched, each server in a task of its own,
 //! within the account's budget; and what is known at the deadline goes into a [`Report`].
 
 mod account;
+mod directory;
 mod server;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::account::Account;
+pub use self::directory::Directory;
 use self::server::Server;
 pub use self::server::{Counts, Failure, ServerReport};
 use crate::client::Client;
@@ -21,7 +23,9 @@ use crate::process::Process;
 
 /// A community: its servers, side by side.
 #[derive(Debug)]
-pub struct Community {
+struct Community {
+    config: CommunityConfig,
+    account: Arc<Account>,
     servers: Vec<Arc<Server>>,
     clock: Clock,
 }
@@ -33,26 +37,27 @@ pub struct Report {
     pub at: Now,
     /// Each server of the community, in the order of the configuration.
     pub servers: Vec<ServerReport>,
-    /// The exporter's own process; `None` where the system does not tell.
+    /// The exporter itself, where the scrape asks for it.
+    pub exporter: Option<ExporterReport>,
+}
+
+/// What the exporter says of itself.
+#[derive(Clone, Debug)]
+pub struct ExporterReport {
+    /// Its process; `None` where the system does not tell.
     pub process: Option<Process>,
+    /// Whether the configuration that was read last is in use.
+    pub is_reload_successful: bool,
 }
 
 impl Community {
     /// A community of which nothing is known yet.
-    #[must_use]
-    pub fn new(config: &CommunityConfig, client: &Arc<Client>, clock: &Clock) -> Self {
-        let account = Arc::new(Account::new(
-            config.api.clone(),
-            config.requests_per_minute,
-            client.clone(),
-        ));
-        let servers = config
-            .servers
-            .iter()
-            .map(|server| Arc::new(Server::new(server, config, account.clone(), clock.clone())))
-            .collect();
+    fn new(config: &CommunityConfig, account: Arc<Account>, client: &Arc<Client>, clock: &Clock) -> Self {
+        let new = |server| Server::new(server, config, account.clone(), client.clone(), clock.clone());
         Self {
-            servers,
+            config: config.clone(),
+            servers: config.servers.iter().map(|server| Arc::new(new(server))).collect(),
+            account,
             clock: clock.clone(),
         }
     }
@@ -60,7 +65,7 @@ impl Community {
     /// Reports every server: what is known, or what a fetch brings within `patience`.
     ///
     /// A fetch that takes longer goes on without this scrape.
-    pub async fn scrape(&self, patience: Duration) -> Report {
+    async fn scrape(&self, patience: Duration) -> Report {
         let mut oldest_first: Vec<_> = self.servers.iter().collect();
         // In a fixed order, the first servers would take every slot of a small budget. Each is looked at
         // once, since another scrape may start a fetch in the meantime.
@@ -78,12 +83,11 @@ impl Community {
     }
 
     /// Reports what is known, and asks nothing.
-    #[must_use]
-    pub fn report(&self) -> Report {
+    fn report(&self) -> Report {
         Report {
             servers: self.servers.iter().map(|server| server.report()).collect(),
             at: self.clock.now(),
-            process: Process::read(),
+            exporter: None,
         }
     }
 }

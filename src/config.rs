@@ -1,9 +1,10 @@
 //! What the user wants: read once, checked as a whole, every problem reported together.
 //!
-//! The environment and the flags become one list of [`Setting`]s; [`Config::read`] turns that list
-//! into what the program means, or into [`Problems`]. No message ever shows a setting's text, so a
-//! secret in the wrong variable is not printed either.
+//! The environment and the flags become one list of [`Setting`]s; [`Config::read`] turns that list, and
+//! the file of communities that it may name, into what the program means, or into [`Problems`]. No message
+//! ever shows a setting's text, so a secret in the wrong variable is not printed either.
 
+mod communities;
 mod value;
 mod variable;
 
@@ -24,11 +25,16 @@ pub use self::variable::{VARIABLES, Variable, help};
 /// The API's limit of call requests per minute and key (version v2).
 const API_LIMIT_PER_MINUTE: u32 = 5;
 
+/// Data that is older than this at times is worth a warning.
+const LONGEST_QUIET_TTL: Duration = Duration::from_secs(120);
+
 /// Everything the program was told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// Whose calls are read, and how.
-    pub community: CommunityConfig,
+    /// The community that the environment describes, if it does; there is always one without a file.
+    pub community: Option<CommunityConfig>,
+    /// The communities of `SONORANCAD_COMMUNITIES_FILE`, by alias.
+    pub communities: BTreeMap<String, CommunityConfig>,
     /// Where metrics are served.
     pub listen_addresses: Vec<SocketAddr>,
     /// What is logged, and how.
@@ -36,18 +42,27 @@ pub struct Config {
 }
 
 /// One community: its API, its servers, and how often they are asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommunityConfig {
     /// Where and as whom the API is asked.
     pub api: ApiConfig,
     /// The servers to read: at least one, no id twice.
     pub servers: Vec<ServerConfig>,
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all servers share.
-    pub requests_per_minute: u32,
+    /// What it shares with every server that is read with the same key.
+    pub account: AccountConfig,
     /// `SONORANCAD_CACHE_TTL`, as asked for.
     pub cache_ttl: Duration,
     /// `SONORANCAD_MAX_STALE`, as asked for.
     pub max_stale: Duration,
+}
+
+/// One key at one address of the API, however many communities use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share.
+    pub requests_per_minute: u32,
+    /// How many servers are read with the key.
+    pub servers: u32,
 }
 
 /// Where and as whom the API is asked.
@@ -64,7 +79,7 @@ pub struct ApiConfig {
 }
 
 /// The version of the API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiVersion {
     /// The documented `GET_CALLS`.
     V1 {
@@ -109,6 +124,13 @@ pub struct Setting {
     source: Source,
 }
 
+/// A community that is read, before it is known with whom it shares its key.
+struct Draft {
+    community: CommunityConfig,
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`, where it is set.
+    requests_per_minute: Option<u32>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Environment,
@@ -142,13 +164,14 @@ struct Texts {
     max_stale: Option<String>,
     requests_per_minute: Option<String>,
     allow_http: Option<String>,
+    communities_file: Option<String>,
     listen_address: Option<String>,
     log: Option<String>,
     log_format: Option<String>,
 }
 
 impl Config {
-    /// Reads the settings, the key's file included.
+    /// Reads the settings, the files of keys and communities included.
     ///
     /// A later setting of the same name wins, so flags go behind the environment.
     ///
@@ -158,7 +181,12 @@ impl Config {
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
         let mut problems = Problems(Vec::new());
         let texts = gather(settings, &mut problems);
-        let community = read_community(&texts, &mut problems);
+        let mut own = read_own_community(&texts, &mut problems);
+        let mut communities = match &texts.communities_file {
+            Some(path) => communities::read(path, &mut problems),
+            None => BTreeMap::new(),
+        };
+        share_accounts(own.iter_mut().chain(communities.values_mut()), &mut problems);
         let listen_addresses = problems.read(
             &variable::LISTEN_ADDRESS,
             texts.listen_address.as_deref(),
@@ -166,10 +194,12 @@ impl Config {
         );
         let filter = problems.read(&variable::LOG, texts.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, texts.log_format.as_deref(), value::log_format);
-        match (community, listen_addresses, filter, format) {
-            (Some(community), Some(listen_addresses), Some(filter), Some(format)) if problems.0.is_empty() => {
+        match (listen_addresses, filter, format) {
+            (Some(listen_addresses), Some(filter), Some(format)) if problems.0.is_empty() => {
+                let named = communities.into_iter();
                 Ok(Self {
-                    community,
+                    community: own.map(|draft| draft.community),
+                    communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
                     listen_addresses,
                     log: LogConfig { filter, format },
                 })
@@ -196,14 +226,25 @@ pub fn read_listen_addresses(settings: impl IntoIterator<Item = Setting>) -> Res
         .ok_or(problems)
 }
 
+impl Config {
+    /// Every community, with its alias if it has one.
+    pub fn all_communities(&self) -> impl Iterator<Item = (Option<&str>, &CommunityConfig)> {
+        let own = self.community.iter().map(|community| (None, community));
+        let named = self
+            .communities
+            .iter()
+            .map(|(alias, community)| (Some(&**alias), community));
+        own.chain(named)
+    }
+}
+
 impl CommunityConfig {
     /// The TTL in force: the one asked for, or longer where the budget cannot refresh every server
-    /// that often.
+    /// of the account that often.
     #[must_use]
     pub fn ttl_in_force(&self) -> Duration {
-        let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
         self.cache_ttl
-            .max(Duration::from_secs(60) * servers / self.requests_per_minute)
+            .max(Duration::from_secs(60) * self.account.servers / self.account.requests_per_minute)
     }
 
     /// How old call data may get before it is left out.
@@ -215,20 +256,26 @@ impl CommunityConfig {
     /// What is allowed but may surprise, as sentences.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        let AccountConfig {
+            requests_per_minute,
+            servers,
+        } = self.account;
         let mut warnings = Vec::new();
         if servers >= API_LIMIT_PER_MINUTE {
             warnings.push(format!(
                 "{servers} servers leave nothing of the API's limit of {API_LIMIT_PER_MINUTE} requests per minute and key: \
-                 each game server takes one per minute, and the exporter takes {} more",
-                self.requests_per_minute
+                 each game server takes one per minute, and the exporter takes {requests_per_minute} more"
             ));
-        } else if servers + self.requests_per_minute > API_LIMIT_PER_MINUTE
-            && matches!(self.api.version, ApiVersion::V2)
-        {
+        } else if servers + requests_per_minute > API_LIMIT_PER_MINUTE && matches!(self.api.version, ApiVersion::V2) {
             warnings.push(format!(
-                "{} requests per minute and one for each game server exceed the API's limit of {API_LIMIT_PER_MINUTE} per minute and key",
-                self.requests_per_minute
+                "{requests_per_minute} requests per minute and one for each game server exceed the API's limit of \
+                 {API_LIMIT_PER_MINUTE} per minute and key"
+            ));
+        }
+        if self.ttl_in_force() > LONGEST_QUIET_TTL && self.cache_ttl <= LONGEST_QUIET_TTL {
+            warnings.push(format!(
+                "the budget of {requests_per_minute} requests per minute for {servers} servers makes data up to {} old",
+                humantime::format_duration(self.ttl_in_force())
             ));
         }
         warnings
@@ -236,6 +283,18 @@ impl CommunityConfig {
 }
 
 impl ApiConfig {
+    /// Whether it is asked with certificates to check: anywhere but at a plain HTTP address of this machine.
+    #[must_use]
+    pub fn needs_certificates(&self) -> bool {
+        self.url.scheme() != "http" || !self.is_local()
+    }
+
+    /// Whether both ask as the same client of the API, which shares one limit.
+    #[must_use]
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        self.url == other.url && self.key.expose_secret() == other.key.expose_secret()
+    }
+
     /// Whether the API is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -255,6 +314,14 @@ impl ApiConfig {
         names_community || text.contains(&self.key.expose_secret().to_ascii_uppercase())
     }
 }
+
+impl PartialEq for ApiConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same_account(other) && self.version == other.version && self.timeout == other.timeout
+    }
+}
+
+impl Eq for ApiConfig {}
 
 impl fmt::Display for ApiVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -323,26 +390,85 @@ fn gather(settings: impl IntoIterator<Item = Setting>, problems: &mut Problems) 
         .expect("every name is a field of `Texts`, and any text is a value of each")
 }
 
-/// The community's settings; `None` where one of them is a problem.
-fn read_community(texts: &Texts, problems: &mut Problems) -> Option<CommunityConfig> {
+/// The community that the environment describes; `None` where one of its settings is a problem, or where
+/// there is a file of communities and nothing that names another one.
+fn read_own_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
+    let names_one = texts.community_id.is_some() || texts.api_key.is_some() || texts.api_key_file.is_some();
+    if names_one || texts.communities_file.is_none() {
+        return read_community(texts, problems);
+    }
+    for (variable, text) in texts.of_community() {
+        if text.is_some() {
+            problems.report(
+                variable,
+                "means nothing here: it is for the environment's own community, which has no key; set it in the file",
+            );
+        }
+    }
+    None
+}
+
+/// A community's settings; `None` where one of them is a problem.
+fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
     let api = read_api(texts, problems);
     let servers = problems.read(&variable::SERVER_IDS, texts.server_ids.as_deref(), value::servers);
     let requests_per_minute = match &texts.requests_per_minute {
         Some(text) => problems.read(&variable::REQUESTS_PER_MINUTE, Some(text), value::requests_per_minute),
-        None => servers.as_ref().map(|servers| {
-            let servers = u32::try_from(servers.len()).unwrap_or(u32::MAX);
-            API_LIMIT_PER_MINUTE.saturating_sub(servers).max(1)
-        }),
+        None => None,
     };
     let cache_ttl = problems.read(&variable::CACHE_TTL, texts.cache_ttl.as_deref(), value::up_to_an_hour);
     let max_stale = problems.read(&variable::MAX_STALE, texts.max_stale.as_deref(), value::up_to_an_hour);
-    Some(CommunityConfig {
-        api: api?,
-        servers: servers?,
-        requests_per_minute: requests_per_minute?,
-        cache_ttl: cache_ttl?,
-        max_stale: max_stale?,
+    Some(Draft {
+        community: CommunityConfig {
+            api: api?,
+            servers: servers?,
+            // Not known before all communities are: see `share_accounts`.
+            account: AccountConfig {
+                requests_per_minute: 1,
+                servers: 1,
+            },
+            cache_ttl: cache_ttl?,
+            max_stale: max_stale?,
+        },
+        requests_per_minute,
     })
+}
+
+/// Gives all communities that use the same key the same account.
+fn share_accounts<'a>(drafts: impl Iterator<Item = &'a mut Draft>, problems: &mut Problems) {
+    let mut accounts: Vec<Vec<&mut Draft>> = Vec::new();
+    for draft in drafts {
+        let api = draft.community.api.clone();
+        match accounts
+            .iter_mut()
+            .find(|account| account[0].community.api.is_same_account(&api))
+        {
+            Some(account) => account.push(draft),
+            None => accounts.push(vec![draft]),
+        }
+    }
+    for mut account in accounts {
+        let servers: usize = account.iter().map(|draft| draft.community.servers.len()).sum();
+        let servers = u32::try_from(servers).unwrap_or(u32::MAX);
+        let mut asked: Vec<_> = account.iter().filter_map(|draft| draft.requests_per_minute).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        if asked.len() > 1 {
+            problems.report(
+                &variable::REQUESTS_PER_MINUTE,
+                "differs between communities that use the same key, and so share one budget",
+            );
+        }
+        for draft in &mut account {
+            draft.community.account = AccountConfig {
+                requests_per_minute: asked
+                    .first()
+                    .copied()
+                    .unwrap_or_else(|| API_LIMIT_PER_MINUTE.saturating_sub(servers).max(1)),
+                servers,
+            };
+        }
+    }
 }
 
 fn read_api(texts: &Texts, problems: &mut Problems) -> Option<ApiConfig> {
@@ -394,6 +520,21 @@ fn read_key(texts: &Texts, problems: &mut Problems) -> Option<SecretString> {
             }
         },
         (None, Some(path)) => problems.read(&variable::API_KEY_FILE, Some(path), value::key_file),
+    }
+}
+
+impl Texts {
+    /// The settings that describe a community, with their texts.
+    fn of_community(&self) -> [(&'static Variable, Option<&str>); 7] {
+        [
+            (&variable::SERVER_IDS, self.server_ids.as_deref()),
+            (&variable::API_VERSION, self.api_version.as_deref()),
+            (&variable::API_URL, self.api_url.as_deref()),
+            (&variable::API_TIMEOUT, self.api_timeout.as_deref()),
+            (&variable::CACHE_TTL, self.cache_ttl.as_deref()),
+            (&variable::MAX_STALE, self.max_stale.as_deref()),
+            (&variable::REQUESTS_PER_MINUTE, self.requests_per_minute.as_deref()),
+        ]
     }
 }
 

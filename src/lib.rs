@@ -38,16 +38,16 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::client::{Client, ClientError};
+use crate::client::ClientError;
 use crate::clock::Clock;
-use crate::community::Community;
+use crate::community::Directory;
 use crate::config::Config;
 use crate::web::{ListenError, Listener};
 
 /// An exporter whose addresses are open, but which does not answer yet.
 #[derive(Debug)]
 pub struct Exporter {
-    community: Community,
+    communities: Arc<Directory>,
     listener: Listener,
 }
 
@@ -69,12 +69,11 @@ impl Exporter {
     ///
     /// An address cannot be opened, or this machine has no CA certificates.
     pub async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
-        let client = Arc::new(Client::new(&config.community.api).map_err(StartError::Client)?);
-        let community = Community::new(&config.community, &client, clock);
+        let communities = Arc::new(Directory::new(config, clock).map_err(StartError::Client)?);
         let listener = Listener::bind(&config.listen_addresses)
             .await
             .map_err(StartError::Listen)?;
-        let exporter = Self { community, listener };
+        let exporter = Self { communities, listener };
         exporter.announce(config);
         Ok(exporter)
     }
@@ -87,23 +86,35 @@ impl Exporter {
 
     /// Answers until `shutdown` completes and what is in service then is answered, within 5 s.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        self.listener.serve(self.community, shutdown).await;
+        self.listener.serve(self.communities, shutdown).await;
+    }
+
+    /// The communities that are served, which can be changed while it runs.
+    #[must_use]
+    pub fn communities(&self) -> Arc<Directory> {
+        self.communities.clone()
     }
 
     fn announce(&self, config: &Config) {
-        let community = &config.community;
+        announce_communities(config);
+        info!(addresses = ?self.local_addresses(), version = process::VERSION, "listening");
+    }
+}
+
+/// Logs what is read, how often, and what may surprise.
+pub fn announce_communities(config: &Config) {
+    for (alias, community) in config.all_communities() {
         let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
         info!(
-            addresses = ?self.local_addresses(),
+            community = alias,
             api_version = %community.api.version,
             ?servers,
             ttl = %humantime::format_duration(community.ttl_in_force()),
-            requests_per_minute = community.requests_per_minute,
-            version = process::VERSION,
-            "listening"
+            requests_per_minute = community.account.requests_per_minute,
+            "reading"
         );
         for warning in community.warnings() {
-            warn!("{warning}");
+            warn!(community = alias, "{warning}");
         }
     }
 }

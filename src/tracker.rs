@@ -58,16 +58,27 @@ pub struct Lifecycles {
     oldest_emergency: [Option<Now>; 2],
 }
 
+/// The longest time between two answers across which times are observed.
+fn longest_gap(ttl: Duration) -> Duration {
+    SHORTEST_GAP.max(ttl.saturating_mul(2))
+}
+
 impl Tracker {
     /// Knows of no call yet; `ttl` is the one in force.
     #[must_use]
     pub fn new(ttl: Duration) -> Self {
-        let longest_gap = SHORTEST_GAP.max(ttl.saturating_mul(2));
+        let longest_gap = longest_gap(ttl);
         Self {
             dispatch: Follower::new(longest_gap),
             emergency: Follower::new(longest_gap),
             lifecycles: Lifecycles::default(),
         }
+    }
+
+    /// Changes the TTL in force.
+    pub fn set_ttl(&mut self, ttl: Duration) {
+        self.dispatch.set_longest_gap(longest_gap(ttl));
+        self.emergency.set_longest_gap(longest_gap(ttl));
     }
 
     /// How many closed calls the next answer should hold: 10, or 100 for the first one and after one

@@ -2,10 +2,13 @@
 //!
 //! * `GET /metrics`: the metrics, in the format that `Accept` asks for. Always 200;
 //!   `sonorancad_up` tells a failed fetch.
+//! * `GET /probe?community=<alias>`: the same of one community of the file, without the exporter's own.
+//! * `GET /sd`: the communities of the file, for Prometheus' `http_sd_configs`.
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
 //! * `GET /`: the status page, for people. It asks the API nothing.
 
+mod discovery;
 mod listen;
 mod negotiation;
 mod status;
@@ -16,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -25,7 +28,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::net::TcpListener;
 
-use crate::community::Community;
+use crate::community::{Directory, Report};
 use crate::exposition::{self, Format};
 
 /// The header in which Prometheus says how long it waits.
@@ -80,23 +83,25 @@ impl Listener {
             .collect()
     }
 
-    /// Serves `community` until `shutdown` completes and what is in service then is answered, for a
+    /// Serves `communities` until `shutdown` completes and what is in service then is answered, for a
     /// few seconds at most.
-    pub async fn serve(self, community: Community, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(self, communities: Arc<Directory>, shutdown: impl Future<Output = ()>) {
         let router = Router::new()
             .route("/", get(status_page))
             .route("/metrics", get(metrics))
+            .route("/probe", get(probe))
+            .route("/sd", get(discovery))
             .route("/-/healthy", get(healthy))
             .route("/-/ready", get(ready))
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
-            .with_state(Arc::new(community));
+            .with_state(communities);
         listen::serve(self.sockets, router, shutdown).await;
     }
 }
 
-async fn status_page(State(community): State<Arc<Community>>) -> impl IntoResponse {
-    status::respond(&community.report())
+async fn status_page(State(communities): State<Arc<Directory>>) -> impl IntoResponse {
+    status::respond(&communities.report(), &communities.reports())
 }
 
 async fn healthy() -> &'static str {
@@ -118,11 +123,43 @@ async fn method_not_allowed() -> impl IntoResponse {
     (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n")
 }
 
-async fn metrics(State(community): State<Arc<Community>>, headers: HeaderMap) -> Response {
-    let report = Arc::new(community.scrape(patience(&headers)).await);
-    let format = negotiation::format(&headers);
-    match exposition::render(&report, format) {
-        Ok(text) if negotiation::accepts_gzip(&headers) => (
+async fn metrics(State(communities): State<Arc<Directory>>, headers: HeaderMap) -> Response {
+    let report = communities.scrape(patience(&headers)).await;
+    respond(report, &headers)
+}
+
+/// The alias names a community of the file, and can be nothing else.
+async fn probe(
+    State(communities): State<Arc<Directory>>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let mut aliases = parameters.iter().filter(|(name, _)| name == "community");
+    let (Some((_, alias)), None) = (aliases.next(), aliases.next()) else {
+        let text = "Say once which community: /probe?community=<alias>; /sd lists the aliases.\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    match communities.probe(alias, patience(&headers)).await {
+        Some(report) => respond(report, &headers),
+        None => (
+            StatusCode::NOT_FOUND,
+            "There is no such community; /sd lists the aliases.\n",
+        )
+            .into_response(),
+    }
+}
+
+async fn discovery(State(communities): State<Arc<Directory>>, headers: HeaderMap) -> Response {
+    match discovery::target(headers.get(HOST)) {
+        Some(target) => discovery::respond(&communities.aliases(), target).into_response(),
+        None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
+    }
+}
+
+fn respond(report: Report, headers: &HeaderMap) -> Response {
+    let format = negotiation::format(headers);
+    match exposition::render(&Arc::new(report), format) {
+        Ok(text) if negotiation::accepts_gzip(headers) => (
             [(CONTENT_ENCODING, "gzip")],
             metrics_headers(format),
             gzip(text.as_bytes()),

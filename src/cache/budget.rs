@@ -32,6 +32,11 @@ impl Budget {
         }
     }
 
+    /// Changes the budget; what still counts goes on counting.
+    pub fn set(&mut self, requests_per_minute: u32) {
+        self.slots = requests_per_minute as usize;
+    }
+
     /// Takes a slot, if one is free at `now`.
     pub fn try_take(&mut self, now: Now) -> bool {
         self.answered_at

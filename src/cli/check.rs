@@ -1,14 +1,13 @@
 //! Asks each server once, and says what it found or what is wrong.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use sonorancad_exporter::client::Client;
+use sonorancad_exporter::client::ClientError;
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::{Community, Failure, Report, ServerReport};
+use sonorancad_exporter::community::{Directory, Failure, Report, ServerReport};
 use sonorancad_exporter::config::{CommunityConfig, Config, Problems};
 use sonorancad_exporter::snapshot::{EmergencyKind, Priority, Snapshot, Status, Unreadable};
 use tokio::time::sleep;
@@ -40,6 +39,9 @@ pub(super) struct Findings {
 /// What was found of one server.
 #[derive(Debug, Serialize)]
 struct ServerFindings {
+    /// The alias, where it is a community of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    community: Option<String>,
     server_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -86,40 +88,63 @@ struct ActiveCalls {
 /// Checks the configuration, and the API with it.
 pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
     let config = match config {
-        Ok(config) => config.community,
+        Ok(config) => config,
         Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
     };
-    match Client::new(&config.api) {
-        Ok(client) => Findings::of_report(&config, &ask(&config, &Arc::new(client)).await),
+    match ask(&config).await {
+        Ok(reports) => Findings::of_reports(&config, &reports),
         Err(error) => Findings::of_problems(vec![super::with_sources(&error)]),
     }
 }
 
-/// Asks each server once, as fast as the budget allows; none after the API refused the key.
-async fn ask(config: &CommunityConfig, client: &Arc<Client>) -> Report {
-    let patience = config.api.timeout + INTERVAL;
-    // A long TTL, so that nothing is asked twice.
-    let config = CommunityConfig {
-        cache_ttl: Duration::from_secs(3600),
-        ..config.clone()
-    };
-    let community = Community::new(&config, client, &Clock::System);
+/// Asks each server once, as fast as the budgets allow; none with a key that the API has refused.
+async fn ask(config: &Config) -> Result<Vec<(Option<String>, Report)>, ClientError> {
+    let communities = Directory::new(&asking_once(config), &Clock::System)?;
+    let timeouts = config.all_communities().map(|(_, community)| community.api.timeout);
+    let patience = timeouts.max().unwrap_or_default() + INTERVAL;
     let mut is_told = false;
     loop {
-        let report = community.scrape(patience).await;
+        communities.scrape_all(patience).await;
+        let own = config.community.iter().map(|_| (None, communities.report()));
+        let others = communities.reports().into_iter();
+        let reports: Vec<_> = own.chain(others.map(|(alias, report)| (Some(alias), report))).collect();
         let is_open = |server: &ServerReport| !is_asked(server) && server.retry_at.is_none();
-        if !report.servers.iter().any(is_open) {
-            return report;
+        if !reports.iter().flat_map(|(_, report)| &report.servers).any(is_open) {
+            return Ok(reports);
         }
         if !is_told {
-            eprintln!(
-                "waiting for the budget of {} requests per minute",
-                config.requests_per_minute
-            );
+            eprintln!("waiting, since the budget of requests per minute is used up");
             is_told = true;
         }
         sleep(INTERVAL).await;
     }
+}
+
+/// The same communities with a long TTL, so that nothing is asked twice.
+fn asking_once(config: &Config) -> Config {
+    let cache_ttl = Duration::from_secs(3600);
+    let slow = |community: &CommunityConfig| CommunityConfig {
+        cache_ttl,
+        ..community.clone()
+    };
+    let by_alias = config.communities.iter();
+    Config {
+        community: config.community.as_ref().map(slow),
+        communities: by_alias
+            .map(|(alias, community)| (alias.clone(), slow(community)))
+            .collect(),
+        ..config.clone()
+    }
+}
+
+/// The warnings of all communities.
+fn warnings(config: &Config) -> Vec<String> {
+    let warnings = config.all_communities().flat_map(|(alias, community)| {
+        let place = alias.map_or(String::new(), |alias| format!("{alias}: "));
+        let own = community.warnings().into_iter();
+        own.map(move |warning| format!("{place}{warning}"))
+    });
+    warnings.collect()
 }
 
 /// Whether a request for this server has ended.
@@ -141,12 +166,16 @@ impl Findings {
         }
     }
 
-    fn of_report(config: &CommunityConfig, report: &Report) -> Self {
-        let servers: Vec<_> = report.servers.iter().map(ServerFindings::of).collect();
+    fn of_reports(config: &Config, reports: &[(Option<String>, Report)]) -> Self {
+        let servers = reports.iter().flat_map(|(alias, report)| {
+            let servers = report.servers.iter();
+            servers.map(|server| ServerFindings::of(alias.as_deref(), server))
+        });
+        let servers: Vec<_> = servers.collect();
         Self {
             ok: servers.iter().all(|server| server.ok),
             problems: Vec::new(),
-            warnings: config.warnings(),
+            warnings: warnings(config),
             servers,
         }
     }
@@ -179,8 +208,9 @@ impl fmt::Display for Findings {
 }
 
 impl ServerFindings {
-    fn of(server: &ServerReport) -> Self {
+    fn of(community: Option<&str>, server: &ServerReport) -> Self {
         Self {
+            community: community.map(str::to_owned),
             server_id: server.id.clone(),
             name: server.name.clone(),
             ok: server.is_up,
@@ -193,7 +223,11 @@ impl ServerFindings {
 
 impl fmt::Display for ServerFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Server {}", self.server_id)?;
+        if let Some(community) = &self.community {
+            write!(f, "Community {community}, server {}", self.server_id)?;
+        } else {
+            write!(f, "Server {}", self.server_id)?;
+        }
         if let Some(name) = &self.name {
             write!(f, " ({name})")?;
         }

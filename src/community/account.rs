@@ -1,21 +1,15 @@
-//! One key at one address: what its servers share.
+//! One key at one address: what all servers share that are read with it, of whatever community.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::cache::{Budget, Pause};
-use crate::client::{Client, FetchError};
 use crate::clock::Now;
-use crate::config::ApiConfig;
-use crate::snapshot::Snapshot;
 
 /// One key at one address of the API.
 #[derive(Debug)]
 pub(super) struct Account {
-    api: ApiConfig,
-    client: Arc<Client>,
     /// Locked after a server's state, never before it, and never across an `.await`.
     limits: Mutex<Limits>,
 }
@@ -27,16 +21,19 @@ struct Limits {
 }
 
 impl Account {
-    pub(super) fn new(api: ApiConfig, requests_per_minute: u32, client: Arc<Client>) -> Self {
+    pub(super) fn new(requests_per_minute: u32) -> Self {
         let limits = Limits {
             budget: Budget::new(requests_per_minute),
             pause: Pause::default(),
         };
         Self {
-            api,
-            client,
             limits: Mutex::new(limits),
         }
+    }
+
+    /// Changes the budget; requests that still count go on counting.
+    pub(super) fn set_budget(&self, requests_per_minute: u32) {
+        self.limits.lock().budget.set(requests_per_minute);
     }
 
     /// Takes a slot of the budget, unless there is none or the account is paused.
@@ -58,9 +55,5 @@ impl Account {
 
     pub(super) fn pause(&self) -> Pause {
         self.limits.lock().pause
-    }
-
-    pub(super) async fn fetch_snapshot(&self, server_id: u32, closed_limit: u32) -> Result<Snapshot, FetchError> {
-        self.client.fetch_snapshot(&self.api, server_id, closed_limit).await
     }
 }

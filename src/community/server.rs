@@ -11,9 +11,9 @@ use tracing::{info, warn};
 
 use super::account::Account;
 use crate::cache::{Lookup, ScrapeCache};
-use crate::client::{self, FetchError, PauseRequest};
+use crate::client::{self, Client, FetchError, PauseRequest};
 use crate::clock::{Clock, Now};
-use crate::config::{CommunityConfig, ServerConfig};
+use crate::config::{ApiConfig, CommunityConfig, ServerConfig};
 use crate::histogram::Histogram;
 use crate::snapshot::Snapshot;
 use crate::tracker::{Lifecycles, Tracker};
@@ -26,7 +26,9 @@ const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 pub(super) struct Server {
     id: u32,
     name: Option<String>,
+    api: Arc<ApiConfig>,
     account: Arc<Account>,
+    client: Arc<Client>,
     clock: Clock,
     /// Never held across an `.await`: a slow API must not hold up a scrape's report.
     state: Mutex<State>,
@@ -104,12 +106,20 @@ struct Flight {
 }
 
 impl Server {
-    pub(super) fn new(server: &ServerConfig, config: &CommunityConfig, account: Arc<Account>, clock: Clock) -> Self {
+    pub(super) fn new(
+        server: &ServerConfig,
+        config: &CommunityConfig,
+        account: Arc<Account>,
+        client: Arc<Client>,
+        clock: Clock,
+    ) -> Self {
         let cache = ScrapeCache::new(config.ttl_in_force(), config.stale_bound());
         Self {
             id: server.id,
             name: server.name.clone(),
+            api: Arc::new(config.api.clone()),
             account,
+            client,
             clock,
             state: Mutex::new(State {
                 cache,
@@ -121,6 +131,13 @@ impl Server {
         }
     }
 
+    /// Changes how long data is fresh and shown, as the account's other servers come and go.
+    pub(super) fn set_limits(&self, config: &CommunityConfig) {
+        let mut state = self.state.lock();
+        state.cache.set_limits(config.ttl_in_force(), config.stale_bound());
+        state.tracker.set_ttl(config.ttl_in_force());
+    }
+
     /// When the newest attempt started; `None`, which is before all others, if there was none.
     pub(super) fn attempted_at(&self) -> Option<Instant> {
         self.state.lock().cache.started_at().map(|now| now.instant)
@@ -129,9 +146,10 @@ impl Server {
     /// Counts a scrape; where it has to wait for a fetch, gives what tells that it has landed.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let server = self.clone();
-        self.join_or_start_with(
-            |closed_limit| async move { server.account.fetch_snapshot(server.id, closed_limit).await },
-        )
+        self.join_or_start_with(|closed_limit| async move {
+            let Self { client, api, id, .. } = &*server;
+            client.fetch_snapshot(api, *id, closed_limit).await
+        })
     }
 
     /// The same, with the fetch to run if one is to be started, of at most so many closed calls.

@@ -24,13 +24,13 @@ fn assert_problem(more: &[(&str, &str)], expected: &str) {
 #[test]
 fn an_id_and_a_key_are_enough() {
     let config = read(&LEAST).unwrap();
-    let community = config.community;
+    let community = config.community.as_ref().unwrap();
     assert!(matches!(&community.api.version, ApiVersion::V1 { community_id } if community_id == "mycommunity"));
     assert_eq!(community.api.url.as_str(), "https://api.sonorancad.com/");
     assert_eq!(community.api.key.expose_secret(), "secret");
     assert_eq!(community.api.timeout, Duration::from_secs(8));
     assert_eq!(community.servers, [ServerConfig { id: 1, name: None }]);
-    assert_eq!(community.requests_per_minute, 4);
+    assert_eq!(community.account.requests_per_minute, 4);
     assert_eq!(community.ttl_in_force(), Duration::from_secs(25));
     assert_eq!(community.stale_bound(), Duration::from_secs(120));
     assert_eq!(config.listen_addresses, ["0.0.0.0:10911".parse().unwrap()]);
@@ -40,7 +40,7 @@ fn an_id_and_a_key_are_enough() {
 #[test]
 fn version_v2_needs_no_community_id() {
     let config = read(&[("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_API_KEY", "secret")]).unwrap();
-    assert!(matches!(config.community.api.version, ApiVersion::V2));
+    assert!(matches!(config.community.unwrap().api.version, ApiVersion::V2));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn plain_http_goes_to_this_machine_only_unless_allowed() {
         "http://[::1]:8080/base",
     ] {
         let config = read_with(&[("SONORANCAD_API_URL", url)]).unwrap();
-        assert!(config.community.api.is_local(), "{url}");
+        assert!(config.community.unwrap().api.is_local(), "{url}");
     }
     for url in [
         "http://10.0.0.1",
@@ -168,7 +168,7 @@ fn plain_http_goes_to_this_machine_only_unless_allowed() {
              for example: https://api.sonorancad.com",
         );
         let config = read_with(&[("SONORANCAD_API_URL", url), ("SONORANCAD_ALLOW_HTTP", "true")]).unwrap();
-        assert!(!config.community.api.is_local(), "{url}");
+        assert!(!config.community.unwrap().api.is_local(), "{url}");
     }
 }
 
@@ -180,7 +180,7 @@ fn the_api_address_may_end_in_a_slash_or_not() {
         ("https://example.com/cad/", "https://example.com/cad/"),
     ] {
         let config = read_with(&[("SONORANCAD_API_URL", text)]).unwrap();
-        assert_eq!(config.community.api.url.as_str(), expected);
+        assert_eq!(config.community.unwrap().api.url.as_str(), expected);
     }
 }
 
@@ -193,24 +193,36 @@ fn the_budget_leaves_room_for_the_game_servers() {
         ("1,2,3,4", 1, 240),
         ("1,2,3,4,5", 1, 300),
     ] {
-        let community = read_with(&[("SONORANCAD_SERVER_IDS", servers)]).unwrap().community;
-        assert_eq!(community.requests_per_minute, budget, "{servers}");
+        let community = read_with(&[("SONORANCAD_SERVER_IDS", servers)])
+            .unwrap()
+            .community
+            .unwrap();
+        assert_eq!(community.account.requests_per_minute, budget, "{servers}");
         assert_eq!(community.ttl_in_force(), Duration::from_secs(ttl), "{servers}");
     }
 }
 
 #[test]
 fn stale_values_are_kept_for_at_least_twice_the_ttl_in_force() {
-    let community = read_with(&[("SONORANCAD_SERVER_IDS", "1,2,3")]).unwrap().community;
+    let community = read_with(&[("SONORANCAD_SERVER_IDS", "1,2,3")])
+        .unwrap()
+        .community
+        .unwrap();
     assert_eq!(community.stale_bound(), Duration::from_secs(180));
 }
 
 #[test]
 fn a_budget_over_the_apis_limit_is_warned_of() {
-    let warnings = |more: &[(&str, &str)]| read_with(more).unwrap().community.warnings().len();
+    let warnings = |more: &[(&str, &str)]| read_with(more).unwrap().community.unwrap().warnings().len();
     assert_eq!(warnings(&[]), 0);
-    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4")]), 0);
-    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4,5")]), 1);
+    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3")]), 0);
+    // Data gets older than two minutes.
+    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4")]), 1);
+    assert_eq!(
+        warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4"), ("SONORANCAD_CACHE_TTL", "5m")]),
+        0
+    );
+    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4,5")]), 2);
     assert_eq!(
         warnings(&[
             ("SONORANCAD_API_VERSION", "v2"),
@@ -232,8 +244,8 @@ fn servers_can_have_names() {
     let config = read_with(&[("SONORANCAD_SERVER_IDS", " 1 = Main = One , 22=Events")]).unwrap();
     let names: Vec<_> = config
         .community
-        .servers
         .iter()
+        .flat_map(|community| &community.servers)
         .map(|server| (server.id, server.name.as_deref()))
         .collect();
     assert_eq!(names, [(1, Some("Main = One")), (22, Some("Events"))]);
@@ -246,7 +258,7 @@ fn empty_variables_count_as_not_set() {
         ("SONORANCAD_API_KEY_FILE", ""),
         ("SONORANCAD_TYPO", ""),
     ]);
-    assert_eq!(config.unwrap().community.cache_ttl, Duration::from_secs(25));
+    assert_eq!(config.unwrap().community.unwrap().cache_ttl, Duration::from_secs(25));
 }
 
 #[test]
@@ -304,7 +316,7 @@ fn the_key_can_come_from_a_file() {
     };
     for content in ["secret", "secret\n", "secret\r\n"] {
         assert_eq!(
-            read_file(content).unwrap().community.api.key.expose_secret(),
+            read_file(content).unwrap().community.unwrap().api.key.expose_secret(),
             "secret",
             "{content:?}"
         );
@@ -356,7 +368,7 @@ fn the_table_of_variables_and_the_fields_are_the_same() {
 fn every_default_and_example_is_a_value() {
     for variable in VARIABLES {
         for text in variable.default.into_iter().chain([variable.example]) {
-            if variable.short == "API_KEY_FILE" {
+            if ["API_KEY_FILE", "COMMUNITIES_FILE"].contains(&variable.short) {
                 continue;
             }
             let mut variables = LEAST.to_vec();
@@ -366,4 +378,135 @@ fn every_default_and_example_is_a_value() {
             assert!(read(&variables).is_ok(), "{name}={text}: {:?}", read(&variables).err());
         }
     }
+}
+
+/// Reads a file of communities with this content, and `more` variables; the file's path is `FILE` in messages.
+fn read_communities(content: &str, more: &[(&str, &str)]) -> Result<Config, String> {
+    let folder = std::env::temp_dir().join(format!("sonorancad-exporter-{:?}", std::thread::current().id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("communities.yml");
+    std::fs::write(&path, content).unwrap();
+    let path = path.to_str().unwrap();
+    let outcome = read(&[&[("SONORANCAD_COMMUNITIES_FILE", path)], more].concat());
+    std::fs::remove_dir_all(&folder).unwrap();
+    outcome.map_err(|message| message.replace(path, "FILE"))
+}
+
+#[test]
+fn a_file_describes_communities_by_alias() {
+    let config = read_communities(
+        "blaine:\n  community_id: abc\n  api_key: 007\n  server_ids: 1=Main,2\nsandy.shores:\n  api_version: v2\n  api_key: k\n",
+        &[],
+    );
+    let config = config.unwrap();
+    assert!(config.community.is_none());
+    let blaine = &config.communities["blaine"];
+    assert!(matches!(&blaine.api.version, ApiVersion::V1 { community_id } if community_id == "abc"));
+    // As it is written, though it could be a number.
+    assert_eq!(blaine.api.key.expose_secret(), "007");
+    assert_eq!((blaine.servers.len(), blaine.account.requests_per_minute), (2, 3));
+    assert_eq!(
+        config.communities["sandy.shores"].ttl_in_force(),
+        Duration::from_secs(25)
+    );
+}
+
+#[test]
+fn the_environment_may_describe_one_beside_the_file() {
+    let file = "other:\n  community_id: abc\n  api_key: k\n";
+    assert!(read_communities(file, &LEAST).unwrap().community.is_some());
+    // Half of one is a mistake, rather than none.
+    assert!(
+        read_communities(file, &LEAST[..1])
+            .unwrap_err()
+            .contains("SONORANCAD_API_KEY is missing")
+    );
+    assert_eq!(
+        read_communities(file, &[("SONORANCAD_CACHE_TTL", "30s")]).unwrap_err(),
+        "the configuration has a problem:\n  SONORANCAD_CACHE_TTL means nothing here: it is for the environment's own \
+         community, which has no key; set it in the file; for example: 25s"
+    );
+}
+
+#[test]
+fn communities_that_use_the_same_key_share_one_budget() {
+    let shared = "a: {community_id: x, api_key: k}\nb: {community_id: y, api_key: k, server_ids: '1,2'}\n\
+                  c: {community_id: z, api_key: other}\n";
+    let config = read_communities(shared, &[]).unwrap();
+    let account = |alias: &str| config.communities[alias].account;
+    let together = AccountConfig {
+        requests_per_minute: 2,
+        servers: 3,
+    };
+    assert_eq!((account("a"), account("b")), (together, together));
+    assert_eq!(config.communities["a"].ttl_in_force(), Duration::from_secs(90));
+    assert_eq!(account("c").requests_per_minute, 4);
+    // One budget that is set holds for all; two do not go together.
+    let with = |one: &str, other: &str| {
+        let file = format!("a: {{community_id: x, api_key: k{one}}}\nb: {{community_id: y, api_key: k{other}}}\n");
+        read_communities(&file, &[])
+    };
+    let config = with(", requests_per_minute: 1", "").unwrap();
+    assert_eq!(config.communities["b"].account.requests_per_minute, 1);
+    assert!(with(", requests_per_minute: 1", ", requests_per_minute: 1").is_ok());
+    assert_eq!(
+        with(", requests_per_minute: 1", ", requests_per_minute: 2").unwrap_err(),
+        "the configuration has a problem:\n  SONORANCAD_REQUESTS_PER_MINUTE differs between communities that use the \
+         same key, and so share one budget; for example: 4"
+    );
+}
+
+#[test]
+fn every_problem_of_a_file_is_reported_with_its_line() {
+    let message = read_communities(
+        "one:\n  community_id: x\n  api_kye: SECRET\n  cache_ttl: 5\none:\n  community_id: x\n  api_key: SECRET\n  \
+         api_key: SECRET\n'no such/alias SECRET':\n  api_version: v2\n  api_key:\nlast:\n  community_id: x\n  \
+         api_key_file: /nowhere/SECRET\n",
+        &[("SONORANCAD_LOG_FORMAT", "xml")],
+    );
+    assert_eq!(
+        message.unwrap_err(),
+        "the configuration has 10 problems:\n  \
+         FILE, line 3: one has a setting that does not exist; the nearest one is api_key\n  \
+         FILE, line 1: one: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
+         FILE, line 4: one: cache_ttl is not a duration; for example: 25s\n  \
+         FILE, line 8: one: api_key is there twice\n  \
+         FILE, line 5: one is there twice\n  \
+         FILE, line 9: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
+         FILE, line 11: the alias: api_key is empty; for example: 0f8a...\n  \
+         FILE, line 11: the alias: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
+         FILE, line 14: last: api_key_file cannot be read: No such file or directory (os error 2); for example: \
+         /run/secrets/sonorancad_api_key\n  \
+         SONORANCAD_LOG_FORMAT must be text or json; for example: json"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_yaml_is_a_problem_that_shows_nothing_of_it() {
+    for content in [
+        "SECRET",
+        "- SECRET",
+        "a: SECRET",
+        "a: [SECRET]",
+        "a:\n  api_key: [SECRET]\n",
+        "a:\n  api_key: 'SECRET\n",
+        "a:\n  api_key: *SECRET\n",
+        "a:\n  api_key: \"\\qSECRET\"\n",
+        "a:\n  api_key: SECRET: x\n",
+        "a:\n\tapi_key: SECRET\n",
+        "a:\n  api_key: @SECRET\n",
+        "a: {}\n---\nb: {api_key: SECRET}\n",
+        "",
+        "# nothing\n",
+        "a:\n",
+    ] {
+        let message = read_communities(content, &[]).unwrap_err();
+        assert!(message.contains("\n  FILE"), "{content}: {message}");
+        assert!(!message.contains("SECRET"), "{content}: {message}");
+    }
+    let missing = read(&[("SONORANCAD_COMMUNITIES_FILE", "/nowhere/at/all")]).unwrap_err();
+    assert!(
+        missing.contains("SONORANCAD_COMMUNITIES_FILE cannot be read: No such file"),
+        "{missing}"
+    );
 }

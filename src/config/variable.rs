@@ -19,6 +19,12 @@ pub struct Variable {
 }
 
 impl Variable {
+    /// The name as the file of communities spells it: `api_key`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.short.to_ascii_lowercase()
+    }
+
     /// The name as the environment spells it: `SONORANCAD_API_KEY`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -59,6 +65,8 @@ variables! {
         "The budget of API requests per minute, for all servers (1 to 60). Default: 5 less the number of servers, at least 1.";
     ALLOW_HTTP = Some("false"), "true",
         "Whether the API may be asked over plain HTTP on other machines than this one.";
+    COMMUNITIES_FILE = None, "/etc/sonorancad-exporter/communities.yml",
+        "A file of several communities, each served at `/probe?community=<alias>`.";
     LISTEN_ADDRESS = Some("0.0.0.0:10911"), "0.0.0.0:10911",
         "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses.";
     LOG = Some("info"), "info,hyper=warn",
@@ -101,13 +109,19 @@ pub(super) fn classify(name: &str, text: &str) -> Name {
     if is_kubernetes_link(name, text) {
         return Name::KubernetesLink;
     }
-    let short = name.trim_start_matches(PREFIX).to_uppercase();
-    let nearest = VARIABLES
+    Name::Unknown {
+        nearest: nearest(name.trim_start_matches(PREFIX), VARIABLES),
+    }
+}
+
+/// The one of `variables` whose name without the prefix is most like `short`.
+pub(super) fn nearest(short: &str, variables: &[&'static Variable]) -> &'static Variable {
+    let short = short.to_uppercase();
+    variables
         .iter()
         .map(|variable| (strsim::sorensen_dice(variable.short, &short), *variable))
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map_or(&API_KEY, |(_, variable)| variable);
-    Name::Unknown { nearest }
+        .map_or(&API_KEY, |(_, variable)| variable)
 }
 
 /// The shapes of <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dialect::{Dialect, Labels};
 use crate::clock::Now;
-use crate::community::{Report, ServerReport};
+use crate::community::{ExporterReport, Report, ServerReport};
 use crate::histogram::Histogram;
 use crate::process::{Process, REVISION, VERSION};
 use crate::snapshot::{EmergencyKind, Origin, Priority, Snapshot, Status, Unreadable};
@@ -17,13 +17,18 @@ const CALLS: &str = "calls";
 /// The label value for what is not known; such gauges are there only when it occurs.
 const OTHER: &str = "other";
 
-/// Writes all families.
+/// Writes all families of which there is something to say.
 pub(super) fn encode(report: &Report, out: &mut Dialect) -> fmt::Result {
-    encode_calls(&report.servers, out)?;
-    encode_lifecycles(&report.servers, out)?;
-    encode_api(&report.servers, out)?;
-    encode_cache(&report.servers, out)?;
-    encode_exporter(report.process.as_ref(), out)
+    if !report.servers.is_empty() {
+        encode_calls(&report.servers, out)?;
+        encode_lifecycles(&report.servers, out)?;
+        encode_api(&report.servers, out)?;
+        encode_cache(&report.servers, out)?;
+    }
+    match &report.exporter {
+        Some(exporter) => encode_exporter(exporter, out),
+        None => Ok(()),
+    }
 }
 
 /// What goes on in the CAD; but for `up`, absent while nothing recent is known.
@@ -209,11 +214,17 @@ fn encode_cache(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
 }
 
 /// The exporter itself.
-fn encode_exporter(process: Option<&Process>, out: &mut Dialect) -> fmt::Result {
+fn encode_exporter(exporter: &ExporterReport, out: &mut Dialect) -> fmt::Result {
+    let process = exporter.process.as_ref();
     out.info(
         "sonorancad_exporter_build_info",
         "The exporter's version and the revision of its source.",
         [[("version", VERSION), ("revision", REVISION)]],
+    )?;
+    out.gauge(
+        "sonorancad_config_last_reload_successful",
+        "Whether the configuration that was read last is in use (1), or an earlier one (0).",
+        [([], u64::from(exporter.is_reload_successful))],
     )?;
     let each = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));
     out.counter(

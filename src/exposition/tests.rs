@@ -28,7 +28,7 @@ fn report(error: &str, name: &str) -> Arc<Report> {
     Arc::new(Report {
         servers: vec![server],
         at: Clock::System.now(),
-        process: None,
+        exporter: None,
     })
 }
 

@@ -97,6 +97,10 @@ impl<L: Copy> Follower<L> {
         }
     }
 
+    pub(super) fn set_longest_gap(&mut self, longest_gap: Duration) {
+        self.longest_gap = longest_gap;
+    }
+
     pub(super) fn closed_limit(&self) -> u32 {
         self.closed_limit
     }

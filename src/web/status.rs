@@ -32,11 +32,11 @@ const HEADERS: [(HeaderName, &str); 4] = [
 const REFRESH_SECONDS: u32 = 30;
 
 /// The page, as it is answered.
-pub(super) fn respond(report: &Report) -> impl IntoResponse + use<> {
-    (HEADERS, Html(render(report).into_string()))
+pub(super) fn respond(own: &Report, others: &[(String, Report)]) -> impl IntoResponse + use<> {
+    (HEADERS, Html(render(own, others).into_string()))
 }
 
-fn render(report: &Report) -> Markup {
+fn render(own: &Report, others: &[(String, Report)]) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,7 +44,7 @@ fn render(report: &Report) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content=(REFRESH_SECONDS);
-                title { (title(report)) }
+                title { (title(others.iter().map(|(_, report)| report).chain([own]).flat_map(|report| &report.servers))) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -53,8 +53,19 @@ fn render(report: &Report) -> Markup {
                     span { "version " (LONG_VERSION) }
                 }
                 main {
-                    @for server in &report.servers {
-                        (render_server(server, report.at))
+                    @if own.exporter.as_ref().is_some_and(|exporter| !exporter.is_reload_successful) {
+                        p class="alarm" {
+                            "The configuration that was read last cannot be used; an earlier one is. The log says why."
+                        }
+                    }
+                    @for server in &own.servers {
+                        (render_server(server, own.at))
+                    }
+                    @for (alias, report) in others {
+                        h2 class="community" { (alias) }
+                        @for server in &report.servers {
+                            (render_server(server, report.at))
+                        }
                     }
                 }
                 footer {
@@ -74,9 +85,8 @@ fn render(report: &Report) -> Markup {
 }
 
 /// For the browser's tab: whether anything is wrong.
-fn title(report: &Report) -> &'static str {
-    let states = || report.servers.iter().map(State::of);
-    if states().any(|state| matches!(state, State::Failed(_))) {
+fn title<'a>(servers: impl Iterator<Item = &'a ServerReport>) -> &'static str {
+    if servers.map(State::of).any(|state| matches!(state, State::Failed(_))) {
         "Trouble · Sonoran CAD exporter"
     } else {
         "Sonoran CAD exporter"

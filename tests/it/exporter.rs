@@ -1,11 +1,13 @@
 //! The exporter, started from variables and asked over HTTP.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, HeaderMap};
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::community::Directory;
 use sonorancad_exporter::config::{Config, Setting};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -20,6 +22,7 @@ pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0
 /// A running exporter.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) communities: Arc<Directory>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     http: reqwest::Client,
@@ -61,6 +64,7 @@ impl Running {
         let config = Config::read(Setting::from_environment(variables)).unwrap();
         let exporter = Exporter::bind(&config, clock).await.unwrap();
         let address = exporter.local_addresses()[0];
+        let communities = exporter.communities();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(exporter.run(async {
             let _ = stopped.await;
@@ -68,6 +72,7 @@ impl Running {
         let http = http();
         Self {
             address,
+            communities,
             stop,
             task,
             http,

@@ -22,12 +22,13 @@ const ROOMS: [&[&str]; 10] = [
 const BESIDE: (&str, &[&str]) = ("demo", &["clock"]);
 
 /// The crates that live in certain rooms only.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("reqwest", &["client"]),
     ("axum", &["web", "demo"]),
     ("hyper", &["web"]),
     ("prometheus_client", &["exposition"]),
     ("envy", &["config"]),
+    ("serde_saphyr", &["config"]),
     ("maud", &["web"]),
     ("fastrand", &["demo"]),
 ];

@@ -9,6 +9,7 @@ mod tools;
 
 mod budget;
 mod check;
+mod communities;
 mod dashboards;
 mod deploy;
 mod failures;

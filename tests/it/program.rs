@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -17,6 +17,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::cad::{Answer, Cad};
 use crate::exporter::{eventually, failures, http, value};
+use crate::tools::Folder;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
@@ -385,10 +386,10 @@ async fn it_runs_unprivileged_on_a_read_only_root() {
     }
     let cad = Cad::start().await;
     // A clone below a private folder could not be reached by another user.
-    let folder = Folder::new("unprivileged");
-    let binary = folder.path.join("sonorancad-exporter");
+    let folder = Folder::new();
+    let binary = folder.path().join("sonorancad-exporter");
     std::fs::copy(BINARY, &binary).unwrap();
-    for path in [&folder.path, &binary] {
+    for path in [folder.path(), &binary] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new("unshare");
@@ -455,7 +456,7 @@ async fn it_logs_the_start_and_when_a_failure_begins_changes_and_ends() {
     cad.answer(Answer::status(500, &[], ""));
     let quick = [("SONORANCAD_CACHE_TTL", "1s"), ("SONORANCAD_REQUESTS_PER_MINUTE", "60")];
     let mut program = Program::start(command(&cad, &quick));
-    let start = program.log.last().unwrap().clone();
+    let start = program.log.join("\n");
     for part in ["api_version=v1", "servers=[1]", "ttl=1s", "addresses=[127.0.0.1:"] {
         assert!(start.contains(part), "{start}");
     }
@@ -572,25 +573,6 @@ async fn nothing_that_it_says_holds_the_key() {
     }
 }
 
-/// A folder of this test's own, removed when dropped.
-struct Folder {
-    path: PathBuf,
-}
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sonorancad-exporter-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self { path }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
 /// A TLS acceptor for `name`, signed by an authority whose certificate is written to `ca`.
 fn acceptor(name: &str, ca: &Path) -> TlsAcceptor {
     let mut authority = CertificateParams::new([]).unwrap();
@@ -617,8 +599,8 @@ fn acceptor(name: &str, ca: &Path) -> TlsAcceptor {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn https_needs_a_trusted_certificate_of_the_right_name() {
-    let folder = Folder::new("tls");
-    let (ca, other_ca) = (folder.path.join("ca.pem"), folder.path.join("other.pem"));
+    let folder = Folder::new();
+    let (ca, other_ca) = (folder.path().join("ca.pem"), folder.path().join("other.pem"));
     let good = Cad::start_tls(acceptor("localhost", &ca)).await;
     acceptor("localhost", &other_ca);
     let scrape = async |cad: &Cad, host: &str, ca: &Path| {
@@ -641,4 +623,40 @@ async fn https_needs_a_trusted_certificate_of_the_right_name() {
         "another name"
     );
     assert_eq!(good.requests().len(), 1, "the key went to the right one only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_reads_the_communities_anew() {
+    let cad = Cad::start().await;
+    let folder = Folder::new();
+    let path = folder.path().join("communities.yml");
+    let write = |text: &str| std::fs::write(&path, text.replace("API", &cad.url())).unwrap();
+    write("one: {community_id: x, api_key: k, api_url: API}\n");
+    let mut program = Program::start(command(
+        &cad,
+        &[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())],
+    ));
+    assert!(
+        program.log.iter().any(|line| line.contains("community=\"one\"")),
+        "{:?}",
+        program.log
+    );
+
+    write("one: {community_id: x, api_key: THE-SECRET, api_url: nowhere}\n");
+    Program::signal("HUP", program.child.id());
+    let line = program.wait_for("stays as it was");
+    assert!(line.contains("line 1: one: api_url is not an address"), "{line}");
+    assert!(!program.log.join("").contains("THE-SECRET"));
+    let reloaded = "sonorancad_config_last_reload_successful";
+    assert_eq!(value(&program.scrape().await, reloaded), 0.0);
+
+    write("two: {community_id: x, api_key: k, api_url: API}\n");
+    Program::signal("HUP", program.child.id());
+    program.wait_for("has been read again");
+    assert_eq!(value(&program.scrape().await, reloaded), 1.0);
+    let probe = |alias: &str| {
+        let url = format!("http://{}/probe?community={alias}", program.address);
+        async move { http().get(url).send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!((probe("one").await, probe("two").await), (404, 200));
 }

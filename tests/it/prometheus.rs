@@ -131,3 +131,41 @@ async fn a_real_prometheus_scrapes_it() {
     }
     assert_eq!(cad.requests().len(), 1, "many scrapes, one request");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_discovers_the_communities() {
+    if !has("prometheus", &["--version"]) {
+        return;
+    }
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(include_str!("fixtures/busy_v1.json")));
+    let folder = Folder::new();
+    let file = folder.path().join("communities.yml");
+    let url = cad.url();
+    let communities = format!(
+        "blaine: {{community_id: x, api_key: k, api_url: '{url}'}}\nsandy: {{community_id: y, api_key: l, api_url: '{url}'}}\n"
+    );
+    std::fs::write(&file, communities).unwrap();
+    let exporter = Running::start(&cad, &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())]).await;
+    // As it is shipped, but for the address and the times.
+    let shipped =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/prometheus.yml")).unwrap();
+    let config = shipped
+        .replace("exporter:10911", &exporter.address.to_string())
+        .replace("30s", "1s")
+        .replace("- sonorancad.rules.yml", "")
+        .replace("/sd\n", "/sd\n        refresh_interval: 1s\n");
+    let prometheus = Prometheus::start(folder, &config);
+    eventually("Prometheus has scraped all three", async || {
+        prometheus.query("count(sonorancad_up{job='sonorancad'} == 1)").await == [3.0]
+    })
+    .await;
+    for (query, expected) in [
+        ("count(up{job='sonorancad'} == 1)", 3.0),
+        ("sum(sonorancad_active_calls{community='blaine'})", 5.0),
+        ("count(sonorancad_exporter_build_info)", 1.0),
+        ("count(sonorancad_up{community=''})", 1.0),
+    ] {
+        assert_eq!(prometheus.query(query).await, [expected], "{query}");
+    }
+}

@@ -77,7 +77,7 @@ fn scrape(body: &[u8], format: Format) -> String {
         &Arc::new(Report {
             servers: vec![server],
             at: Clock::System.now(),
-            process: None,
+            exporter: None,
         }),
         format,
     )

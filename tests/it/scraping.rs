@@ -242,7 +242,7 @@ async fn head_is_get_without_the_body() {
 async fn other_paths_and_methods_are_refused() {
     let cad = Cad::start().await;
     let exporter = Running::start(&cad, &[]).await;
-    for path in ["/metric", "/metrics/", "/-/", "/probe", "//"] {
+    for path in ["/metric", "/metrics/", "/-/", "/probe/", "//"] {
         assert_eq!(exporter.get(path).await.status, 404, "{path}");
     }
     for path in ["/metrics", "/", "/-/healthy"] {

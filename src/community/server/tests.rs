@@ -24,18 +24,17 @@ impl House {
             ("SONORANCAD_REQUESTS_PER_MINUTE", requests_per_minute),
         ];
         let variables = variables.map(|(name, text)| (name.into(), text.into()));
-        let config = Config::read(Setting::from_environment(variables)).unwrap().community;
-        let account = Arc::new(Account::new(
-            config.api.clone(),
-            config.requests_per_minute,
-            Arc::new(Client::new(&config.api).unwrap()),
-        ));
+        let config = Config::read(Setting::from_environment(variables)).unwrap();
+        let config = config.community.unwrap();
+        let account = Arc::new(Account::new(config.account.requests_per_minute));
+        let client = Arc::new(Client::new(false).unwrap());
         let clock = ManualClock::new(Duration::from_secs(1_795_392_000));
         let new = |server| {
             Arc::new(Server::new(
                 server,
                 &config,
                 account.clone(),
+                client.clone(),
                 Clock::Manual(clock.clone()),
             ))
         };

@@ -54,9 +54,9 @@ fn page(server: ServerReport, now: Now) -> String {
     let report = Report {
         servers: vec![server],
         at: now,
-        process: None,
+        exporter: None,
     };
-    render(&report).into_string()
+    render(&report, &[]).into_string()
 }
 
 #[track_caller]

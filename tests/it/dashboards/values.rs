@@ -282,6 +282,7 @@ fn exporter_health(requests: f64, retry: f64) -> Vec<Expectation> {
         ),
         at("Waiting until", "A", RATE_LIMIT, &[("", retry * 1000.0)]),
         at("Waiting until", "A", END, &[]),
+        at("Configuration", "A", END, &[("", 1.0)]),
         live("Firing alerts", "A"),
         at("API reachable over time", "A", END, &[("server_id=1", 1.0)]),
         at("API reachable over time", "A", OUTAGE, &[("server_id=1", 0.0)]),

@@ -1,0 +1,319 @@
+//! Several communities in one process: probes, discovery, shared keys, and reloads.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::config::{Config, Setting};
+
+use crate::cad::{Answer, Cad};
+use crate::exporter::{NOON, Running, has, reply, value};
+use crate::tools::Folder;
+
+/// An exporter of the communities of a file, on a clock that is moved by hand.
+struct Hoster {
+    cad: Cad,
+    exporter: Running,
+    clock: ManualClock,
+    folder: Folder,
+}
+
+/// No community of the environment's own.
+const NOTHING_ELSE: [(&str, &str); 3] = [
+    ("SONORANCAD_COMMUNITY_ID", ""),
+    ("SONORANCAD_API_KEY", ""),
+    ("SONORANCAD_API_URL", ""),
+];
+
+/// In the file, `API` stands for the scripted CAD's address.
+const TWO: &str = "blaine: {community_id: id-of-blaine, api_key: key-of-blaine, api_url: API, server_ids: '1=Main,2'}\n\
+                   sandy: {community_id: id-of-sandy, api_key: key-of-sandy, api_url: API}\n";
+
+impl Hoster {
+    async fn start(file: &str) -> Self {
+        Self::start_with(file, &NOTHING_ELSE).await
+    }
+
+    async fn start_with(file: &str, more: &[(&str, &str)]) -> Self {
+        let cad = Cad::start().await;
+        let folder = Folder::new();
+        let clock = ManualClock::new(NOON);
+        let path = folder.path().join("communities.yml");
+        std::fs::write(&path, file.replace("API", &cad.url())).unwrap();
+        let variables = [&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())], more].concat();
+        let exporter = Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone())).await;
+        Self {
+            cad,
+            exporter,
+            clock,
+            folder,
+        }
+    }
+
+    async fn probe(&self, alias: &str) -> String {
+        let reply = self.exporter.get(&format!("/probe?community={alias}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text().to_owned()
+    }
+
+    /// Reads the file anew, as at a signal.
+    fn reload(&self, file: &str) {
+        let path = self.folder.path().join("communities.yml");
+        std::fs::write(&path, file.replace("API", &self.cad.url())).unwrap();
+        let variables = [("SONORANCAD_COMMUNITIES_FILE".into(), path.into())];
+        match Config::read(Setting::from_environment(variables)) {
+            Ok(config) => self.exporter.communities.reload(&config).unwrap(),
+            Err(_) => self.exporter.communities.fail_reload(),
+        }
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+fn calls(count: u64) -> Answer {
+    let calls: Vec<_> = (1..=count)
+        .map(|id| json!({"callId": id, "priority": 1, "status": 0, "origin": 0, "idents": []}))
+        .collect();
+    Answer::ok(&json!({"activeCalls": calls, "emergencyCalls": [], "closedCalls": []}).to_string())
+}
+
+#[tokio::test]
+async fn a_probe_holds_one_community_and_nothing_of_the_exporter() {
+    let hoster = Hoster::start(TWO).await;
+    hoster.cad.answer(calls(3));
+    let blaine = hoster.probe("blaine").await;
+    for id in ["1", "2"] {
+        assert_eq!(value(&blaine, &format!("sonorancad_up{{server_id=\"{id}\"}}")), 1.0);
+    }
+    assert_eq!(
+        value(&blaine, "sonorancad_server_info{server_id=\"1\",name=\"Main\"}"),
+        1.0
+    );
+    for name in ["process_", "sonorancad_exporter_", "sonorancad_config_"] {
+        assert!(!has(&blaine, name), "{name}");
+    }
+    assert_eq!(hoster.cad.requests().len(), 2);
+    // Of the other community, only its own server is asked, with its own key.
+    let sandy = hoster.probe("sandy").await;
+    assert_eq!(value(&sandy, "sonorancad_up{server_id=\"1\"}"), 1.0);
+    assert!(!sandy.contains("server_id=\"2\""));
+    let requests = hoster.cad.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[2].body.contains("key-of-sandy") && requests[2].body.contains("id-of-sandy"));
+    // A second Prometheus costs nothing.
+    hoster.probe("sandy").await;
+    assert_eq!(hoster.cad.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn metrics_hold_the_exporter_and_the_environments_own_community() {
+    let hoster = Hoster::start(TWO).await;
+    let text = hoster.exporter.scrape().await;
+    assert!(
+        !has(&text, "sonorancad_up") && !text.contains("sonorancad_active_calls"),
+        "{text}"
+    );
+    assert_eq!(value(&text, "sonorancad_config_last_reload_successful"), 1.0);
+    assert!(has(&text, "sonorancad_exporter_build_info{") && has(&text, "process_open_fds "));
+    assert!(hoster.cad.requests().is_empty());
+
+    let hoster = Hoster::start_with(TWO, &[]).await;
+    let text = hoster.exporter.scrape().await;
+    assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 1.0);
+    assert_eq!(hoster.cad.requests().len(), 1);
+    hoster.probe("blaine").await;
+}
+
+#[tokio::test]
+async fn discovery_lists_the_communities_as_prometheus_reads_them() {
+    let hoster = Hoster::start(TWO).await;
+    let reply = hoster.exporter.get("/sd").await;
+    assert_eq!(reply.header("content-type"), "application/json");
+    let groups: Value = serde_json::from_str(reply.text()).unwrap();
+    let group = |alias: &str| {
+        json!({
+            "targets": [hoster.exporter.address.to_string()],
+            "labels": {"community": alias, "__metrics_path__": "/probe", "__param_community": alias},
+        })
+    };
+    assert_eq!(groups, json!([group("blaine"), group("sandy")]));
+    for secret in ["key-of", "id-of", "http"] {
+        assert!(!reply.text().contains(secret), "{secret}");
+    }
+    for host in ["", "a b", "user@host:1", "host/path", "<script>"] {
+        let request = hoster.exporter.request("GET", "/sd").header("Host", host);
+        let status = crate::exporter::reply(request).await.status;
+        assert_eq!(status, 400, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_reaches_what_the_file_does_not_hold() {
+    let hoster = Hoster::start(TWO).await;
+    let long = "a".repeat(4000);
+    for (query, status) in [
+        ("", 400),
+        ("?", 400),
+        ("?target=blaine", 400),
+        ("?community=blaine&community=sandy", 400),
+        ("?community=", 404),
+        ("?community=nobody", 404),
+        ("?community=BLAINE", 404),
+        ("?community=blaine%00", 404),
+        ("?community=blaine%20", 404),
+        ("?community=blaine%0d%0aX-Injected:%201", 404),
+        ("?community=../blaine", 404),
+        ("?community=..%2f..%2fetc%2fpasswd", 404),
+        ("?community=http://127.0.0.1:1/", 404),
+        ("?community=127.0.0.1", 404),
+        ("?community=key-of-blaine", 404),
+        ("?community=id-of-blaine", 404),
+        ("?community=%62laine%2e", 404),
+        ("?community=%ff%fe", 404),
+        (&*format!("?community={long}"), 404),
+    ] {
+        let reply = hoster.exporter.get(&format!("/probe{query}")).await;
+        assert_eq!(reply.status, status, "{query}: {}", reply.text());
+        assert!(
+            reply.text().contains("/sd lists the aliases"),
+            "{query}: {}",
+            reply.text()
+        );
+        assert!(
+            !reply.text().contains("blaine") && !reply.text().contains("aaaa"),
+            "{query}: echoed"
+        );
+    }
+    assert!(hoster.cad.requests().is_empty(), "nothing was asked");
+    // An encoding of the alias is the alias.
+    assert_eq!(hoster.exporter.get("/probe?community=%62laine").await.status, 200);
+    let post = reply(hoster.exporter.request("POST", "/probe?community=blaine")).await;
+    assert_eq!(post.status, 405);
+}
+
+#[tokio::test]
+async fn the_same_key_has_one_budget_and_one_pause() {
+    let hoster = Hoster::start(
+        "one: {community_id: x, api_key: shared, api_url: API}\n\
+         two: {community_id: y, api_key: shared, api_url: API}\n\
+         other: {community_id: z, api_key: another, api_url: API}\n",
+    )
+    .await;
+    assert_eq!(
+        value(
+            &hoster.probe("one").await,
+            "sonorancad_cache_ttl_seconds{server_id=\"1\"}"
+        ),
+        40.0
+    );
+    hoster.cad.answer(Answer::status(429, &[("Retry-After", "300")], ""));
+    assert_eq!(value(&hoster.probe("two").await, "sonorancad_up{server_id=\"1\"}"), 0.0);
+    hoster.pass(60);
+    hoster.cad.answer(calls(1));
+    // The pause holds for both that use the key, and for nobody else.
+    assert_eq!(value(&hoster.probe("one").await, "sonorancad_up{server_id=\"1\"}"), 0.0);
+    assert_eq!(hoster.cad.requests().len(), 2);
+    assert_eq!(
+        value(&hoster.probe("other").await, "sonorancad_up{server_id=\"1\"}"),
+        1.0
+    );
+    hoster.pass(300);
+    assert_eq!(value(&hoster.probe("one").await, "sonorancad_up{server_id=\"1\"}"), 1.0);
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_has_not_changed() {
+    let hoster = Hoster::start(TWO).await;
+    let requests = |text: &str| {
+        value(
+            text,
+            "sonorancad_api_requests_total{server_id=\"1\",endpoint=\"calls\"}",
+        )
+    };
+    let opened = "sonorancad_calls_opened_total{server_id=\"1\",priority=\"1\",origin=\"caller\"}";
+    for count in 1..=3 {
+        hoster.cad.answer(calls(count));
+        hoster.probe("sandy").await;
+        hoster.probe("blaine").await;
+        hoster.pass(60);
+    }
+    let before = hoster.probe("sandy").await;
+    assert_eq!((requests(&before), value(&before, opened)), (4.0, 2.0));
+
+    // Blaine has another key, sandy comes to share it, and a new one comes.
+    let file = TWO.replace("key-of-blaine", "key-of-sandy") + "new: {api_version: v2, api_key: k, api_url: API}\n";
+    hoster.reload(&file);
+    let sandy = hoster.probe("sandy").await;
+    assert_eq!((requests(&sandy), value(&sandy, opened)), (4.0, 2.0));
+    assert_eq!(value(&sandy, "sonorancad_cache_ttl_seconds{server_id=\"1\"}"), 90.0);
+    assert_eq!(requests(&hoster.probe("blaine").await), 1.0);
+    assert_eq!(hoster.exporter.get("/probe?community=new").await.status, 200);
+    // A file that cannot be read changes nothing, and is told.
+    hoster.reload("sandy: {api_key: x}\n");
+    assert_eq!(
+        value(
+            &hoster.exporter.scrape().await,
+            "sonorancad_config_last_reload_successful"
+        ),
+        0.0
+    );
+    assert!(hoster.exporter.get("/").await.text().contains("cannot be used"));
+    assert_eq!(hoster.exporter.get("/probe?community=blaine").await.status, 200);
+    // What is gone is gone.
+    hoster.reload("sandy: {community_id: id-of-sandy, api_key: key-of-sandy, api_url: API}\n");
+    assert_eq!(
+        value(
+            &hoster.exporter.scrape().await,
+            "sonorancad_config_last_reload_successful"
+        ),
+        1.0
+    );
+    assert_eq!(hoster.exporter.get("/probe?community=blaine").await.status, 404);
+    let sandy = hoster.probe("sandy").await;
+    assert_eq!(value(&sandy, opened), 2.0);
+    assert_eq!(value(&sandy, "sonorancad_cache_ttl_seconds{server_id=\"1\"}"), 25.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_under_load_fail_no_scrape() {
+    let hoster = Hoster::start(TWO).await;
+    hoster.cad.answer(calls(2));
+    let other = TWO.replace("blaine:", "changing:");
+    let scrapes = async {
+        let mut seen = BTreeSet::new();
+        let mut highest = 0.0;
+        for _ in 0..300 {
+            let text = hoster.probe("sandy").await;
+            let queries = value(&text, "sonorancad_cache_queries_total{server_id=\"1\"}");
+            assert!(queries > highest, "a counter fell");
+            highest = queries;
+            seen.insert(value(&text, "sonorancad_up{server_id=\"1\"}").to_string());
+        }
+        seen
+    };
+    let reloads = async {
+        for turn in 0..100 {
+            hoster.reload(if turn % 2 == 0 { &other } else { TWO });
+            tokio::task::yield_now().await;
+        }
+    };
+    let (seen, ()) = tokio::join!(scrapes, reloads);
+    assert_eq!(seen, BTreeSet::from(["1".to_owned()]));
+    assert_eq!(hoster.cad.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_status_page_shows_every_community_and_no_secret() {
+    let hoster = Hoster::start(TWO).await;
+    hoster.cad.answer(calls(3));
+    hoster.probe("blaine").await;
+    let page = hoster.exporter.get("/").await;
+    for part in [">blaine<", ">sandy<", "Main", "Not asked yet"] {
+        assert!(page.text().contains(part), "{part}: {}", page.text());
+    }
+    assert!(!page.text().contains("key-of") && !page.text().contains("id-of"));
+    assert_eq!(hoster.cad.requests().len(), 2);
+}
