@@ -27,6 +27,9 @@ use crate::snapshot::Snapshot;
 /// The largest answer that is read, compressed or not: 100,000 calls are 33 MB.
 const MOST_BODY_BYTES: usize = 48 << 20;
 
+/// The largest list of servers that is read.
+const MOST_SERVERS_BYTES: usize = 1 << 20;
+
 /// The largest error that is read; whatever is longer is none of the API's own strings.
 const MOST_ERROR_BYTES: usize = 4 << 10;
 
@@ -95,24 +98,53 @@ impl Client {
         server_id: u32,
         closed_limit: u32,
     ) -> Result<Snapshot, FetchError> {
-        let http = if api.is_local() { &self.local_http } else { &self.http };
+        let http = self.http(api);
         let request = match &api.version {
             ApiVersion::V1 { community_id } => v1::request(http, api, community_id, server_id, closed_limit),
             ApiVersion::V2 => v2::request(http, api, server_id, closed_limit),
         };
+        let body = self.send(request, api, MOST_BODY_BYTES).await?;
+        // Megabytes to inflate and parse would hold up every other scrape.
+        let version = api.version.clone();
+        let snapshot = tokio::task::spawn_blocking(move || read_answer(body, &version));
+        snapshot
+            .await
+            .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
+    }
+
+    /// Fetches the ids of the community's servers. Nothing else of that answer is kept, their addresses least of all.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the answer from being such a list, within the API's time-out.
+    pub async fn fetch_server_ids(&self, api: &ApiConfig) -> Result<BTreeSet<u32>, FetchError> {
+        let http = self.http(api);
+        let request = match &api.version {
+            ApiVersion::V1 { community_id } => v1::servers_request(http, api, community_id),
+            ApiVersion::V2 => v2::servers_request(http, api),
+        };
+        let body = self.send(request, api, MOST_SERVERS_BYTES).await?.inflate()?;
+        wire::decode_server_ids(&body).map_err(|_| FetchError::InvalidResponse("no list of servers as JSON".to_owned()))
+    }
+
+    fn http(&self, api: &ApiConfig) -> &reqwest::Client {
+        if api.is_local() { &self.local_http } else { &self.http }
+    }
+
+    /// The body of a good answer.
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        api: &ApiConfig,
+        most_bytes: usize,
+    ) -> Result<Body, FetchError> {
         let response = request
             .timeout(api.timeout)
             .send()
             .await
             .map_err(|error| FetchError::from_transport(&error, Phase::Request))?;
         if response.status().is_success() {
-            let body = Body::read(response, MOST_BODY_BYTES).await?;
-            // Megabytes to inflate and parse would hold up every other scrape.
-            let version = api.version.clone();
-            let snapshot = tokio::task::spawn_blocking(move || read_answer(body, &version));
-            snapshot
-                .await
-                .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
+            Body::read(response, most_bytes).await
         } else {
             Err(self.read_failure(response, api).await)
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use sonorancad_exporter::client::ClientError;
+use sonorancad_exporter::client::{Client, ClientError};
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::{Directory, Failure, Report, ServerReport};
 use sonorancad_exporter::config::{CommunityConfig, Config, Problems};
@@ -91,10 +91,52 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         Ok(config) => config,
         Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
     };
-    match ask(&config).await {
-        Ok(reports) => Findings::of_reports(&config, &reports),
+    let needs_certificates = config
+        .all_communities()
+        .any(|(_, community)| community.api.needs_certificates());
+    let outcome: Result<_, ClientError> = async {
+        let client = Client::new(needs_certificates)?;
+        let reports = ask(&config).await?;
+        let warnings = compare_servers(&config, &reports, &client).await;
+        Ok((reports, warnings))
+    }
+    .await;
+    match outcome {
+        Ok((reports, warnings)) => Findings::of_reports(&config, &reports, warnings),
         Err(error) => Findings::of_problems(vec![super::with_sources(&error)]),
     }
+}
+
+/// Warns of servers that a community does not have: version v1 may answer for them with empty lists.
+async fn compare_servers(config: &Config, reports: &[(Option<String>, Report)], client: &Client) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for ((alias, community), (_, report)) in config.all_communities().zip(reports) {
+        // Where nothing is well, there is enough to say.
+        if !report.servers.iter().any(|server| server.is_up) {
+            continue;
+        }
+        let place = place(alias);
+        match client.fetch_server_ids(&community.api).await {
+            Ok(ids) => {
+                let known: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                let unknown = community.servers.iter().filter(|server| !ids.contains(&server.id));
+                warnings.extend(unknown.map(|server| {
+                    format!(
+                        "{place}the community has no server {}; its servers are {}",
+                        server.id,
+                        known.join(", ")
+                    )
+                }));
+            }
+            Err(error) => warnings.push(format!("{place}whether the servers exist could not be seen: {error}")),
+        }
+    }
+    warnings
+}
+
+/// What stands before a warning of a community of the file.
+fn place(alias: Option<&str>) -> String {
+    alias.map_or(String::new(), |alias| format!("{alias}: "))
 }
 
 /// Asks each server once, as fast as the budgets allow; none with a key that the API has refused.
@@ -140,7 +182,7 @@ fn asking_once(config: &Config) -> Config {
 /// The warnings of all communities.
 fn warnings(config: &Config) -> Vec<String> {
     let warnings = config.all_communities().flat_map(|(alias, community)| {
-        let place = alias.map_or(String::new(), |alias| format!("{alias}: "));
+        let place = place(alias);
         let own = community.warnings().into_iter();
         own.map(move |warning| format!("{place}{warning}"))
     });
@@ -166,7 +208,7 @@ impl Findings {
         }
     }
 
-    fn of_reports(config: &Config, reports: &[(Option<String>, Report)]) -> Self {
+    fn of_reports(config: &Config, reports: &[(Option<String>, Report)], more_warnings: Vec<String>) -> Self {
         let servers = reports.iter().flat_map(|(alias, report)| {
             let servers = report.servers.iter();
             servers.map(|server| ServerFindings::of(alias.as_deref(), server))
@@ -175,7 +217,7 @@ impl Findings {
         Self {
             ok: servers.iter().all(|server| server.ok),
             problems: Vec::new(),
-            warnings: warnings(config),
+            warnings: [warnings(config), more_warnings].concat(),
             servers,
         }
     }

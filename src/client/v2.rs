@@ -1,6 +1,7 @@
 //! Version v2: one address per server, with the key in a header.
 
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::config::ApiConfig;
 
@@ -18,6 +19,15 @@ pub(super) fn request(
     url.set_query(Some(&format!(
         "closedLimit={closed_limit}&closedOffset=0&type={ALL_CALLS}"
     )));
+    get(http, api, url)
+}
+
+/// The request for the community's servers.
+pub(super) fn servers_request(http: &reqwest::Client, api: &ApiConfig) -> reqwest::RequestBuilder {
+    get(http, api, super::endpoint(&api.url, "v2/general/servers"))
+}
+
+fn get(http: &reqwest::Client, api: &ApiConfig, url: Url) -> reqwest::RequestBuilder {
     // This header is marked as sensitive: nothing prints it.
     http.get(url).bearer_auth(api.key.expose_secret())
 }

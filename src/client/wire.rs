@@ -7,6 +7,7 @@
 //! item, or `1e999` for one). Fields that are not named here, all personal ones among them, are
 //! skipped without being built.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -34,6 +35,23 @@ pub(super) fn decode(body: &[u8]) -> Result<Snapshot, serde_json::Error> {
         Err(_) => serde_json::from_str(&String::from_utf8_lossy(json)),
     };
     answer.map(|Answer(snapshot)| snapshot)
+}
+
+/// Reads the ids of an answer's servers.
+pub(super) fn decode_server_ids(body: &[u8]) -> Result<BTreeSet<u32>, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Servers {
+        servers: Vec<Server>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Server {
+        id: u32,
+    }
+
+    let json = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let answer: Servers = serde_json::from_slice(json)?;
+    Ok(answer.servers.into_iter().map(|server| server.id).collect())
 }
 
 struct Answer(Snapshot);

@@ -2,6 +2,7 @@
 //!
 //! * `POST /emergency/get_calls`: version v1.
 //! * `GET /v2/emergency/servers/{id}/calls`: version v2, with its rate limit.
+//! * `POST /general/get_servers` and `GET /v2/general/servers`: the servers.
 //! * `GET /statistics/{id}`: what has truly happened on a server.
 
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ pub(super) fn router(cad: Cad) -> Router {
     Router::new()
         .route("/emergency/get_calls", post(v1_calls))
         .route("/v2/emergency/servers/{server_id}/calls", get(v2_calls))
+        .route("/general/get_servers", post(v1_servers))
+        .route("/v2/general/servers", get(v2_servers))
         .route("/statistics/{server_id}", get(statistics))
         .with_state(cad)
 }
@@ -37,15 +40,8 @@ async fn v1_calls(State(cad): State<Cad>, body: String) -> Response {
         return answer_fault(fault);
     }
     let request: Value = serde_json::from_str(&body).unwrap_or_default();
-    let refuse = |text: &'static str| (StatusCode::BAD_REQUEST, text).into_response();
-    if request["id"] != COMMUNITY_ID {
-        return refuse("INVALID COMMUNITY ID");
-    }
-    if request["key"] != API_KEY {
-        return refuse("INVALID API KEY");
-    }
-    if request["type"] != "GET_CALLS" {
-        return refuse("INVALID REQUEST TYPE");
+    if let Some(refusal) = v1_refusal(&request, "GET_CALLS") {
+        return (StatusCode::BAD_REQUEST, refusal).into_response();
     }
     let data = &request["data"][0];
     let server_id = data["serverId"]
@@ -62,6 +58,51 @@ async fn v1_calls(State(cad): State<Cad>, body: String) -> Response {
     .into_response()
 }
 
+/// What v1 says of a request that it does not answer.
+fn v1_refusal(request: &Value, r#type: &str) -> Option<&'static str> {
+    if request["id"] != COMMUNITY_ID {
+        Some("INVALID COMMUNITY ID")
+    } else if request["key"] != API_KEY {
+        Some("INVALID API KEY")
+    } else if request["type"] != r#type {
+        Some("INVALID REQUEST TYPE")
+    } else {
+        None
+    }
+}
+
+async fn v1_servers(State(cad): State<Cad>, body: String) -> Response {
+    let request: Value = serde_json::from_str(&body).unwrap_or_default();
+    match v1_refusal(&request, "GET_SERVERS") {
+        Some(refusal) => (StatusCode::BAD_REQUEST, refusal).into_response(),
+        None => servers(&cad),
+    }
+}
+
+async fn v2_servers(State(cad): State<Cad>, headers: HeaderMap) -> Response {
+    if is_authorized(&headers) {
+        servers(&cad)
+    } else {
+        problem(StatusCode::UNAUTHORIZED, "Unauthorized")
+    }
+}
+
+fn servers(cad: &Cad) -> Response {
+    let servers: Vec<_> = (1..=cad.state.lock().servers.len())
+        .map(
+            |id| json!({"id": id, "name": format!("Simulated {id}"), "mapIp": "203.0.113.10", "listenerPort": "30120"}),
+        )
+        .collect();
+    ([(CONTENT_TYPE, JSON)], json!({"servers": servers}).to_string()).into_response()
+}
+
+fn is_authorized(headers: &HeaderMap) -> bool {
+    let expected = format!("Bearer {API_KEY}");
+    headers
+        .get(AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes() == expected.as_bytes())
+}
+
 async fn v2_calls(
     State(cad): State<Cad>,
     Path(server_id): Path<u32>,
@@ -73,11 +114,7 @@ async fn v2_calls(
     if let Some(fault) = state.trouble.at(time.elapsed) {
         return answer_fault(fault);
     }
-    let expected = format!("Bearer {API_KEY}");
-    if headers
-        .get(AUTHORIZATION)
-        .is_none_or(|value| value.as_bytes() != expected.as_bytes())
-    {
+    if !is_authorized(&headers) {
         return problem(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
     if let Err(wait) = state.limit.take(time.elapsed) {

@@ -1,12 +1,14 @@
-//! The request budget in simulated time: two Prometheus, ten minutes, and never too many requests.
+//! The request budget in simulated time: two Prometheus, and never too many requests.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sonorancad_exporter::clock::ManualClock;
+use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::demo;
+use tokio::net::TcpListener;
 
 use crate::cad::{Answer, Cad};
-use crate::exporter::{NOON, Running, value};
+use crate::exporter::{NOON, Running, failures, value};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(60);
@@ -70,7 +72,7 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
 
 /// Lets time pass until so long after noon, unless latencies have taken it further.
 fn move_to(clock: &ManualClock, after_noon: Duration) {
-    let now = sonorancad_exporter::clock::Clock::Manual(clock.clone()).now().unix;
+    let now = Clock::Manual(clock.clone()).now().unix;
     clock.advance((NOON + after_noon).saturating_sub(now));
 }
 
@@ -80,7 +82,7 @@ fn age(text: &str, id: &str, clock: &ManualClock) -> Option<Duration> {
         text,
         &format!("sonorancad_last_success_timestamp_seconds{{server_id=\"{id}\"}}"),
     );
-    let now = sonorancad_exporter::clock::Clock::Manual(clock.clone()).now().unix;
+    let now = Clock::Manual(clock.clone()).now().unix;
     (fetched_at > 0.0).then(|| now.saturating_sub(Duration::from_secs_f64(fetched_at)))
 }
 
@@ -153,4 +155,67 @@ async fn the_server_whose_attempt_is_oldest_is_asked_first() {
         .map(|request| request.server_id().unwrap())
         .collect();
     assert_eq!(asked, [1, 2, 3, 1]);
+}
+
+/// The ids of so many servers.
+fn ids(servers: u32) -> String {
+    let ids: Vec<_> = (1..=servers).map(|id| id.to_string()).collect();
+    ids.join(",")
+}
+
+/// What two Prometheus see in 30 minutes of a CAD that keeps to the API's limit: 5 requests in any minute for a key,
+/// of which each game server takes one. Gives the requests, the greatest age of the data, and the failures.
+async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String, u64)>) {
+    let clock = ManualClock::new(NOON);
+    let settings = demo::Settings {
+        seed: 1,
+        calls_per_hour: 100,
+        servers,
+        utc_offset: 0,
+        has_trouble: false,
+    };
+    let cad = demo::Cad::new(&settings, &Clock::Manual(clock.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(cad.serve(listener));
+    let variables = [
+        ("SONORANCAD_API_KEY", demo::API_KEY),
+        ("SONORANCAD_API_VERSION", "v2"),
+        ("SONORANCAD_SERVER_IDS", &ids(servers)),
+    ];
+    let exporter = Running::start_with(&url, &variables, &Clock::Manual(clock.clone())).await;
+    let mut greatest_age = Duration::ZERO;
+    let mut text = String::new();
+    for scrape in 0..240 {
+        move_to(&clock, SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
+        text = exporter.scrape().await;
+        let ages = (1..=servers).map(|id| age(&text, &id.to_string(), &clock));
+        // From when all servers have been read.
+        if let Some(ages) = ages.collect::<Option<Vec<_>>>() {
+            greatest_age = greatest_age.max(ages.into_iter().max().unwrap());
+        }
+    }
+    let requests = (1..=servers)
+        .map(|id| format!("sonorancad_api_requests_total{{server_id=\"{id}\",endpoint=\"calls\"}}"))
+        .map(|series| value(&text, &series));
+    (requests.sum(), greatest_age, failures(&text))
+}
+
+#[tokio::test]
+async fn the_limit_of_the_api_is_never_reached_up_to_four_servers() {
+    let mut table = String::from("\nservers  requests in 30 min  greatest age\n");
+    // The TTL in force, and then until the next scrape with a free slot: as the README says.
+    for (servers, oldest) in [(1, 40), (2, 75), (3, 135), (4, 285)] {
+        let (requests, greatest_age, failed) = half_an_hour_at_the_limit(servers).await;
+        writeln!(table, "{servers:7}  {requests:18}  {greatest_age:12?}").unwrap();
+        assert_eq!(failed, [], "{servers} servers");
+        assert!(greatest_age <= SECOND * oldest, "{table}");
+        assert!(requests > 20.0, "{table}");
+    }
+    // There is nothing left of the limit, and no more than the exporter's own budget is asked for.
+    for servers in [5, 8] {
+        let outcome = simulate(&ids(servers), SECOND, |_| None).await;
+        assert_eq!(outcome.most_in_a_window, 1, "{servers} servers");
+    }
+    eprintln!("{table}");
 }

@@ -47,6 +47,8 @@ pub(crate) struct Request {
 struct Script {
     /// The answer for a server id, or for all of them.
     answers: Mutex<Vec<(Option<u32>, Answer)>>,
+    /// The answer to whoever asks for the servers.
+    servers: Mutex<Answer>,
     requests: watch::Sender<Vec<Request>>,
     /// While true, requests wait.
     held: watch::Sender<bool>,
@@ -103,6 +105,7 @@ impl Cad {
                 None,
                 Answer::ok(r#"{"activeCalls":[],"emergencyCalls":[],"closedCalls":[]}"#),
             )]),
+            servers: Mutex::new(Answer::ok(r#"{"servers":[{"id":1},{"id":2}]}"#)),
             requests: watch::Sender::default(),
             held: watch::Sender::default(),
             clock: Mutex::default(),
@@ -130,6 +133,11 @@ impl Cad {
         let mut answers = self.script.answers.lock();
         answers.retain(|(id, _)| *id != Some(server_id));
         answers.push((Some(server_id), answer));
+    }
+
+    /// From now on, this is said of the servers; at first, there are 1 and 2.
+    pub(crate) fn answer_servers(&self, answer: Answer) {
+        *self.script.servers.lock() = answer;
     }
 
     /// From now on, requests wait for [`Cad::release`].
@@ -285,6 +293,9 @@ impl Request {
 
 impl Script {
     fn answer_to(&self, request: &Request) -> Answer {
+        if request.line.contains("/general/") {
+            return self.servers.lock().clone();
+        }
         let answers = self.answers.lock();
         let server_id = request.server_id();
         let own = answers.iter().find(|(id, _)| id.is_some() && *id == server_id);

@@ -3,9 +3,13 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::demo;
+use tokio::net::TcpListener;
 
 use crate::cad::{Answer, Cad};
 use crate::program::BINARY;
+use crate::tools::Folder;
 
 const BUSY: &str = include_str!("fixtures/busy_v2.json");
 
@@ -52,7 +56,8 @@ async fn a_table_shows_what_was_found() {
          \x20 Closed calls stored 1843.\n"
     );
     assert_eq!(text(&output.stderr), "");
-    assert_eq!(cad.requests().len(), 1);
+    // The calls, and the list of servers.
+    assert_eq!(cad.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -219,4 +224,120 @@ async fn problems_of_the_configuration_are_findings() {
         (Some(false), 2)
     );
     assert!(cad.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_the_community_does_not_have_is_warned_of() {
+    for (version, line) in [
+        ("v1", "POST /general/get_servers HTTP/1.1"),
+        ("v2", "GET /v2/general/servers HTTP/1.1"),
+    ] {
+        let cad = Cad::start().await;
+        cad.answer(Answer::ok(BUSY));
+        cad.answer_servers(Answer::ok(
+            r#"{"servers":[{"id":1,"name":"Main","mapIp":"203.0.113.10","outboundIp":"198.51.100.7"},{"id":3}]}"#,
+        ));
+        let variables = [("SONORANCAD_SERVER_IDS", "1,2"), ("SONORANCAD_API_VERSION", version)];
+        let output = check(&cad, &[], &variables).await;
+        let found = text(&output.stdout);
+        // Its calls could be read, so nothing is broken.
+        assert_eq!(output.status.code(), Some(0), "{found}");
+        assert!(
+            found.contains("Warning: the community has no server 2; its servers are 1, 3.\n"),
+            "{found}"
+        );
+        assert!(!found.contains("no server 1") && !found.contains("203.0.113") && !found.contains("198.51.100"));
+        let requests = cad.requests();
+        let request = requests.last().unwrap();
+        assert_eq!(request.line, line);
+        if version == "v1" {
+            assert_eq!(
+                request.body,
+                r#"{"id":"mycommunity","key":"the-secret-key","type":"GET_SERVERS","data":[]}"#
+            );
+        } else {
+            assert_eq!(request.header("authorization"), Some("Bearer the-secret-key"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_servers_that_cannot_be_read_is_no_failure() {
+    let long = "x".repeat(2 << 20);
+    for answer in [
+        Answer::status(403, &[], "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY"),
+        Answer::ok("<html>"),
+        Answer::ok(r#"{"servers":[{"id":"the-secret-key"}]}"#),
+        Answer::ok(&long),
+        Answer::BytesThenReset(Vec::new()),
+    ] {
+        let cad = Cad::start().await;
+        cad.answer_servers(answer.clone());
+        let output = check(&cad, &[], &[]).await;
+        let found = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{found}");
+        assert!(
+            found.contains("Warning: whether the servers exist could not be seen: "),
+            "{found}"
+        );
+        assert!(!found.contains("the-secret-key"), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn every_community_of_a_file_is_checked() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(BUSY));
+    cad.answer_server(2, Answer::status(400, &[], "INVALID API KEY"));
+    let folder = Folder::new();
+    let path = folder.path().join("communities.yml");
+    let file = "blaine: {community_id: x, api_key: k, api_url: API}\n\
+                sandy: {community_id: y, api_key: l, api_url: API, server_ids: 2}\n";
+    std::fs::write(&path, file.replace("API", &cad.url())).unwrap();
+    let path = path.to_str().unwrap();
+    let output = check(&cad, &[], &[("SONORANCAD_COMMUNITIES_FILE", path)]).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{found}");
+    for part in [
+        "\nServer 1: the API answered",
+        "\nCommunity blaine, server 1: the API answered",
+        "\nCommunity sandy, server 2: INVALID API KEY",
+    ] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
+    let output = check(&cad, &["--json"], &[("SONORANCAD_COMMUNITIES_FILE", path)]).await;
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["servers"][1]["community"], "blaine");
+    assert!(found["servers"][0].get("community").is_none());
+}
+
+#[tokio::test]
+async fn the_simulated_cad_tells_its_servers() {
+    let settings = demo::Settings {
+        seed: 1,
+        calls_per_hour: 100,
+        servers: 2,
+        utc_offset: 0,
+        has_trouble: false,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(demo::Cad::new(&settings, &Clock::System).serve(listener));
+    let unused = Cad::start().await;
+    for (version, id, warning) in [
+        ("v1", "2", None),
+        ("v2", "2", None),
+        ("v1", "3", Some("the community has no server 3; its servers are 1, 2")),
+    ] {
+        let variables = [
+            ("SONORANCAD_API_URL", &*url),
+            ("SONORANCAD_API_KEY", demo::API_KEY),
+            ("SONORANCAD_COMMUNITY_ID", demo::COMMUNITY_ID),
+            ("SONORANCAD_API_VERSION", version),
+            ("SONORANCAD_SERVER_IDS", id),
+        ];
+        let found = text(&check(&unused, &[], &variables).await.stdout);
+        assert_eq!(found.contains("Warning"), warning.is_some(), "{found}");
+        assert!(found.contains(warning.unwrap_or("the API answered")), "{found}");
+    }
 }
