@@ -17,7 +17,7 @@ use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::Directory;
 use sonorancad_exporter::config::{self, Config, LogConfig, LogFormat, Setting};
 use sonorancad_exporter::process::LONG_VERSION;
-use sonorancad_exporter::{Exporter, StartError, announce_communities};
+use sonorancad_exporter::{Exporter, StartError, warn_of};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
@@ -166,8 +166,9 @@ async fn reload_at(mut hang_up: Signal, communities: &Directory, read: impl Fn()
         match read() {
             Ok(config) => match communities.reload(&config) {
                 Ok(()) => {
-                    info!("the configuration has been read again");
-                    announce_communities(&config);
+                    let communities = config.all_communities().count();
+                    info!(communities, "the configuration has been read again");
+                    warn_of(&config);
                 }
                 Err(failure) => error!(error = with_sources(&failure), "the configuration cannot be used"),
             },

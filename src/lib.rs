@@ -96,23 +96,25 @@ impl Exporter {
     }
 
     fn announce(&self, config: &Config) {
-        announce_communities(config);
+        for (alias, community) in config.all_communities() {
+            let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
+            info!(
+                community = alias,
+                api_version = %community.api.version,
+                ?servers,
+                ttl = %humantime::format_duration(community.ttl_in_force()),
+                requests_per_minute = community.account.requests_per_minute,
+                "reading"
+            );
+        }
+        warn_of(config);
         info!(addresses = ?self.local_addresses(), version = process::VERSION, "listening");
     }
 }
 
-/// Logs what is read, how often, and what may surprise.
-pub fn announce_communities(config: &Config) {
+/// Logs what is allowed but may surprise.
+pub fn warn_of(config: &Config) {
     for (alias, community) in config.all_communities() {
-        let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
-        info!(
-            community = alias,
-            api_version = %community.api.version,
-            ?servers,
-            ttl = %humantime::format_duration(community.ttl_in_force()),
-            requests_per_minute = community.account.requests_per_minute,
-            "reading"
-        );
         for warning in community.warnings() {
             warn!(community = alias, "{warning}");
         }

@@ -21,7 +21,7 @@ const STYLE: &str = include_str!("status.css");
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'sha256-sys1sgBXh1R7d54aLV3HBlhVSsAj1BzzihS6LlDP8/4='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-NIWEqd4n3i7XVYvN+s5Sd0LWWopUoLW2TztXD6UT1ls='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
