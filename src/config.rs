@@ -186,7 +186,12 @@ impl Config {
             Some(path) => communities::read(path, &mut problems),
             None => BTreeMap::new(),
         };
-        share_accounts(own.iter_mut().chain(communities.values_mut()), &mut problems);
+        let named = communities.iter_mut().map(|(alias, draft)| (&**alias, draft));
+        let all = own
+            .iter_mut()
+            .map(|draft| ("the environment's own", draft))
+            .chain(named);
+        share_accounts(all, &mut problems);
         let listen_addresses = problems.read(
             &variable::LISTEN_ADDRESS,
             texts.listen_address.as_deref(),
@@ -435,31 +440,36 @@ fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
 }
 
 /// Gives all communities that use the same key the same account.
-fn share_accounts<'a>(drafts: impl Iterator<Item = &'a mut Draft>, problems: &mut Problems) {
-    let mut accounts: Vec<Vec<&mut Draft>> = Vec::new();
-    for draft in drafts {
+fn share_accounts<'a>(drafts: impl Iterator<Item = (&'a str, &'a mut Draft)>, problems: &mut Problems) {
+    let mut accounts: Vec<Vec<(&str, &mut Draft)>> = Vec::new();
+    for (name, draft) in drafts {
         let api = draft.community.api.clone();
         match accounts
             .iter_mut()
-            .find(|account| account[0].community.api.is_same_account(&api))
+            .find(|account| account[0].1.community.api.is_same_account(&api))
         {
-            Some(account) => account.push(draft),
-            None => accounts.push(vec![draft]),
+            Some(account) => account.push((name, draft)),
+            None => accounts.push(vec![(name, draft)]),
         }
     }
     for mut account in accounts {
-        let servers: usize = account.iter().map(|draft| draft.community.servers.len()).sum();
+        let servers: usize = account.iter().map(|(_, draft)| draft.community.servers.len()).sum();
         let servers = u32::try_from(servers).unwrap_or(u32::MAX);
-        let mut asked: Vec<_> = account.iter().filter_map(|draft| draft.requests_per_minute).collect();
+        let mut asked: Vec<_> = account
+            .iter()
+            .filter_map(|(_, draft)| draft.requests_per_minute)
+            .collect();
         asked.sort_unstable();
         asked.dedup();
         if asked.len() > 1 {
-            problems.report(
-                &variable::REQUESTS_PER_MINUTE,
-                "differs between communities that use the same key, and so share one budget",
+            let names: Vec<_> = account.iter().map(|(name, _)| *name).collect();
+            let reason = format!(
+                "differs between communities that use the same key, and so share one budget: {}",
+                names.join(", ")
             );
+            problems.report(&variable::REQUESTS_PER_MINUTE, reason);
         }
-        for draft in &mut account {
+        for (_, draft) in &mut account {
             draft.community.account = AccountConfig {
                 requests_per_minute: asked
                     .first()

@@ -452,7 +452,7 @@ fn communities_that_use_the_same_key_share_one_budget() {
     assert_eq!(
         with(", requests_per_minute: 1", ", requests_per_minute: 2").unwrap_err(),
         "the configuration has a problem:\n  SONORANCAD_REQUESTS_PER_MINUTE differs between communities that use the \
-         same key, and so share one budget; for example: 4"
+         same key, and so share one budget: a, b; for example: 4"
     );
 }
 

@@ -275,6 +275,31 @@ async fn a_reload_keeps_what_has_not_changed() {
     let sandy = hoster.probe("sandy").await;
     assert_eq!(value(&sandy, opened), 2.0);
     assert_eq!(value(&sandy, "sonorancad_cache_ttl_seconds{server_id=\"1\"}"), 25.0);
+    // Other servers are other servers.
+    hoster.reload("sandy: {community_id: id-of-sandy, api_key: key-of-sandy, api_url: API, server_ids: 2}\n");
+    let sandy = hoster.probe("sandy").await;
+    assert_eq!(value(&sandy, "sonorancad_up{server_id=\"2\"}"), 1.0);
+    assert!(!sandy.contains("server_id=\"1\""));
+}
+
+#[tokio::test]
+async fn a_reload_changes_a_budget_and_keeps_what_is_spent() {
+    let file = |budget: u32| {
+        format!("one: {{community_id: x, api_key: k, api_url: API, cache_ttl: 1s, requests_per_minute: {budget}}}\n")
+    };
+    let hoster = Hoster::start(&file(60)).await;
+    for _ in 0..3 {
+        hoster.probe("one").await;
+        hoster.pass(2);
+    }
+    assert_eq!(hoster.cad.requests().len(), 3);
+    hoster.reload(&file(4));
+    for _ in 0..3 {
+        hoster.pass(15);
+        hoster.probe("one").await;
+    }
+    // Three of four are spent in this minute.
+    assert_eq!(hoster.cad.requests().len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
