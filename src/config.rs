@@ -459,7 +459,6 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (&'a str, &'a mut Draft)>, pr
             .iter()
             .filter_map(|(_, draft)| draft.requests_per_minute)
             .collect();
-        asked.sort_unstable();
         asked.dedup();
         if asked.len() > 1 {
             let names: Vec<_> = account.iter().map(|(name, _)| *name).collect();
