@@ -18,13 +18,14 @@ use self::server::Server;
 pub use self::server::{Counts, Failure, ServerReport};
 use crate::client::Client;
 use crate::clock::{Clock, Now};
-use crate::config::CommunityConfig;
+use crate::config::{ApiConfig, CommunityConfig, ServerConfig};
 use crate::process::Process;
 
 /// A community: its servers, side by side.
 #[derive(Debug)]
 struct Community {
-    config: CommunityConfig,
+    api: Arc<ApiConfig>,
+    server_configs: Vec<ServerConfig>,
     account: Arc<Account>,
     servers: Vec<Arc<Server>>,
     clock: Clock,
@@ -53,13 +54,23 @@ pub struct ExporterReport {
 impl Community {
     /// A community of which nothing is known yet.
     fn new(config: &CommunityConfig, account: Arc<Account>, client: &Arc<Client>, clock: &Clock) -> Self {
-        let new = |server| Server::new(server, config, account.clone(), client.clone(), clock.clone());
+        let api = Arc::new(config.api.clone());
+        let new = |server| {
+            let (api, account, client) = (api.clone(), account.clone(), client.clone());
+            Arc::new(Server::new(server, config, api, account, client, clock.clone()))
+        };
         Self {
-            config: config.clone(),
-            servers: config.servers.iter().map(|server| Arc::new(new(server))).collect(),
+            servers: config.servers.iter().map(new).collect(),
+            api,
+            server_configs: config.servers.clone(),
             account,
             clock: clock.clone(),
         }
+    }
+
+    /// Whether `config` reads the same servers in the same way, but perhaps at another pace.
+    fn is_read_as(&self, config: &CommunityConfig) -> bool {
+        *self.api == config.api && self.server_configs == config.servers
     }
 
     /// Reports every server: what is known, or what a fetch brings within `patience`.

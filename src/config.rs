@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 /// One community: its API, its servers, and how often they are asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CommunityConfig {
     /// Where and as whom the API is asked.
     pub api: ApiConfig,
@@ -212,6 +212,23 @@ impl Config {
             _ => Err(problems),
         }
     }
+
+    /// Every community, with its alias if it has one.
+    pub fn all_communities(&self) -> impl Iterator<Item = (Option<&str>, &CommunityConfig)> {
+        let own = self.community.iter().map(|community| (None, community));
+        let named = self
+            .communities
+            .iter()
+            .map(|(alias, community)| (Some(&**alias), community));
+        own.chain(named)
+    }
+
+    /// Whether any community is asked with certificates to check.
+    #[must_use]
+    pub fn needs_certificates(&self) -> bool {
+        self.all_communities()
+            .any(|(_, community)| community.api.needs_certificates())
+    }
 }
 
 /// Where a running exporter with these settings listens; what else is set does not matter.
@@ -229,18 +246,6 @@ pub fn read_listen_addresses(settings: impl IntoIterator<Item = Setting>) -> Res
             value::listen_addresses,
         )
         .ok_or(problems)
-}
-
-impl Config {
-    /// Every community, with its alias if it has one.
-    pub fn all_communities(&self) -> impl Iterator<Item = (Option<&str>, &CommunityConfig)> {
-        let own = self.community.iter().map(|community| (None, community));
-        let named = self
-            .communities
-            .iter()
-            .map(|(alias, community)| (Some(&**alias), community));
-        own.chain(named)
-    }
 }
 
 impl CommunityConfig {
@@ -390,9 +395,7 @@ fn gather(settings: impl IntoIterator<Item = Setting>, problems: &mut Problems) 
             ),
         }
     }
-    envy::prefixed(PREFIX)
-        .from_iter(texts)
-        .expect("every name is a field of `Texts`, and any text is a value of each")
+    Texts::new(texts)
 }
 
 /// The community that the environment describes; `None` where one of its settings is a problem, or where
@@ -443,10 +446,10 @@ fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
 fn share_accounts<'a>(drafts: impl Iterator<Item = (&'a str, &'a mut Draft)>, problems: &mut Problems) {
     let mut accounts: Vec<Vec<(&str, &mut Draft)>> = Vec::new();
     for (name, draft) in drafts {
-        let api = draft.community.api.clone();
+        let api = &draft.community.api;
         match accounts
             .iter_mut()
-            .find(|account| account[0].1.community.api.is_same_account(&api))
+            .find(|account| account[0].1.community.api.is_same_account(api))
         {
             Some(account) => account.push((name, draft)),
             None => accounts.push(vec![(name, draft)]),
@@ -533,6 +536,13 @@ fn read_key(texts: &Texts, problems: &mut Problems) -> Option<SecretString> {
 }
 
 impl Texts {
+    /// The texts of these variables, by their whole names, each of which exists.
+    fn new(texts: BTreeMap<String, String>) -> Self {
+        envy::prefixed(PREFIX)
+            .from_iter(texts)
+            .expect("every name is a field of `Texts`, and any text is a value of each")
+    }
+
     /// The settings that describe a community, with their texts.
     fn of_community(&self) -> [(&'static Variable, Option<&str>); 7] {
         [

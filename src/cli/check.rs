@@ -91,11 +91,8 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         Ok(config) => config,
         Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
     };
-    let needs_certificates = config
-        .all_communities()
-        .any(|(_, community)| community.api.needs_certificates());
     let outcome: Result<_, ClientError> = async {
-        let client = Client::new(needs_certificates)?;
+        let client = Client::new(config.needs_certificates())?;
         let reports = ask(&config).await?;
         let warnings = compare_servers(&config, &reports, &client).await;
         Ok((reports, warnings))

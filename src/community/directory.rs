@@ -39,7 +39,7 @@ impl Directory {
     ///
     /// This machine has no CA certificates, and one of them needs some.
     pub fn new(config: &Config, clock: &Clock) -> Result<Self, ClientError> {
-        let has_certificates = needs_certificates(config);
+        let has_certificates = config.needs_certificates();
         let directory = Self {
             clock: clock.clone(),
             entries: RwLock::new(Entries {
@@ -64,7 +64,7 @@ impl Directory {
     /// This machine has no CA certificates, and one of them needs some; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), ClientError> {
         let mut entries = self.entries.write();
-        if needs_certificates(config) && !entries.has_certificates {
+        if config.needs_certificates() && !entries.has_certificates {
             entries.is_reload_successful = false;
             entries.client = Arc::new(Client::new(true)?);
             entries.has_certificates = true;
@@ -97,17 +97,14 @@ impl Directory {
         known: &mut Vec<Arc<Community>>,
         client: &Arc<Client>,
     ) -> Arc<Community> {
-        let is_same = |community: &&Arc<Community>| {
-            community.config.api == config.api && community.config.servers == config.servers
-        };
         let account = known
             .iter()
-            .find(|community| community.config.api.is_same_account(&config.api))
+            .find(|community| community.api.is_same_account(&config.api))
             .map(|community| community.account.clone());
         let requests_per_minute = config.account.requests_per_minute;
         let account = account.unwrap_or_else(|| Arc::new(Account::new(requests_per_minute)));
         account.set_budget(requests_per_minute);
-        if let Some(community) = before.filter(is_same) {
+        if let Some(community) = before.filter(|community| community.is_read_as(config)) {
             for server in &community.servers {
                 server.set_limits(config);
             }
@@ -191,10 +188,4 @@ impl Entries {
     fn communities(&self) -> Vec<Arc<Community>> {
         self.own.iter().chain(self.by_alias.values()).cloned().collect()
     }
-}
-
-fn needs_certificates(config: &Config) -> bool {
-    config
-        .all_communities()
-        .any(|(_, community)| community.api.needs_certificates())
 }

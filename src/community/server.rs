@@ -109,6 +109,7 @@ impl Server {
     pub(super) fn new(
         server: &ServerConfig,
         config: &CommunityConfig,
+        api: Arc<ApiConfig>,
         account: Arc<Account>,
         client: Arc<Client>,
         clock: Clock,
@@ -117,7 +118,7 @@ impl Server {
         Self {
             id: server.id,
             name: server.name.clone(),
-            api: Arc::new(config.api.clone()),
+            api,
             account,
             client,
             clock,

@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-use super::variable::{self, PREFIX, Variable};
+use super::variable::{self, Variable};
 use super::{Draft, Problem, Problems, Texts, read_community};
 
 /// The settings that a community has; the others are the program's.
@@ -146,9 +146,7 @@ impl Place<'_> {
                 _ => problems.add(self.of_setting(&key), "is empty", Some(variable.example)),
             }
         }
-        envy::prefixed(PREFIX)
-            .from_iter(texts)
-            .expect("every name is a field of `Texts`, and any text is a value of each")
+        Texts::new(texts)
     }
 
     /// A problem of a variable, as one of this file.

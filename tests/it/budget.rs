@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::demo;
-use tokio::net::TcpListener;
 
 use crate::cad::{Answer, Cad};
-use crate::exporter::{NOON, Running, failures, value};
+use crate::exporter::{NOON, Running, failures, move_to, value};
+use crate::simulated;
 
 const SECOND: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
     cad.keep_time(&clock, latency);
     let mut greatest_age = Duration::ZERO;
     for scrape in 0..80 {
-        move_to(&clock, SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
+        move_to(&clock, NOON + SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
         cad.answer(answer(scrape).unwrap_or_else(|| good.clone()));
         let text = exporter.scrape().await;
         let ages: Vec<_> = server_ids.split(',').map(|id| age(&text, id, &clock)).collect();
@@ -68,12 +68,6 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
         greatest_age,
         longest_wait: server_ids.split(',').map(longest_wait).max().unwrap(),
     }
-}
-
-/// Lets time pass until so long after noon, unless latencies have taken it further.
-fn move_to(clock: &ManualClock, after_noon: Duration) {
-    let now = Clock::Manual(clock.clone()).now().unix;
-    clock.advance((NOON + after_noon).saturating_sub(now));
 }
 
 /// How old a server's data is at the moment of the scrape; `None` before the first.
@@ -167,17 +161,7 @@ fn ids(servers: u32) -> String {
 /// of which each game server takes one. Gives the requests, the greatest age of the data, and the failures.
 async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String, u64)>) {
     let clock = ManualClock::new(NOON);
-    let settings = demo::Settings {
-        seed: 1,
-        calls_per_hour: 100,
-        servers,
-        utc_offset: 0,
-        has_trouble: false,
-    };
-    let cad = demo::Cad::new(&settings, &Clock::Manual(clock.clone()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(cad.serve(listener));
+    let (_, url) = simulated::start(1, 100, servers, &Clock::Manual(clock.clone())).await;
     let variables = [
         ("SONORANCAD_API_KEY", demo::API_KEY),
         ("SONORANCAD_API_VERSION", "v2"),
@@ -187,7 +171,7 @@ async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String,
     let mut greatest_age = Duration::ZERO;
     let mut text = String::new();
     for scrape in 0..240 {
-        move_to(&clock, SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
+        move_to(&clock, NOON + SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
         text = exporter.scrape().await;
         let ages = (1..=servers).map(|id| age(&text, &id.to_string(), &clock));
         // From when all servers have been read.

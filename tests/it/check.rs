@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo;
-use tokio::net::TcpListener;
 
 use crate::cad::{Answer, Cad};
 use crate::program::BINARY;
+use crate::simulated;
 use crate::tools::Folder;
 
 const BUSY: &str = include_str!("fixtures/busy_v2.json");
@@ -313,16 +313,7 @@ async fn every_community_of_a_file_is_checked() {
 
 #[tokio::test]
 async fn the_simulated_cad_tells_its_servers() {
-    let settings = demo::Settings {
-        seed: 1,
-        calls_per_hour: 100,
-        servers: 2,
-        utc_offset: 0,
-        has_trouble: false,
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(demo::Cad::new(&settings, &Clock::System).serve(listener));
+    let (_, url) = simulated::start(1, 100, 2, &Clock::System).await;
     let unused = Cad::start().await;
     for (version, id, warning) in [
         ("v1", "2", None),

@@ -147,6 +147,12 @@ impl Reply {
     }
 }
 
+/// Lets time pass until so long after 1970, unless latencies have taken it further.
+pub(crate) fn move_to(clock: &ManualClock, unix: Duration) {
+    let now = Clock::Manual(clock.clone()).now().unix;
+    clock.advance(unix.saturating_sub(now));
+}
+
 /// Waits until something is so; fails when that takes too long.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begin = Instant::now();

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use sonorancad_exporter::clock::{Clock, ManualClock};
-use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, SHORTEST_CALL, Settings, Statistics};
-use tokio::net::TcpListener;
+use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, SHORTEST_CALL, Statistics};
 
 use crate::exporter::{NOON, Running, value};
+use crate::simulated;
 
 const HOUR: u32 = 3600;
 
@@ -33,17 +33,7 @@ struct Scrape {
 impl Community {
     async fn start(seed: u64, calls_per_hour: u32, variables: &[(&str, &str)]) -> Self {
         let clock = ManualClock::new(NOON);
-        let settings = Settings {
-            seed,
-            calls_per_hour,
-            servers: 1,
-            utc_offset: 0,
-            has_trouble: false,
-        };
-        let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(cad.clone().serve(listener));
+        let (cad, url) = simulated::start(seed, calls_per_hour, 1, &Clock::Manual(clock.clone())).await;
         let mut all = vec![
             ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID),
             ("SONORANCAD_API_KEY", API_KEY),

@@ -5,6 +5,7 @@
 
 mod cad;
 mod exporter;
+mod simulated;
 mod tools;
 
 mod budget;

@@ -33,6 +33,7 @@ impl House {
             Arc::new(Server::new(
                 server,
                 &config,
+                Arc::new(config.api.clone()),
                 account.clone(),
                 client.clone(),
                 Clock::Manual(clock.clone()),

@@ -15,7 +15,7 @@ use sonorancad_exporter::clock::{Clock, ManualClock};
 
 use super::{dashboards, items, panels, text};
 use crate::cad::{Answer, Cad};
-use crate::exporter::{OPEN_METRICS, Running, eventually};
+use crate::exporter::{OPEN_METRICS, Running, eventually, move_to};
 use crate::tools::{Folder, Prometheus, has};
 
 const MINUTE: f64 = 60.0;
@@ -480,11 +480,6 @@ fn config(exporter: &Running) -> String {
     )
 }
 
-fn move_to(clock: &ManualClock, unix: Duration) {
-    let now = Clock::Manual(clock.clone()).now().unix;
-    clock.advance(unix.saturating_sub(now));
-}
-
 /// Adds what the exporter says, as a target of Prometheus, dated; ten minutes in, it seems to have restarted.
 async fn record(history: &mut String, exporter: &Running, begin: f64, second: f64) {
     let target = format!("job=\"sonorancad\",instance=\"{}\"", exporter.address);
@@ -574,7 +569,9 @@ async fn every_panel_shows_what_the_script_implies() {
     }
     let stage = Stage::set().await;
     for (name, dashboard) in dashboards() {
-        everything_is_answered(&stage, &dashboard).await;
+        the_variables_list_what_there_is(&stage, &dashboard).await;
+        the_annotations_are_right(&stage, &dashboard).await;
+        every_target_is_answered(&stage, &dashboard).await;
         let requests = f64::from(u32::try_from(stage.requests).unwrap());
         let expectations = if name == "community-activity" {
             {
@@ -595,8 +592,8 @@ async fn every_panel_shows_what_the_script_implies() {
     }
 }
 
-/// Variables, annotations and every target for all instances at once: an answer, no warning, finite values.
-async fn everything_is_answered(stage: &Stage, dashboard: &Value) {
+/// Every variable lists what there is.
+async fn the_variables_list_what_there_is(stage: &Stage, dashboard: &Value) {
     for (name, expected) in [
         ("job", vec!["sonorancad".to_owned()]),
         (
@@ -617,6 +614,10 @@ async fn everything_is_answered(stage: &Stage, dashboard: &Value) {
         let answer = stage.prometheus.get(&path, &[("match[]", &selector)]).await.unwrap();
         assert_eq!(answer["data"], json!(expected), "{name}");
     }
+}
+
+/// Annotations are where the script has them, in Grafana's terms, and nowhere else.
+async fn the_annotations_are_right(stage: &Stage, dashboard: &Value) {
     let end = stage.time(At::Live);
     let own = items(&dashboard["annotations"]["list"]).filter(|annotation| annotation["builtIn"] != 1);
     for (annotation, minutes) in own.zip([10.0, OUTAGE]) {
@@ -638,6 +639,11 @@ async fn everything_is_answered(stage: &Stage, dashboard: &Value) {
             "{expr}"
         );
     }
+}
+
+/// Every target for all instances at once: an answer, no warning, finite values.
+async fn every_target_is_answered(stage: &Stage, dashboard: &Value) {
+    let end = stage.time(At::Live);
     for panel in panels(dashboard) {
         for target in items(&panel["targets"]) {
             let expr = fill(text(target, "expr"), None, "3h", "0");
