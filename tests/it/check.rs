@@ -7,7 +7,7 @@ use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo;
 
 use crate::cad::{Answer, Cad};
-use crate::program::BINARY;
+use crate::program::{BINARY, text};
 use crate::simulated;
 use crate::tools::Folder;
 
@@ -29,9 +29,6 @@ async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 #[tokio::test]
 async fn a_table_shows_what_was_found() {

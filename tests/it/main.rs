@@ -5,18 +5,19 @@
 
 mod cad;
 mod exporter;
+mod program;
 mod simulated;
 mod tools;
 
 mod budget;
 mod check;
+mod cli;
 mod communities;
 mod dashboards;
 mod deploy;
 mod failures;
 mod house;
 mod life;
-mod program;
 mod prometheus;
 mod properties;
 mod readme;

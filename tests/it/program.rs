@@ -1,48 +1,38 @@
-//! The program itself: command line, exit codes, signals, logs, secrets, TLS.
+//! The program itself, run as a process: its log, its exit code, signals to it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use sonorancad_exporter::config::VARIABLES;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-
-use crate::cad::{Answer, Cad};
-use crate::exporter::{eventually, failures, http, value};
-use crate::tools::Folder;
+use crate::cad::Cad;
+use crate::exporter::http;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
-const KEY: &str = "k3y-that-n0body-may-see";
+pub(crate) const KEY: &str = "k3y-that-n0body-may-see";
 
 /// How long anything may take here before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running program; killed when dropped.
-struct Program {
-    child: Child,
+pub(crate) struct Program {
+    pub(crate) child: Child,
     lines: Receiver<String>,
     /// All lines so far.
-    log: Vec<String>,
-    address: SocketAddr,
+    pub(crate) log: Vec<String>,
+    pub(crate) address: SocketAddr,
 }
 
 /// The program for `cad`, on a free port, with no other environment than `more`.
-fn command(cad: &Cad, more: &[(&str, &str)]) -> Command {
+pub(crate) fn command(cad: &Cad, more: &[(&str, &str)]) -> Command {
     let mut command = Command::new(BINARY);
     set_environment(&mut command, cad, more);
     command
 }
 
-fn set_environment(command: &mut Command, cad: &Cad, more: &[(&str, &str)]) {
+pub(crate) fn set_environment(command: &mut Command, cad: &Cad, more: &[(&str, &str)]) {
     command
         .env_clear()
         .env("SONORANCAD_COMMUNITY_ID", "mycommunity")
@@ -53,7 +43,7 @@ fn set_environment(command: &mut Command, cad: &Cad, more: &[(&str, &str)]) {
 }
 
 /// The program with these variables only, run to its end.
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(BINARY)
         .args(arguments)
         .env_clear()
@@ -62,13 +52,13 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 impl Program {
     /// Starts it, and waits until it listens.
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -95,7 +85,7 @@ impl Program {
 
     /// The next line of the log that holds `part`.
     #[track_caller]
-    fn wait_for(&mut self, part: &str) -> String {
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
@@ -109,14 +99,14 @@ impl Program {
         }
     }
 
-    async fn scrape(&self) -> String {
+    pub(crate) async fn scrape(&self) -> String {
         let http = http();
         let url = format!("http://{}/metrics", self.address);
         http.get(url).send().await.unwrap().text().await.unwrap()
     }
 
     /// Sends a signal to this process.
-    fn signal(name: &str, process: u32) {
+    pub(crate) fn signal(name: &str, process: u32) {
         let status = Command::new("kill")
             .args(["-s", name, &process.to_string()])
             .status()
@@ -125,7 +115,7 @@ impl Program {
     }
 
     /// Waits for its end; gives the exit code and how long it took.
-    fn wait(&mut self) -> (Option<i32>, Duration) {
+    pub(crate) fn wait(&mut self) -> (Option<i32>, Duration) {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -137,7 +127,7 @@ impl Program {
     }
 
     /// All that it has written, once it has ended.
-    fn output(&mut self) -> String {
+    pub(crate) fn output(&mut self) -> String {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.log.push(line);
         }
@@ -153,510 +143,4 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-#[test]
-fn help_lists_every_variable_with_its_default() {
-    let output = run(&["--help"], &[]);
-    assert_eq!(output.status.code(), Some(0));
-    let help = text(&output.stdout);
-    for variable in VARIABLES {
-        let default = variable
-            .default
-            .map_or(String::new(), |default| format!(" [default: {default}]"));
-        assert!(
-            help.contains(&format!("{}{default}\n", variable.name())),
-            "{}",
-            variable.name()
-        );
-    }
-    assert!(help.contains("--web.listen-address") && help.contains("healthcheck"));
-}
-
-#[test]
-fn version_shows_the_version_and_the_revision() {
-    for flag in ["--version", "-V"] {
-        let output = run(&[flag], &[]);
-        assert_eq!(output.status.code(), Some(0));
-        let expected = concat!("sonorancad-exporter ", env!("CARGO_PKG_VERSION"), " (revision ");
-        assert!(text(&output.stdout).starts_with(expected), "{}", text(&output.stdout));
-    }
-}
-
-#[test]
-fn a_wrong_configuration_or_command_line_exits_with_2() {
-    let output = run(
-        &[],
-        &[
-            ("SONORANCAD_CACHE_TTL", "soon"),
-            ("SONORANCAD_API_KEY", "a key with spaces"),
-        ],
-    );
-    assert_eq!(output.status.code(), Some(2));
-    let message = text(&output.stderr);
-    assert!(
-        message.starts_with("sonorancad-exporter: the configuration has 3 problems:\n  SONORANCAD_"),
-        "{message}"
-    );
-    assert!(
-        !message.contains("spaces key") && !message.contains("a key with"),
-        "{message}"
-    );
-    for arguments in [&["--nonsense"][..], &["demo-does-not-exist"], &["--web.listen-address"]] {
-        assert_eq!(run(arguments, &[]).status.code(), Some(2), "{arguments:?}");
-    }
-    let valid = [("SONORANCAD_COMMUNITY_ID", "c"), ("SONORANCAD_API_KEY", KEY)];
-    assert_eq!(run(&["--web.listen-address", "nowhere"], &valid).status.code(), Some(2));
-}
-
-#[test]
-fn cargo_run_adds_no_variable_that_the_program_refuses() {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SONORANCAD_")) {
-        command.env_remove(name);
-    }
-    let variables = [
-        ("SONORANCAD_COMMUNITY_ID", "c"),
-        ("SONORANCAD_API_KEY", KEY),
-        ("SONORANCAD_CACHE_TTL", "soon"),
-    ];
-    let message = text(&command.envs(variables).output().unwrap().stderr);
-    assert!(
-        message.starts_with("sonorancad-exporter: the configuration has a problem:\n  SONORANCAD_CACHE_TTL "),
-        "{message}"
-    );
-}
-
-#[test]
-fn a_taken_address_exits_with_1_and_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let variables = [
-        ("SONORANCAD_COMMUNITY_ID", "c"),
-        ("SONORANCAD_API_KEY", KEY),
-        ("SONORANCAD_LISTEN_ADDRESS", &*address),
-    ];
-    let output = run(&[], &variables);
-    assert_eq!(output.status.code(), Some(1));
-    let message = text(&output.stderr);
-    let expected = format!("sonorancad-exporter: cannot listen on {address}: Address already in use");
-    assert!(message.contains(&expected), "{message}");
-}
-
-#[test]
-fn without_ca_certificates_it_says_so() {
-    let variables = [
-        ("SONORANCAD_COMMUNITY_ID", "c"),
-        ("SONORANCAD_API_KEY", KEY),
-        ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
-        ("SSL_CERT_FILE", "/nowhere/ca.pem"),
-        ("SSL_CERT_DIR", "/nowhere"),
-    ];
-    let output = run(&[], &variables);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("CA certificates"),
-        "{}",
-        text(&output.stderr)
-    );
-}
-
-/// A demo on a free port, in an environment that names a real API, of a machine without certificates.
-fn demo(options: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
-    command
-        .arg("demo")
-        .args(options)
-        .env_clear()
-        .env("SONORANCAD_API_KEY_FILE", "/nowhere/key")
-        .env("SONORANCAD_API_URL", "https://api.example.org")
-        .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0")
-        .env("SSL_CERT_FILE", "/nowhere/ca.pem")
-        .env("SSL_CERT_DIR", "/nowhere");
-    command
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_demo_needs_no_key_and_shows_calls_at_once() {
-    for options in [
-        &["--seed", "7"][..],
-        &["--seed", "7", "--servers", "3", "--api-version", "v2"],
-    ] {
-        let mut program = Program::start(demo(options));
-        let banner = program.wait_for("Metrics");
-        let said = program.log.join("\n");
-        assert!(said.contains("every call is simulated (--seed 7,"), "{said}");
-        assert!(
-            banner.contains(&format!("http://{}/metrics", program.address)),
-            "{banner}"
-        );
-        let truth_url = program.wait_for("Simulated CAD");
-        let scrape = program.scrape().await;
-        assert_eq!(value(&scrape, "sonorancad_up{server_id=\"1\"}"), 1.0);
-        let calls = scrape
-            .lines()
-            .filter(|line| line.starts_with("sonorancad_active_calls{"));
-        let active: f64 = calls
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-            .sum();
-        assert!(active > 3.0, "{scrape}");
-        assert!(scrape.contains("name=\"Simulated 1\""));
-
-        let url = truth_url
-            .split_whitespace()
-            .find(|word| word.starts_with("http://"))
-            .unwrap();
-        let truth = http().get(url).send().await.unwrap().text().await.unwrap();
-        let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
-        assert!(truth["opened"][0][0].as_u64().is_some_and(|count| count > 0), "{truth}");
-    }
-}
-
-#[test]
-fn a_demo_refuses_what_it_cannot_simulate() {
-    for options in [
-        ["--calls-per-hour", "0"],
-        ["--servers", "5"],
-        ["--api-version", "v3"],
-        ["--seed", "x"],
-    ] {
-        let output = demo(&options).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{options:?}");
-        assert!(text(&output.stderr).contains(options[0]), "{}", text(&output.stderr));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_stops_at_either_signal_within_five_seconds() {
-    let cad = Cad::start().await;
-    for signal in ["TERM", "INT"] {
-        let mut program = Program::start(command(&cad, &[]));
-        program.scrape().await;
-        Program::signal(signal, program.child.id());
-        let (code, took) = program.wait();
-        assert_eq!(code, Some(0), "{signal}");
-        assert!(took < Duration::from_secs(2), "{signal}: {took:?}");
-        program.wait_for(&format!("stopping signal=\"SIG{signal}\""));
-        program.wait_for("stopped");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_stops_in_time_though_the_api_hangs_and_clients_hold_on() {
-    let cad = Cad::start().await;
-    cad.hold();
-    let program = Program::start(command(&cad, &[("SONORANCAD_API_TIMEOUT", "60s")]));
-    let mut half_sent = std::net::TcpStream::connect(program.address).unwrap();
-    std::io::Write::write_all(&mut half_sent, b"GET /metrics HT").unwrap();
-    let mut waiting = std::net::TcpStream::connect(program.address).unwrap();
-    std::io::Write::write_all(&mut waiting, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    cad.wait_for_requests(1).await;
-    let mut program = program;
-    Program::signal("TERM", program.child.id());
-    let (code, took) = program.wait();
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    let output = program.output();
-    assert!(output.contains("stopped") && !output.contains("WARN"), "{output}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_stops_as_the_first_process_of_a_container() {
-    let cad = Cad::start().await;
-    let mut first = Command::new("unshare");
-    first.args(["--pid", "--fork", BINARY]);
-    set_environment(&mut first, &cad, &[("PATH", "/usr/bin:/bin")]);
-    if !can_unshare() {
-        return;
-    }
-    let mut program = Program::start(first);
-    let children = format!("/proc/{0}/task/{0}/children", program.child.id());
-    let child = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
-    Program::signal("TERM", child);
-    let (code, took) = program.wait();
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(5), "{took:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_runs_unprivileged_on_a_read_only_root() {
-    if !can_unshare() {
-        return;
-    }
-    let cad = Cad::start().await;
-    // A clone below a private folder could not be reached by another user.
-    let folder = Folder::new();
-    let binary = folder.path().join("sonorancad-exporter");
-    std::fs::copy(BINARY, &binary).unwrap();
-    for path in [folder.path(), &binary] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let mut command = Command::new("unshare");
-    let script = "mount --make-rprivate / && mount -o remount,bind,ro / && if touch /can-write 2>/dev/null; then exit 9; fi && \
-                  exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all \"$0\"";
-    command.args(["--mount", "sh", "-c", script]).arg(&binary);
-    set_environment(&mut command, &cad, &[("PATH", "/usr/bin:/bin")]);
-    let mut program = Program::start(command);
-    assert_eq!(value(&program.scrape().await, "sonorancad_up{server_id=\"1\"}"), 1.0);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-    assert!(
-        status.contains("\nUid:\t65534\t65534") && status.contains("\nCapEff:\t0000000000000000"),
-        "{status}"
-    );
-    assert!(is_healthy(program.address));
-    Program::signal("TERM", program.child.id());
-    assert_eq!(program.wait().0, Some(0));
-}
-
-fn is_healthy(address: SocketAddr) -> bool {
-    let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", &address.to_string())]);
-    output.status.success()
-}
-
-/// Namespaces need root or a permissive kernel; where there are none, CI must notice.
-fn can_unshare() -> bool {
-    let can = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    assert!(can || std::env::var_os("CI").is_none(), "unshare does not work");
-    can
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn healthcheck_tells_whether_it_serves() {
-    let cad = Cad::start().await;
-    cad.hold();
-    let program = Program::start(command(&cad, &[]));
-    let port = program.address.port();
-    for arguments in [
-        &["healthcheck", "--web.listen-address", &format!("127.0.0.1:{port}")][..],
-        &["--web.listen-address", &format!(":{port}"), "healthcheck"],
-    ] {
-        let output = run(arguments, &[]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    }
-    let address = program.address.to_string();
-    drop(program);
-    let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", &address)]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).starts_with("sonorancad-exporter: not healthy: "),
-        "{}",
-        text(&output.stderr)
-    );
-    let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", "nowhere")]);
-    assert_eq!(output.status.code(), Some(2));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn it_logs_the_start_and_when_a_failure_begins_changes_and_ends() {
-    let cad = Cad::start().await;
-    cad.answer(Answer::status(500, &[], ""));
-    let quick = [("SONORANCAD_CACHE_TTL", "1s"), ("SONORANCAD_REQUESTS_PER_MINUTE", "60")];
-    let mut program = Program::start(command(&cad, &quick));
-    let start = program.log.join("\n");
-    for part in ["api_version=v1", "servers=[1]", "ttl=1s", "addresses=[127.0.0.1:"] {
-        assert!(start.contains(part), "{start}");
-    }
-    let scrape_until = async |count: usize| {
-        eventually("it asks again", async || {
-            program.scrape().await;
-            cad.requests().len() >= count
-        })
-        .await;
-    };
-    scrape_until(2).await;
-    cad.answer(Answer::status(503, &[], ""));
-    scrape_until(3).await;
-    cad.answer(Answer::ok("{}"));
-    scrape_until(4).await;
-    cad.answer(Answer::ok(r#"{"activeCalls":[]}"#));
-    scrape_until(5).await;
-    scrape_until(7).await;
-    Program::signal("TERM", program.child.id());
-    program.wait_for("stopped");
-    let about_api: Vec<_> = program.log.iter().filter(|line| line.contains("server_id=1")).collect();
-    assert_eq!(about_api.len(), 3, "{about_api:#?}");
-    assert!(about_api[0].contains("error=HTTP 5XX") && about_api[0].contains("advice="));
-    assert!(about_api[1].contains("error=INVALID RESPONSE"));
-    assert!(about_api[2].contains("the API can be read again") && about_api[2].contains("INFO"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_can_be_json() {
-    let cad = Cad::start().await;
-    cad.answer(Answer::status(400, &[], "INVALID API KEY"));
-    let mut program = Program::start(command(&cad, &[("SONORANCAD_LOG_FORMAT", "json")]));
-    program.scrape().await;
-    Program::signal("TERM", program.child.id());
-    program.wait_for("stopped");
-    for line in &program.log {
-        let json: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(json["level"].is_string() && json["message"].is_string(), "{line}");
-    }
-    assert!(
-        program
-            .log
-            .iter()
-            .any(|line| line.contains(r#""error":"INVALID API KEY""#))
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_it_says_holds_the_key() {
-    let echo = format!("{{\"key\":\"{KEY}\",\"activeCalls\":[{{\"priority\":\"{KEY}\",\"status\":\"{KEY}\"}}]}}");
-    let headers = [
-        ("X-Key", KEY),
-        ("Location", KEY),
-        ("Retry-After", KEY),
-        ("Content-Type", KEY),
-    ];
-    for version in ["v1", "v2"] {
-        let cad = Cad::start().await;
-        let variables = [
-            ("SONORANCAD_API_VERSION", version),
-            ("SONORANCAD_LOG", "trace"),
-            ("SONORANCAD_CACHE_TTL", "1s"),
-            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
-            ("SONORANCAD_SERVER_IDS", "1,2,3,4,5,6,7,8,9,10,11,12"),
-        ];
-        for (server_id, answer) in [
-            (1, Answer::status(200, &headers, &echo)),
-            (2, Answer::status(400, &headers, KEY)),
-            (3, Answer::status(400, &headers, &KEY.to_uppercase())),
-            (4, Answer::status(302, &headers, KEY)),
-            (5, Answer::status(404, &headers, KEY)),
-            (6, Answer::status(500, &headers, KEY)),
-            (7, Answer::status(200, &headers, KEY)),
-            (
-                8,
-                Answer::status(200, &headers, &format!("{{\"activeCalls\":\"{KEY}\"}}")),
-            ),
-            (9, Answer::BytesThenEnd(format!("HTTP/1.1 {KEY}\r\n\r\n").into_bytes())),
-            (10, Answer::BytesThenEnd(KEY.into())),
-            (11, Answer::status(200, &[("Content-Encoding", KEY)], "")),
-            (12, Answer::status(200, &[("Content-Encoding", "gzip")], KEY)),
-        ] {
-            cad.answer_server(server_id, answer);
-        }
-        let mut program = Program::start(command(&cad, &variables));
-        let http = http();
-        let mut pages = String::new();
-        for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/nowhere", "/metrics"] {
-            let url = format!("http://{}{path}", program.address);
-            pages += &http
-                .get(url)
-                .header("Accept", "application/openmetrics-text")
-                .send()
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap();
-        }
-        assert!(cad.requests().len() >= 12, "every server was asked");
-        assert!(!failures(&pages).is_empty(), "failures are shown");
-        let command_line = std::fs::read_to_string(format!("/proc/{}/cmdline", program.child.id())).unwrap();
-        Program::signal("TERM", program.child.id());
-        program.wait();
-        let output = program.output();
-        assert!(output.contains("TRACE"), "the trace level is on");
-        for said in [&output, &pages, &command_line] {
-            assert!(
-                !said.to_lowercase().contains(KEY),
-                "{}",
-                said.lines().find(|line| line.to_lowercase().contains(KEY)).unwrap()
-            );
-        }
-    }
-}
-
-/// A TLS acceptor for `name`, signed by an authority whose certificate is written to `ca`.
-fn acceptor(name: &str, ca: &Path) -> TlsAcceptor {
-    let mut authority = CertificateParams::new([]).unwrap();
-    authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(ca, authority.pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()])
-        .unwrap()
-        .signed_by(&key, &authority)
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn https_needs_a_trusted_certificate_of_the_right_name() {
-    let folder = Folder::new();
-    let (ca, other_ca) = (folder.path().join("ca.pem"), folder.path().join("other.pem"));
-    let good = Cad::start_tls(acceptor("localhost", &ca)).await;
-    acceptor("localhost", &other_ca);
-    let scrape = async |cad: &Cad, host: &str, ca: &Path| {
-        let url = format!("https://{host}:{}", cad.address.port());
-        let variables = [("SONORANCAD_API_URL", &*url), ("SSL_CERT_FILE", ca.to_str().unwrap())];
-        Program::start(command(cad, &variables)).scrape().await
-    };
-    assert_eq!(
-        value(&scrape(&good, "localhost", &ca).await, "sonorancad_up{server_id=\"1\"}"),
-        1.0
-    );
-    assert_eq!(
-        failures(&scrape(&good, "localhost", &other_ca).await),
-        [("TLS".to_owned(), 1)],
-        "not trusted"
-    );
-    assert_eq!(
-        failures(&scrape(&good, "127.0.0.1", &ca).await),
-        [("TLS".to_owned(), 1)],
-        "another name"
-    );
-    assert_eq!(good.requests().len(), 1, "the key went to the right one only");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_reads_the_communities_anew() {
-    let cad = Cad::start().await;
-    let folder = Folder::new();
-    let path = folder.path().join("communities.yml");
-    let write = |text: &str| std::fs::write(&path, text.replace("API", &cad.url())).unwrap();
-    write("one: {community_id: x, api_key: k, api_url: API}\n");
-    let mut program = Program::start(command(
-        &cad,
-        &[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())],
-    ));
-    assert!(
-        program.log.iter().any(|line| line.contains("community=\"one\"")),
-        "{:?}",
-        program.log
-    );
-
-    write("one: {community_id: x, api_key: THE-SECRET, api_url: nowhere}\n");
-    Program::signal("HUP", program.child.id());
-    let line = program.wait_for("stays as it was");
-    assert!(line.contains("line 1: one: api_url is not an address"), "{line}");
-    assert!(!program.log.join("").contains("THE-SECRET"));
-    let reloaded = "sonorancad_config_last_reload_successful";
-    assert_eq!(value(&program.scrape().await, reloaded), 0.0);
-
-    write("two: {community_id: x, api_key: k, api_url: API}\n");
-    Program::signal("HUP", program.child.id());
-    program.wait_for("has been read again");
-    assert_eq!(value(&program.scrape().await, reloaded), 1.0);
-    let probe = |alias: &str| {
-        let url = format!("http://{}/probe?community={alias}", program.address);
-        async move { http().get(url).send().await.unwrap().status().as_u16() }
-    };
-    assert_eq!((probe("one").await, probe("two").await), (404, 200));
 }
