@@ -56,6 +56,7 @@ fn encode(criterion: &mut Criterion) {
         exporter: Some(ExporterReport {
             process: Process::read(),
             is_reload_successful: true,
+            panics: 0,
         }),
     });
     let mut group = criterion.benchmark_group("render");

@@ -13,14 +13,15 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sd_notify::NotifyState;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::Directory;
-use sonorancad_exporter::config::{self, Config, LogConfig, LogFormat, Setting};
-use sonorancad_exporter::process::LONG_VERSION;
+use sonorancad_exporter::config::{self, Config, Flags, LogConfig, LogFormat, Setting};
+use sonorancad_exporter::process::{self, LONG_VERSION};
 use sonorancad_exporter::{Exporter, StartError, warn_of};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
@@ -40,6 +41,14 @@ struct Arguments {
     /// The address to serve on, instead of `SONORANCAD_LISTEN_ADDRESS`; can be given several times.
     #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
     listen_addresses: Vec<String>,
+
+    /// Serve the sockets that systemd hands over, instead of addresses.
+    #[arg(long = "web.systemd-socket", global = true)]
+    systemd_socket: bool,
+
+    /// The file with TLS, users and headers, instead of `SONORANCAD_WEB_CONFIG_FILE`.
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
+    web_config_file: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -73,8 +82,15 @@ enum Failure {
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
+    if let Err(error) = process::hide_memory() {
+        eprintln!("sonorancad-exporter: other processes may be able to read the key in memory: {error}");
+    }
     let arguments = Arguments::parse();
-    let flags = &arguments.listen_addresses;
+    let flags = &Flags {
+        listen_addresses: arguments.listen_addresses,
+        systemd_socket: arguments.systemd_socket,
+        web_config_file: arguments.web_config_file,
+    };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(|| Config::read(settings(std::env::vars_os(), flags)), None),
         Command::Check(options) => check(settings(std::env::vars_os(), flags), options),
@@ -88,7 +104,7 @@ pub(crate) fn run() -> ExitCode {
         Err(failure) => {
             eprintln!("sonorancad-exporter: {}", with_sources(&failure));
             match failure {
-                Failure::Config(_) => ExitCode::from(2),
+                Failure::Config(_) | Failure::Start(StartError::WebConfig(_)) => ExitCode::from(2),
                 Failure::Checked
                 | Failure::Start(_)
                 | Failure::Demo(_)
@@ -112,7 +128,7 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<(), Failure>
     }
 }
 
-fn serve_demo(options: demo::Options, flags: &[String]) -> Result<(), Failure> {
+fn serve_demo(options: demo::Options, flags: &Flags) -> Result<(), Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
     let read = move || Config::read(settings(environment.clone(), flags));
@@ -152,6 +168,7 @@ async fn serve_until_signal(
         demo.start(&exporter.local_addresses()).map_err(Failure::Demo)?;
     }
     let communities = exporter.communities();
+    tell_systemd(&[NotifyState::Ready]);
     tokio::select! {
         () = exporter.run(stop_signal(interrupt, terminate)) => {}
         () = reload_at(hang_up, &communities, read) => {}
@@ -191,21 +208,31 @@ async fn stop_signal(mut interrupt: Signal, mut terminate: Signal) {
         _ = terminate.recv() => "SIGTERM",
     };
     info!(signal = name, "stopping");
+    tell_systemd(&[NotifyState::Stopping]);
+}
+
+/// Tells systemd how it stands, where systemd has started it and wants to know
+/// ([`sd_notify`](https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html)).
+fn tell_systemd(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd cannot be told");
+    }
 }
 
 /// Asks at the first address; all of them are served by the same process.
 fn check_health(settings: Vec<Setting>) -> Result<(), Failure> {
-    let addresses = config::read_listen_addresses(settings).map_err(Failure::Config)?;
-    addresses
+    let reach = config::Reach::read(settings).map_err(Failure::Config)?;
+    reach
+        .addresses
         .first()
-        .map_or(Ok(()), |address| healthcheck::ask(*address))
+        .map_or(Ok(()), |address| healthcheck::ask(*address, reach.is_guarded))
         .map_err(Failure::Unhealthy)
 }
 
 /// The environment, and the flags, which win.
-fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, listen_addresses: &[String]) -> Vec<Setting> {
+fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: &Flags) -> Vec<Setting> {
     let mut settings = Setting::from_environment(environment);
-    settings.extend(Setting::from_listen_flags(listen_addresses));
+    settings.extend(Setting::from_flags(flags));
     settings
 }
 

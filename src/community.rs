@@ -49,6 +49,8 @@ pub struct ExporterReport {
     pub process: Option<Process>,
     /// Whether the configuration that was read last is in use.
     pub is_reload_successful: bool,
+    /// Requests that met a fault of the exporter.
+    pub panics: u64,
 }
 
 impl Community {

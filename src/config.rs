@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -36,9 +37,20 @@ pub struct Config {
     /// The communities of `SONORANCAD_COMMUNITIES_FILE`, by alias.
     pub communities: BTreeMap<String, CommunityConfig>,
     /// Where metrics are served.
-    pub listen_addresses: Vec<SocketAddr>,
+    pub listen: Listen,
+    /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
+    pub web_config_file: Option<PathBuf>,
     /// What is logged, and how.
     pub log: LogConfig,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `SONORANCAD_LISTEN_ADDRESS`.
+    Addresses(Vec<SocketAddr>),
+    /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd hands over.
+    SystemdSocket,
 }
 
 /// One community: its API, its servers, and how often they are asked.
@@ -124,6 +136,17 @@ pub struct Setting {
     source: Source,
 }
 
+/// The conventional flags of exporters; each wins over its variable.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--web.listen-address`, any number of times.
+    pub listen_addresses: Vec<String>,
+    /// `--web.systemd-socket`.
+    pub systemd_socket: bool,
+    /// `--web.config.file`.
+    pub web_config_file: Option<String>,
+}
+
 /// A community that is read, before it is known with whom it shares its key.
 struct Draft {
     community: CommunityConfig,
@@ -166,6 +189,8 @@ struct Texts {
     allow_http: Option<String>,
     communities_file: Option<String>,
     listen_address: Option<String>,
+    systemd_socket: Option<String>,
+    web_config_file: Option<String>,
     log: Option<String>,
     log_format: Option<String>,
 }
@@ -192,20 +217,17 @@ impl Config {
             .map(|draft| ("the environment's own", draft))
             .chain(named);
         share_accounts(all, &mut problems);
-        let listen_addresses = problems.read(
-            &variable::LISTEN_ADDRESS,
-            texts.listen_address.as_deref(),
-            value::listen_addresses,
-        );
+        let listen = read_listen(&texts, &mut problems);
         let filter = problems.read(&variable::LOG, texts.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, texts.log_format.as_deref(), value::log_format);
-        match (listen_addresses, filter, format) {
-            (Some(listen_addresses), Some(filter), Some(format)) if problems.0.is_empty() => {
+        match (listen, filter, format) {
+            (Some(listen), Some(filter), Some(format)) if problems.0.is_empty() => {
                 let named = communities.into_iter();
                 Ok(Self {
                     community: own.map(|draft| draft.community),
                     communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
-                    listen_addresses,
+                    listen,
+                    web_config_file: texts.web_config_file.map(PathBuf::from),
                     log: LogConfig { filter, format },
                 })
             }
@@ -231,21 +253,34 @@ impl Config {
     }
 }
 
-/// Where a running exporter with these settings listens; what else is set does not matter.
-///
-/// # Errors
-///
-/// The problem of `SONORANCAD_LISTEN_ADDRESS`.
-pub fn read_listen_addresses(settings: impl IntoIterator<Item = Setting>) -> Result<Vec<SocketAddr>, Problems> {
-    let texts = gather(settings, &mut Problems(Vec::new()));
-    let mut problems = Problems(Vec::new());
-    problems
-        .read(
+/// Where a running exporter with these settings can be asked; what else is set does not matter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// `SONORANCAD_LISTEN_ADDRESS`.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether TLS or users may be configured.
+    pub is_guarded: bool,
+}
+
+impl Reach {
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// The problem of `SONORANCAD_LISTEN_ADDRESS`.
+    pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
+        let texts = gather(settings, &mut Problems(Vec::new()));
+        let mut problems = Problems(Vec::new());
+        let addresses = problems.read(
             &variable::LISTEN_ADDRESS,
             texts.listen_address.as_deref(),
             value::listen_addresses,
-        )
-        .ok_or(problems)
+        );
+        Ok(Self {
+            addresses: addresses.ok_or(problems)?,
+            is_guarded: texts.web_config_file.is_some(),
+        })
+    }
 }
 
 impl CommunityConfig {
@@ -357,14 +392,30 @@ impl Setting {
             .collect()
     }
 
-    /// The setting that the flag `--web.listen-address` makes, given any number of times.
+    /// The settings that the conventional flags of exporters make.
     #[must_use]
-    pub fn from_listen_flags(addresses: &[String]) -> Option<Self> {
-        (!addresses.is_empty()).then(|| Self {
-            name: variable::LISTEN_ADDRESS.name(),
-            text: addresses.join(",").into(),
-            source: Source::Flag("--web.listen-address"),
+    pub fn from_flags(flags: &Flags) -> Vec<Self> {
+        let addresses = (!flags.listen_addresses.is_empty()).then(|| flags.listen_addresses.join(","));
+        let socket = flags.systemd_socket.then(|| "true".to_owned());
+        [
+            (&variable::LISTEN_ADDRESS, "--web.listen-address", addresses),
+            (&variable::SYSTEMD_SOCKET, "--web.systemd-socket", socket),
+            (
+                &variable::WEB_CONFIG_FILE,
+                "--web.config.file",
+                // Empty, as every exporter's default, it names none.
+                flags.web_config_file.clone().filter(|path| !path.is_empty()),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(variable, flag, text)| {
+            Some(Self {
+                name: variable.name(),
+                text: text?.into(),
+                source: Source::Flag(flag),
+            })
         })
+        .collect()
     }
 }
 
@@ -396,6 +447,24 @@ fn gather(settings: impl IntoIterator<Item = Setting>, problems: &mut Problems) 
         }
     }
     Texts::new(texts)
+}
+
+fn read_listen(texts: &Texts, problems: &mut Problems) -> Option<Listen> {
+    let is_systemd = problems.read(
+        &variable::SYSTEMD_SOCKET,
+        texts.systemd_socket.as_deref(),
+        value::boolean,
+    )?;
+    if !is_systemd {
+        let addresses = texts.listen_address.as_deref();
+        let addresses = problems.read(&variable::LISTEN_ADDRESS, addresses, value::listen_addresses);
+        return addresses.map(Listen::Addresses);
+    }
+    if texts.listen_address.is_some() {
+        let reason = "means nothing beside SONORANCAD_SYSTEMD_SOCKET; the socket unit says where to listen";
+        problems.report(&variable::LISTEN_ADDRESS, reason);
+    }
+    Some(Listen::SystemdSocket)
 }
 
 /// The community that the environment describes; `None` where one of its settings is a problem, or where

@@ -42,13 +42,14 @@ use crate::client::ClientError;
 use crate::clock::Clock;
 use crate::community::Directory;
 use crate::config::Config;
-use crate::web::{ListenError, Listener};
+use crate::web::{ListenError, Listener, Web, WebConfigError};
 
 /// An exporter whose addresses are open, but which does not answer yet.
 #[derive(Debug)]
 pub struct Exporter {
     communities: Arc<Directory>,
     listener: Listener,
+    web: Web,
 }
 
 /// Why the exporter cannot start.
@@ -60,6 +61,9 @@ pub enum StartError {
     /// Nobody can ask the exporter.
     #[error(transparent)]
     Listen(ListenError),
+    /// How to answer is not clear.
+    #[error(transparent)]
+    WebConfig(WebConfigError),
 }
 
 impl Exporter {
@@ -67,13 +71,16 @@ impl Exporter {
     ///
     /// # Errors
     ///
-    /// An address cannot be opened, or this machine has no CA certificates.
+    /// An address cannot be opened, the web configuration cannot be used, or this machine has no CA certificates.
     pub async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        let web = Web::new(config.web_config_file.as_deref()).map_err(StartError::WebConfig)?;
         let communities = Arc::new(Directory::new(config, clock).map_err(StartError::Client)?);
-        let listener = Listener::bind(&config.listen_addresses)
-            .await
-            .map_err(StartError::Listen)?;
-        let exporter = Self { communities, listener };
+        let listener = Listener::bind(&config.listen).await.map_err(StartError::Listen)?;
+        let exporter = Self {
+            communities,
+            listener,
+            web,
+        };
         exporter.announce(config);
         Ok(exporter)
     }
@@ -86,7 +93,7 @@ impl Exporter {
 
     /// Answers until `shutdown` completes and what is in service then is answered, within 5 s.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        self.listener.serve(self.communities, shutdown).await;
+        self.web.serve(self.listener, self.communities, shutdown).await;
     }
 
     /// The communities that are served, which can be changed while it runs.

@@ -67,6 +67,19 @@ impl Process {
     }
 }
 
+/// Keeps this process's memory, and the keys in it, to itself: no core file is written of it, and no other
+/// process of the same user can read it
+/// ([`PR_SET_DUMPABLE`](https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html)). On Linux only.
+///
+/// # Errors
+///
+/// The system refuses it.
+pub fn hide_memory() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 #[expect(clippy::cast_precision_loss, reason = "seconds and ticks stay far below 2^53")]
 fn to_f64(number: u64) -> f64 {

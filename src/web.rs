@@ -8,28 +8,43 @@
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
 //! * `GET /`: the status page, for people. It asks the API nothing.
 
+mod auth;
+mod config;
 mod discovery;
+mod files;
 mod listen;
 mod negotiation;
+mod reload;
 mod status;
+mod tls;
 
+use std::any::Any;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
+use axum::body::HttpBody as _;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::community::{Directory, Report};
+use self::auth::{Authenticator, Credentials};
+pub use self::config::{WebConfigError, parse as parse_config};
+use self::listen::Connection;
+pub use self::listen::{ListenError, Listener};
+use self::reload::LiveConfig;
+use crate::community::{Directory, ExporterReport, Report};
 use crate::exposition::{self, Format};
+use crate::process::Process;
 
 /// The header in which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
@@ -43,50 +58,45 @@ const HEAD_START: f64 = 0.5;
 /// The longest wait for fetches, whatever the client says: a request may take no more than 30 s.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(29);
 
-/// Open sockets that are not served yet.
-#[derive(Debug)]
-pub struct Listener {
-    sockets: Vec<TcpListener>,
+/// How the metrics are served: what the web configuration file says, as it changes.
+#[derive(Clone, Debug)]
+pub struct Web {
+    config: Arc<LiveConfig>,
+    authenticator: Arc<Authenticator>,
+    /// Requests that met a fault of this program.
+    panics: Arc<AtomicU64>,
 }
 
-/// Why there is no listener.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct ListenError {
-    address: SocketAddr,
-    source: std::io::Error,
+/// What answers a request.
+#[derive(Clone)]
+struct Answerer {
+    web: Web,
+    communities: Arc<Directory>,
 }
 
-impl Listener {
-    /// Opens every address.
+impl Web {
+    /// Reads the web configuration file; without one, everyone is answered over plain HTTP.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be opened, because it is taken or is not this machine's.
-    pub async fn bind(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
-        let mut sockets = Vec::new();
-        for &address in addresses {
-            let socket = TcpListener::bind(address)
-                .await
-                .map_err(|source| ListenError { address, source })?;
-            sockets.push(socket);
-        }
-        Ok(Self { sockets })
-    }
-
-    /// The addresses that are open; a port 0 that was asked for is a real one here.
-    #[must_use]
-    pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.sockets
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok())
-            .collect()
+    /// The file, or one that it names, cannot be used.
+    pub fn new(config_file: Option<&Path>) -> Result<Self, WebConfigError> {
+        Ok(Self {
+            config: Arc::new(LiveConfig::open(config_file)?),
+            authenticator: Arc::new(Authenticator::new()),
+            panics: Arc::default(),
+        })
     }
 
     /// Serves `communities` until `shutdown` completes and what is in service then is answered, for a
     /// few seconds at most.
-    pub async fn serve(self, communities: Arc<Directory>, shutdown: impl Future<Output = ()>) {
-        let router = Router::new()
+    pub async fn serve(self, listener: Listener, communities: Arc<Directory>, shutdown: impl Future<Output = ()>) {
+        let config = self.config.clone();
+        let answerer = Answerer {
+            web: self.clone(),
+            communities,
+        };
+        let routes = Router::new()
             .route("/", get(status_page))
             .route("/metrics", get(metrics))
             .route("/probe", get(probe))
@@ -95,13 +105,96 @@ impl Listener {
             .route("/-/ready", get(ready))
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
-            .with_state(communities);
-        listen::serve(self.sockets, router, shutdown).await;
+            .with_state(answerer);
+        tokio::select! {
+            () = listener.serve(self.guard(routes), config.clone(), shutdown) => {}
+            () = config.watch() => {}
+        }
+    }
+
+    /// Lets those in who may ask, as far as their requests are fit to be answered. A fault in an answer
+    /// is that request's alone.
+    fn guard(self, routes: Router) -> Router {
+        let panics = self.panics.clone();
+        let fault = move |_: Box<dyn Any + Send>| {
+            panics.fetch_add(1, Ordering::Relaxed);
+            let text = "A fault of the exporter; please report it.\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        };
+        // The last one is the outermost.
+        routes
+            .layer(from_fn_with_state(self.clone(), authenticate))
+            .layer(from_fn(refuse_bodies))
+            .layer(CatchPanicLayer::custom(fault))
+            .layer(from_fn_with_state(self, add_headers))
+    }
+
+    /// What the exporter says of itself.
+    fn report(&self, communities: &Directory) -> ExporterReport {
+        ExporterReport {
+            process: Process::read(),
+            is_reload_successful: communities.is_reload_successful() && self.config.is_newest(),
+            panics: self.panics.load(Ordering::Relaxed),
+        }
     }
 }
 
-async fn status_page(State(communities): State<Arc<Directory>>) -> impl IntoResponse {
-    status::respond(&communities.report(), &communities.reports())
+impl Answerer {
+    fn with_exporter(&self, report: Report) -> Report {
+        Report {
+            exporter: Some(self.web.report(&self.communities)),
+            ..report
+        }
+    }
+}
+
+/// Lets users in, and everyone where there are none.
+async fn authenticate(
+    State(web): State<Web>,
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let config = web.config.current();
+    let users = config.users();
+    let is_admitted = users.is_empty()
+        || match Credentials::from_headers(request.headers()) {
+            Some(credentials) => web.authenticator.admits(users, connection.client, credentials).await,
+            None => false,
+        };
+    if !is_admitted {
+        let challenge = [(
+            WWW_AUTHENTICATE,
+            "Basic realm=\"sonorancad-exporter\", charset=\"UTF-8\"",
+        )];
+        let text = "A user name and a password are needed here.\n";
+        return (StatusCode::UNAUTHORIZED, challenge, text).into_response();
+    }
+    connection.admit();
+    next.run(request).await
+}
+
+/// No request here has a body, so that none is read.
+async fn refuse_bodies(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let text = "No request here has a body.\n";
+    (StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], text).into_response()
+}
+
+/// Adds the headers of the web configuration file, which win over others.
+async fn add_headers(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in web.config.current().headers() {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
+}
+
+async fn status_page(State(answerer): State<Answerer>) -> impl IntoResponse {
+    let communities = &answerer.communities;
+    status::respond(&answerer.with_exporter(communities.report()), &communities.reports())
 }
 
 async fn healthy() -> &'static str {
@@ -123,14 +216,14 @@ async fn method_not_allowed() -> impl IntoResponse {
     (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n")
 }
 
-async fn metrics(State(communities): State<Arc<Directory>>, headers: HeaderMap) -> Response {
-    let report = communities.scrape(patience(&headers)).await;
-    respond(report, &headers)
+async fn metrics(State(answerer): State<Answerer>, headers: HeaderMap) -> Response {
+    let report = answerer.communities.scrape(patience(&headers)).await;
+    respond(answerer.with_exporter(report), &headers)
 }
 
 /// The alias names a community of the file, and can be nothing else.
 async fn probe(
-    State(communities): State<Arc<Directory>>,
+    State(answerer): State<Answerer>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
@@ -139,7 +232,7 @@ async fn probe(
         let text = "Say once which community: /probe?community=<alias>; /sd lists the aliases.\n";
         return (StatusCode::BAD_REQUEST, text).into_response();
     };
-    match communities.probe(alias, patience(&headers)).await {
+    match answerer.communities.probe(alias, patience(&headers)).await {
         Some(report) => respond(report, &headers),
         None => (
             StatusCode::NOT_FOUND,
@@ -149,9 +242,9 @@ async fn probe(
     }
 }
 
-async fn discovery(State(communities): State<Arc<Directory>>, headers: HeaderMap) -> Response {
+async fn discovery(State(answerer): State<Answerer>, headers: HeaderMap) -> Response {
     match discovery::target(headers.get(HOST)) {
-        Some(target) => discovery::respond(&communities.aliases(), target).into_response(),
+        Some(target) => discovery::respond(&answerer.communities.aliases(), target).into_response(),
         None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
     }
 }

@@ -10,6 +10,7 @@ use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::{Directory, Failure, Report, ServerReport};
 use sonorancad_exporter::config::{CommunityConfig, Config, Problems};
 use sonorancad_exporter::snapshot::{EmergencyKind, Priority, Snapshot, Status, Unreadable};
+use sonorancad_exporter::web::Web;
 use tokio::time::sleep;
 
 /// How often it is looked whether the budget lets the next server be asked.
@@ -91,6 +92,9 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         Ok(config) => config,
         Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
     };
+    if let Err(error) = Web::new(config.web_config_file.as_deref()) {
+        return Findings::of_problems(vec![error.to_string()]);
+    }
     let outcome: Result<_, ClientError> = async {
         let client = Client::new(config.needs_certificates())?;
         let reports = ask(&config).await?;

@@ -11,12 +11,14 @@ use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
 use super::healthcheck::reachable;
 
 /// Variables that count in a demo too; none of them leads to a real API.
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 7] = [
     "SONORANCAD_CACHE_TTL",
     "SONORANCAD_LISTEN_ADDRESS",
     "SONORANCAD_LOG",
     "SONORANCAD_LOG_FORMAT",
     "SONORANCAD_MAX_STALE",
+    "SONORANCAD_SYSTEMD_SOCKET",
+    "SONORANCAD_WEB_CONFIG_FILE",
 ];
 
 /// What kind of community is simulated.

@@ -9,21 +9,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks `/-/healthy` at `address`, which is where the exporter listens.
 ///
+/// One that `is_guarded` may want TLS or a password, and to say so is healthy as well.
+///
 /// # Errors
 ///
-/// Nobody answers there in time, or with anything but status 200.
-pub(super) fn ask(address: SocketAddr) -> io::Result<()> {
+/// Nobody answers there in time, or with another status.
+pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&reachable(address), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let expected = *b"HTTP/1.1 200 ";
     let mut head = [0; 13];
     stream.read_exact(&mut head)?;
-    if head == expected {
-        Ok(())
-    } else {
-        Err(io::Error::other("the answer is not 200"))
+    match &head {
+        b"HTTP/1.1 200 " => Ok(()),
+        b"HTTP/1.1 400 " | b"HTTP/1.1 401 " if is_guarded => Ok(()),
+        _ => Err(io::Error::other("the answer is not that of a healthy exporter")),
     }
 }
 

@@ -8,11 +8,10 @@ use parking_lot::RwLock;
 use tokio::task::JoinSet;
 
 use super::account::Account;
-use super::{Community, ExporterReport, Report};
+use super::{Community, Report};
 use crate::client::{Client, ClientError};
 use crate::clock::Clock;
 use crate::config::{CommunityConfig, Config};
-use crate::process::Process;
 
 /// Every community that is served.
 #[derive(Debug)]
@@ -115,14 +114,19 @@ impl Directory {
         community
     }
 
-    /// Scrapes the environment's own community, and reports the exporter itself.
+    /// Whether the configuration that was read last is in use.
+    #[must_use]
+    pub fn is_reload_successful(&self) -> bool {
+        self.entries.read().is_reload_successful
+    }
+
+    /// Scrapes the environment's own community.
     pub async fn scrape(&self, patience: Duration) -> Report {
         let own = self.entries.read().own.clone();
-        let report = match own {
+        match own {
             Some(community) => community.scrape(patience).await,
             None => self.nothing(),
-        };
-        self.with_exporter(report)
+        }
     }
 
     /// Scrapes the community of this alias; `None` if there is none.
@@ -145,8 +149,7 @@ impl Directory {
     #[must_use]
     pub fn report(&self) -> Report {
         let own = self.entries.read().own.clone();
-        let report = own.map_or_else(|| self.nothing(), |community| community.report());
-        self.with_exporter(report)
+        own.map_or_else(|| self.nothing(), |community| community.report())
     }
 
     /// Reports what is known of every other community, by alias, and asks nothing.
@@ -170,16 +173,6 @@ impl Directory {
             at: self.clock.now(),
             servers: Vec::new(),
             exporter: None,
-        }
-    }
-
-    fn with_exporter(&self, report: Report) -> Report {
-        Report {
-            exporter: Some(ExporterReport {
-                process: Process::read(),
-                is_reload_successful: self.entries.read().is_reload_successful,
-            }),
-            ..report
         }
     }
 }

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::variable::{self, Variable};
-use super::{Draft, Problem, Problems, Texts, read_community};
+use super::{Draft, Problem, Problems, Texts, read_community, value};
 
 /// The settings that a community has; the others are the program's.
 static SETTINGS: [&Variable; 11] = [
@@ -28,6 +27,9 @@ static SETTINGS: [&Variable; 11] = [
     &variable::ALLOW_HTTP,
 ];
 
+/// The largest file: ten thousand communities take less than half of it.
+const MOST_FILE_BYTES: u64 = 4 << 20;
+
 /// The longest alias: it becomes a label and a part of addresses.
 const LONGEST_ALIAS: usize = 64;
 
@@ -39,15 +41,19 @@ type Settings = Entries<Spanned<Option<String>>>;
 
 /// Reads the communities of the file at `path`, by alias; all that is wrong becomes a problem, with its line.
 pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
-    let text = match std::fs::read_to_string(Path::new(path)) {
-        Ok(text) => text,
-        Err(error) => {
-            problems.report(&variable::COMMUNITIES_FILE, format!("cannot be read: {error}"));
-            return BTreeMap::new();
+    match value::secret_file(path, MOST_FILE_BYTES) {
+        Ok(text) => parse(&text, path, problems),
+        Err(reason) => {
+            problems.report(&variable::COMMUNITIES_FILE, reason);
+            BTreeMap::new()
         }
-    };
+    }
+}
+
+/// The same of the text of such a file, which is called `path`.
+pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-    let entries: Entries<Settings> = match serde_saphyr::from_str_with_options(&text, options) {
+    let entries: Entries<Settings> = match serde_saphyr::from_str_with_options(text, options) {
         Ok(entries) => entries,
         Err(error) => {
             // With its snippet, the error would show lines of the file, and keys in them.

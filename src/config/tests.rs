@@ -33,7 +33,8 @@ fn an_id_and_a_key_are_enough() {
     assert_eq!(community.account.requests_per_minute, 4);
     assert_eq!(community.ttl_in_force(), Duration::from_secs(25));
     assert_eq!(community.stale_bound(), Duration::from_secs(120));
-    assert_eq!(config.listen_addresses, ["0.0.0.0:10911".parse().unwrap()]);
+    assert_eq!(config.listen, Listen::Addresses(vec!["0.0.0.0:10911".parse().unwrap()]));
+    assert_eq!(config.web_config_file, None);
     assert_eq!(config.log.format, LogFormat::Text);
 }
 
@@ -272,26 +273,77 @@ fn links_of_a_kubernetes_service_are_passed_over() {
     );
 }
 
+/// The environment that needs nothing else, with more variables and these flags.
+fn read_with_flags(more: &[(&str, &str)], flags: &Flags) -> Result<Config, Problems> {
+    let own = [("SONORANCAD_COMMUNITY_ID", "c"), ("SONORANCAD_API_KEY", "k")];
+    let variables = own.iter().chain(more);
+    let mut settings = Setting::from_environment(variables.map(|(name, text)| (name.into(), text.into())));
+    settings.extend(Setting::from_flags(flags));
+    Config::read(settings)
+}
+
 #[test]
-fn the_listen_flag_wins() {
-    let environment = [("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:1")].map(|(name, text)| (name.into(), text.into()));
-    let mut settings = Setting::from_environment(environment);
-    settings.extend(Setting::from_listen_flags(&[
-        ":2".to_owned(),
-        "localhost:3".to_owned(),
-        "[::1]:4".to_owned(),
-    ]));
-    let addresses = read_listen_addresses(settings).unwrap();
-    assert_eq!(
-        addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["0.0.0.0:2", "127.0.0.1:3", "[::1]:4"]
+fn flags_win() {
+    let flags = Flags {
+        listen_addresses: [":2", "localhost:3", "[::1]:4"].map(str::to_owned).to_vec(),
+        systemd_socket: false,
+        web_config_file: Some("flag.yml".to_owned()),
+    };
+    let environment = [
+        ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:1"),
+        ("SONORANCAD_WEB_CONFIG_FILE", "variable.yml"),
+    ];
+    let config = read_with_flags(&environment, &flags).unwrap();
+    let addresses = ["0.0.0.0:2", "127.0.0.1:3", "[::1]:4"].map(|address| address.parse().unwrap());
+    assert_eq!(config.listen, Listen::Addresses(addresses.to_vec()));
+    assert_eq!(config.web_config_file, Some("flag.yml".into()));
+}
+
+#[test]
+fn an_empty_flag_names_no_address_and_no_file() {
+    let no_address = Flags {
+        listen_addresses: vec![String::new()],
+        ..Flags::default()
+    };
+    assert!(read_with_flags(&[], &no_address).is_err());
+    let no_file = Flags {
+        web_config_file: Some(String::new()),
+        ..Flags::default()
+    };
+    assert_eq!(read_with_flags(&[], &no_file).unwrap().web_config_file, None);
+}
+
+#[test]
+fn sockets_of_systemd_stand_instead_of_addresses() {
+    let flags = Flags {
+        systemd_socket: true,
+        ..Flags::default()
+    };
+    assert_eq!(read_with_flags(&[], &flags).unwrap().listen, Listen::SystemdSocket);
+    let variable = [("SONORANCAD_SYSTEMD_SOCKET", "true")];
+    let config = read_with_flags(&variable, &Flags::default()).unwrap();
+    assert_eq!(config.listen, Listen::SystemdSocket);
+    let both = read_with_flags(&[("SONORANCAD_LISTEN_ADDRESS", ":1")], &flags);
+    let message = both.unwrap_err().to_string();
+    assert!(
+        message.contains("SONORANCAD_LISTEN_ADDRESS means nothing beside SONORANCAD_SYSTEMD_SOCKET"),
+        "{message}"
     );
 }
 
 #[test]
-fn an_empty_listen_flag_is_a_problem() {
-    let settings = Setting::from_listen_flags(&[String::new()]);
-    assert!(read_listen_addresses(settings).is_err());
+fn a_file_that_never_ends_is_not_read_to_its_end() {
+    for name in ["SONORANCAD_API_KEY_FILE", "SONORANCAD_COMMUNITIES_FILE"] {
+        let settings = [("SONORANCAD_COMMUNITY_ID", "c"), (name, "/dev/zero")];
+        let settings = settings.map(|(name, text)| (name.into(), text.into()));
+        let message = Config::read(Setting::from_environment(settings))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains(&format!("{name} cannot be read: it is larger than")),
+            "{message}"
+        );
+    }
 }
 
 #[cfg(unix)]

@@ -2,15 +2,20 @@
 //!
 //! No reason repeats the text: it may be a secret in the wrong place.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use super::{LogFormat, ServerConfig};
+
+/// The largest file that holds a key.
+const MOST_KEY_BYTES: u64 = 4 << 10;
 
 /// `SONORANCAD_API_VERSION` before the rest is known.
 pub(super) enum VersionNumber {
@@ -47,11 +52,27 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
 
 /// Reads the key from a file; one trailing line break is not part of it.
 pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
-    let content = std::fs::read_to_string(Path::new(path)).map_err(|error| format!("cannot be read: {error}"))?;
+    let content = secret_file(path, MOST_KEY_BYTES)?;
     let line = content.strip_suffix('\n').unwrap_or(&content);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    let secret = SecretString::from(line.to_owned());
+    let secret = SecretString::from(line);
     key(&secret).map_err(|reason| format!("names a file that {reason}"))
+}
+
+/// Reads a text that holds secrets, of no more than so many bytes; wiped when dropped.
+pub(super) fn secret_file(path: &str, most_bytes: u64) -> Result<Zeroizing<String>, String> {
+    let read = || -> io::Result<_> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len().min(most_bytes);
+        // At once as large as it will be: growing would leave copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
+        file.take(most_bytes + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > most_bytes {
+            return Err(io::Error::other(format!("it is larger than {most_bytes} bytes")));
+        }
+        Ok(text)
+    };
+    read().map_err(|error| format!("cannot be read: {error}"))
 }
 
 pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {

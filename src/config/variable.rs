@@ -69,6 +69,10 @@ variables! {
         "A file of several communities, each served at `/probe?community=<alias>`.";
     LISTEN_ADDRESS = Some("0.0.0.0:10911"), "0.0.0.0:10911",
         "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses.";
+    SYSTEMD_SOCKET = Some("false"), "true",
+        "Whether to serve the sockets that systemd hands over, instead of addresses.";
+    WEB_CONFIG_FILE = None, "/etc/sonorancad-exporter/web.yml",
+        "A file with TLS, users and headers, in the format of every Prometheus exporter.";
     LOG = Some("info"), "info,hyper=warn",
         "What is logged: a level (error, warn, info, debug, trace, off), and levels per module if you like.";
     LOG_FORMAT = Some("text"), "json",

@@ -226,6 +226,11 @@ fn encode_exporter(exporter: &ExporterReport, out: &mut Dialect) -> fmt::Result 
         "Whether the configuration that was read last is in use (1), or an earlier one (0).",
         [([], u64::from(exporter.is_reload_successful))],
     )?;
+    out.counter(
+        "sonorancad_exporter_panics_total",
+        "Requests to the exporter that met a fault in it, and got status 500.",
+        [([], exporter.panics)],
+    )?;
     let each = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));
     out.counter(
         "process_cpu_seconds_total",

@@ -1,37 +1,49 @@
-//! The accept loop and its limits.
+//! The listener: its sockets, the accept loop and its limits.
 //!
 //! Nobody can keep others out by holding connections: there is a most of them, at which the one that
-//! has waited longest without a request in service makes room for a new one; and no connection stays
-//! in one stage (waiting for a request, answering it) for more than 30 s.
+//! has waited longest without a request in service makes room for a new one; no request takes more
+//! than 30 s from its first byte until its answer is out; and no connection waits longer than that for
+//! a request, the TLS handshake included.
 
-use std::collections::HashMap;
+mod connection;
+mod observed;
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use parking_lot::Mutex;
+use listenfd::ListenFd;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
+pub(super) use self::connection::Connection;
+use self::connection::{Connections, OpenConnection};
+use self::observed::Observed;
+use super::reload::LiveConfig;
+use crate::config::Listen;
 use crate::process::Process;
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// Connections at once.
-    connections: usize,
-    /// The longest stay in one stage.
+    connections: u32,
+    /// The longest time for one request, and the longest wait for one.
     stage: Duration,
     /// The longest wait for answers once it is to stop.
     drain: Duration,
@@ -50,31 +62,140 @@ const MOST_HEAD_BYTES: usize = 16 << 10;
 /// File descriptors that are not for connections: the API, the log, `/proc`.
 const OTHER_FILES: u64 = 64;
 
-/// How long to wait for a closed connection to be gone before the next one is closed.
-const ROOM_INTERVAL: Duration = Duration::from_millis(50);
-
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Serves `router` on every socket until `shutdown` completes and the rest is drained.
-pub(super) async fn serve(sockets: Vec<TcpListener>, router: Router, shutdown: impl Future<Output = ()>) {
-    let connections = most_connections(Process::read().and_then(|process| process.max_fds));
-    serve_within(Limits { connections, ..LIMITS }, sockets, router, shutdown).await;
+/// The answer to who speaks HTTP where TLS is spoken.
+const HTTPS_ONLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 30\r\nConnection: close\r\n\r\nHere, only HTTPS is answered.\n";
+
+/// Open sockets that are not served yet.
+#[derive(Debug)]
+pub struct Listener {
+    sockets: Vec<TcpListener>,
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address is taken, or is not this machine's.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A socket of systemd's is none that can be served.
+    #[error("cannot listen on socket {number} of systemd, which must be a TCP listener (`ListenStream=` with a port)")]
+    SystemdSocket {
+        /// Its place among those of the unit, from 1.
+        number: usize,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There are no sockets of systemd's.
+    #[error("systemd has handed over no socket; is a socket unit active for this service?")]
+    NoSystemdSocket,
+}
+
+impl Listener {
+    /// Opens every address, or takes the sockets that systemd has opened
+    /// ([`sd_listen_fds`](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)).
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be opened, or the first socket that cannot be served.
+    pub async fn bind(listen: &Listen) -> Result<Self, ListenError> {
+        match listen {
+            Listen::Addresses(addresses) => Self::open(addresses).await,
+            Listen::SystemdSocket => Self::take_from_systemd(),
+        }
+    }
+
+    async fn open(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
+        let mut sockets = Vec::new();
+        for &address in addresses {
+            let socket = TcpListener::bind(address)
+                .await
+                .map_err(|source| ListenError::Address { address, source })?;
+            sockets.push(socket);
+        }
+        Ok(Self { sockets })
+    }
+
+    fn take_from_systemd() -> Result<Self, ListenError> {
+        let mut handed = ListenFd::from_env();
+        if handed.len() == 0 {
+            return Err(ListenError::NoSystemdSocket);
+        }
+        let mut sockets = Vec::new();
+        for index in 0..handed.len() {
+            let number = index + 1;
+            let mut take = || {
+                let Some(socket) = handed.take_tcp_listener(index)? else {
+                    return Ok(None);
+                };
+                socket.set_nonblocking(true)?;
+                TcpListener::from_std(socket).map(Some)
+            };
+            sockets.extend(take().map_err(|source| ListenError::SystemdSocket { number, source })?);
+        }
+        Ok(Self { sockets })
+    }
+
+    /// The addresses that are open; a port 0 that was asked for is a real one here.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect()
+    }
+
+    /// Serves `router` on every socket, in TLS where `config` says so, until `shutdown` completes and
+    /// the rest is drained.
+    pub(super) async fn serve(self, router: Router, config: Arc<LiveConfig>, shutdown: impl Future<Output = ()>) {
+        let connections = most_connections(Process::read().and_then(|process| process.max_fds));
+        let limits = Limits { connections, ..LIMITS };
+        serve_within(limits, self.sockets, router, config, shutdown).await;
+    }
 }
 
 /// The limit of connections, or fewer where there are not as many file descriptors: without one for a
 /// new connection, none could make room.
-fn most_connections(max_fds: Option<u64>) -> usize {
+fn most_connections(max_fds: Option<u64>) -> u32 {
     let files = max_fds.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
-    usize::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
+    u32::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
 }
 
-async fn serve_within(limits: Limits, sockets: Vec<TcpListener>, router: Router, shutdown: impl Future<Output = ()>) {
-    let connections = Arc::new(Connections::new(limits));
+/// What serves every connection.
+#[derive(Clone)]
+struct Service {
+    limits: Limits,
+    router: Router,
+    config: Arc<LiveConfig>,
+    stopping: watch::Receiver<()>,
+}
+
+async fn serve_within(
+    limits: Limits,
+    sockets: Vec<TcpListener>,
+    router: Router,
+    config: Arc<LiveConfig>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let connections = Arc::new(Connections::new(limits.connections));
     let (stop, stopping) = watch::channel(());
+    let service = Service {
+        limits,
+        router,
+        config,
+        stopping,
+    };
     let mut accepting = JoinSet::new();
     for socket in sockets {
-        accepting.spawn(accept(socket, connections.clone(), router.clone(), stopping.clone()));
+        accepting.spawn(accept(socket, connections.clone(), service.clone()));
     }
     shutdown.await;
     accepting.shutdown().await;
@@ -85,12 +206,12 @@ async fn serve_within(limits: Limits, sockets: Vec<TcpListener>, router: Router,
 }
 
 /// Accepts connections for ever, each served in a task of its own.
-async fn accept(socket: TcpListener, connections: Arc<Connections>, router: Router, stopping: watch::Receiver<()>) {
+async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Service) {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => {
-                let connection = connections.open().await;
-                tokio::spawn(serve_connection(stream, connection, router.clone(), stopping.clone()));
+            Ok((stream, address)) => {
+                let connection = connections.open(client(address.ip())).await;
+                tokio::spawn(service.clone().serve(stream, connection));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -100,160 +221,117 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, router: Rout
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    connection: OpenConnection,
-    router: Router,
-    mut stopping: watch::Receiver<()>,
-) {
-    // Only a little latency is lost where this fails.
-    let _ = stream.set_nodelay(true);
-    let router = TowerToHyperService::new(router);
-    let stages = &connection.stages;
-    let service = service_fn(|request: Request<Incoming>| {
-        stages.enter(Stage::Answering);
-        let response = router.call(request);
-        async move {
-            let response = response.await;
-            stages.enter(Stage::Waiting);
-            response
-        }
-    });
-    let mut serving = pin!(
-        http1::Builder::new()
-            .max_buf_size(MOST_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    tokio::select! {
-        // First, so that a request that comes just as the connection is to close is answered.
-        biased;
-        // An error is the client's: it broke off, or sent something that is not HTTP.
-        _ = serving.as_mut() => {}
-        () = stages.close.notified() => {
-            debug!("a connection made room");
-            // It was asked to while it waited; a request that has come since is answered.
-            if stages.waiting_since().is_none() {
-                serving.as_mut().graceful_shutdown();
-                let _ = serving.await;
-            }
-        }
-        () = stages.outstayed(connection.connections.limits.stage) => debug!("a connection stood still"),
-        _ = stopping.changed() => {
-            serving.as_mut().graceful_shutdown();
-            let _ = serving.await;
-        }
+/// Who an address belongs to: of an IPv6 address the network, since a host may have any in it.
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
     }
 }
 
-/// The open connections.
-#[derive(Debug)]
-struct Connections {
-    limits: Limits,
-    slots: Arc<Semaphore>,
-    open: Mutex<HashMap<u64, Arc<Stages>>>,
-    next_id: AtomicU64,
-}
-
-/// One open connection, while it is served.
-struct OpenConnection {
-    connections: Arc<Connections>,
-    id: u64,
-    stages: Arc<Stages>,
-    _slot: OwnedSemaphorePermit,
-}
-
-/// What one connection is at.
-#[derive(Debug)]
-struct Stages {
-    current: Mutex<(Stage, Instant)>,
-    /// Asks the connection to close.
-    close: Notify,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// For a whole head of a request, or for its answer to be taken.
-    Waiting,
-    Answering,
-}
-
-impl Connections {
-    fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            slots: Arc::new(Semaphore::new(limits.connections)),
-            open: Mutex::default(),
-            next_id: AtomicU64::default(),
-        }
-    }
-
-    /// Opens a connection; at the limit, others that wait are closed until there is room.
-    async fn open(self: &Arc<Self>) -> OpenConnection {
-        let slot = loop {
-            if self.slots.available_permits() == 0 {
-                self.close_longest_waiting();
-            }
-            if let Ok(Ok(slot)) = timeout(ROOM_INTERVAL, self.slots.clone().acquire_owned()).await {
-                break slot;
-            }
+impl Service {
+    async fn serve(self, stream: TcpStream, open: OpenConnection) {
+        // Only a little latency is lost where this fails.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = self.config.current().tls().cloned() else {
+            return self.serve_http(stream, &open, |_| true).await;
         };
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let stages = Arc::new(Stages {
-            current: Mutex::new((Stage::Waiting, Instant::now())),
-            close: Notify::new(),
-        });
-        self.open.lock().insert(id, stages.clone());
-        OpenConnection {
-            connections: self.clone(),
-            id,
-            stages,
-            _slot: slot,
+        let connection = open.connection();
+        let mut stopping = self.stopping.clone();
+        let stream = tokio::select! {
+            stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
+            () = connection.asked_to_close() => None,
+            () = connection.outstayed(self.limits.stage) => None,
+            _ = stopping.changed() => None,
+        };
+        if let Some(stream) = stream {
+            let is_current = |config: &LiveConfig| config.current().tls().is_some_and(|now| Arc::ptr_eq(now, &tls));
+            self.serve_http(stream, &open, is_current).await;
         }
     }
 
-    fn close_longest_waiting(&self) {
-        let mut open = self.open.lock();
-        let waiting = open
-            .iter()
-            .filter_map(|(id, stages)| Some((stages.waiting_since()?, *id)));
-        if let Some((_, id)) = waiting.min()
-            && let Some(stages) = open.remove(&id)
-        {
-            stages.close.notify_one();
-        }
-    }
-
-    async fn all_closed(&self) {
-        let slots = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
-        // An error would mean that the semaphore is closed, which it never is.
-        let _ = self.slots.acquire_many(slots).await;
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.connections.open.lock().remove(&self.id);
-    }
-}
-
-impl Stages {
-    fn enter(&self, stage: Stage) {
-        *self.current.lock() = (stage, Instant::now());
-    }
-
-    fn waiting_since(&self) -> Option<Instant> {
-        let (stage, since) = *self.current.lock();
-        (stage == Stage::Waiting).then_some(since)
-    }
-
-    /// Completes when the connection has been in one stage for longer than `limit`.
-    async fn outstayed(&self, limit: Duration) {
-        loop {
-            let (_, since) = *self.current.lock();
-            if since.elapsed() >= limit {
-                return;
+    /// Serves one request after the other, as long as the connection `is_current`: one that was made
+    /// under another certificate, or under another idea of who may connect, ends with its next answer.
+    async fn serve_http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        open: &OpenConnection,
+        is_current: impl Fn(&LiveConfig) -> bool,
+    ) {
+        let Self {
+            limits,
+            router,
+            config,
+            mut stopping,
+        } = self;
+        let connection = open.connection();
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            let response = router.call(request);
+            async {
+                let mut response = response.await;
+                connection.answer();
+                if let Ok(response) = &mut response
+                    && !is_current(&config)
+                {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                response
             }
-            sleep_until(since + limit).await;
+        });
+        let stream = TokioIo::new(Observed::new(stream, connection.clone()));
+        let http = http1::Builder::new()
+            .max_buf_size(MOST_HEAD_BYTES)
+            .serve_connection(stream, service);
+        let mut serving = pin!(http);
+        let mut is_ending = false;
+        loop {
+            tokio::select! {
+                // First, so that a request that comes just as the connection is to close is answered.
+                biased;
+                // An error is the client's: it broke off, or sent something that is not HTTP.
+                _ = serving.as_mut() => break,
+                () = connection.outstayed(limits.stage) => {
+                    debug!("a connection stood still");
+                    break;
+                }
+                () = connection.asked_to_close(), if !is_ending => {
+                    debug!("a connection made room");
+                    // It was asked to while it waited; a request that has come since is answered.
+                    if connection.may_close() {
+                        break;
+                    }
+                }
+                _ = stopping.changed(), if !is_ending => {}
+            }
+            serving.as_mut().graceful_shutdown();
+            is_ending = true;
+        }
+    }
+}
+
+/// The stream within TLS; `None` where the client and the configuration do not agree, or who speaks
+/// HTTP has been told.
+async fn shake_hands(
+    mut stream: TcpStream,
+    acceptor: TlsAcceptor,
+) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    let mut first = [0];
+    let length = stream.peek(&mut first).await.ok()?;
+    if length == 1 && first[0].is_ascii_uppercase() {
+        // Bytes that stay unread would cut the answer off.
+        let _ = stream.try_read(&mut [0; MOST_HEAD_BYTES]);
+        let _ = stream.write_all(HTTPS_ONLY).await;
+        let _ = stream.shutdown().await;
+        return None;
+    }
+    match acceptor.accept(stream).await {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            debug!(%error, "no agreement on TLS");
+            None
         }
     }
 }

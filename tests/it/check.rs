@@ -29,7 +29,6 @@ async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-
 #[tokio::test]
 async fn a_table_shows_what_was_found() {
     let cad = Cad::start().await;

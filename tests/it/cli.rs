@@ -7,12 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sonorancad_exporter::config::VARIABLES;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::authority::Authority;
 use crate::cad::{Answer, Cad};
 use crate::exporter::{eventually, failures, http, value};
 use crate::program::{BINARY, KEY, Program, command, run, set_environment, text};
@@ -438,23 +439,17 @@ async fn nothing_that_it_says_holds_the_key() {
 
 /// A TLS acceptor for `name`, signed by an authority whose certificate is written to `ca`.
 fn acceptor(name: &str, ca: &Path) -> TlsAcceptor {
-    let mut authority = CertificateParams::new([]).unwrap();
-    authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let authority = Authority::new();
     std::fs::write(ca, authority.pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()])
-        .unwrap()
-        .signed_by(&key, &authority)
-        .unwrap();
+    let identity = authority.issue(&[name]);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap(),
         )
         .unwrap();
     TlsAcceptor::from(Arc::new(config))

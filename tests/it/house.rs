@@ -22,13 +22,15 @@ const ROOMS: [&[&str]; 10] = [
 const BESIDE: (&str, &[&str]) = ("demo", &["clock"]);
 
 /// The crates that live in certain rooms only.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("reqwest", &["client"]),
     ("axum", &["web", "demo"]),
     ("hyper", &["web"]),
     ("prometheus_client", &["exposition"]),
     ("envy", &["config"]),
-    ("serde_saphyr", &["config"]),
+    ("serde_saphyr", &["config", "web"]),
+    ("bcrypt", &["web"]),
+    ("tokio_rustls", &["web"]),
     ("maud", &["web"]),
     ("fastrand", &["demo"]),
 ];

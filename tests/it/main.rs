@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::float_cmp, reason = "the values compared are whole numbers")]
 
+mod authority;
 mod cad;
 mod exporter;
 mod program;
@@ -23,3 +24,4 @@ mod properties;
 mod readme;
 mod scraping;
 mod situations;
+mod web;

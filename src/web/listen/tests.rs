@@ -4,19 +4,24 @@ use axum::routing::get;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
+use tokio::net::TcpSocket;
+
+use super::super::Web;
 use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// A listener within small limits that answers `GET /` at once and `GET /slow` never.
+/// A listener within small limits that answers `GET /` at once, `GET /sleep` after a while, `GET /slow`
+/// never, `GET /large` with more than any buffer holds, and `GET /panic` with a fault.
 struct House {
     address: std::net::SocketAddr,
+    web: Web,
     stop: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl House {
-    async fn open(connections: usize, stage: Duration) -> Self {
+    async fn open(connections: u32, stage: Duration) -> Self {
         let limits = Limits {
             connections,
             stage,
@@ -26,12 +31,23 @@ impl House {
         let address = socket.local_addr().unwrap();
         let router = Router::new()
             .route("/", get(async || "hello"))
-            .route("/slow", get(std::future::pending::<()>));
+            .route("/slow", get(std::future::pending::<()>))
+            .route("/sleep", get(async || sleep(Duration::from_millis(150)).await))
+            .route("/panic", get(async || -> () { panic!("as this test wants it") }))
+            .route("/large", get(async || vec![b'x'; 32 << 20]));
+        let web = Web::new(None).unwrap();
+        let config = web.config.clone();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve_within(limits, vec![socket], router, async {
+        let guarded = web.clone().guard(router);
+        let serving = tokio::spawn(serve_within(limits, vec![socket], guarded, config, async {
             let _ = stopped.await;
         }));
-        Self { address, stop, serving }
+        Self {
+            address,
+            web,
+            stop,
+            serving,
+        }
     }
 
     async fn connect(&self, sent: &[u8]) -> TcpStream {
@@ -40,13 +56,28 @@ impl House {
         stream
     }
 
+    /// Connects from another address of this machine.
+    async fn connect_from(&self, address: &str, sent: &[u8]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        stream
+    }
+
     /// Whether a new client gets its answer.
     async fn answers(&self) -> bool {
-        let mut stream = self.connect(REQUEST).await;
-        let mut answer = [0; 15];
-        stream.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 200 OK"
+        is_answered(&mut self.connect(REQUEST).await).await
     }
 }
+
+/// Whether an answer comes, and is good.
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 15];
+    stream.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 200 OK"
+}
+
+const SLOW_REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Waits until the other side has closed.
 async fn closed(mut stream: TcpStream) {
@@ -81,7 +112,7 @@ fn there_are_no_more_connections_than_files() {
 #[tokio::test]
 async fn a_request_in_service_is_not_cut_to_make_room() {
     let house = House::open(2, Duration::from_secs(60)).await;
-    let busy = house.connect(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let busy = house.connect(SLOW_REQUEST).await;
     assert!(
         house.answers().await,
         "served, so that the slow request is in service by now"
@@ -97,7 +128,7 @@ async fn a_request_in_service_is_not_cut_to_make_room() {
 #[tokio::test]
 async fn no_connection_stands_still() {
     let house = House::open(10, Duration::from_millis(200)).await;
-    for sent in [&b""[..], b"GET / HT", b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n", REQUEST] {
+    for sent in [&b""[..], b"GET / HT", SLOW_REQUEST, REQUEST] {
         let begin = StdInstant::now();
         closed(house.connect(sent).await).await;
         let open = begin.elapsed();
@@ -136,10 +167,7 @@ async fn a_client_that_takes_no_answers_is_closed() {
 #[tokio::test]
 async fn a_stop_closes_what_waits_and_cuts_what_does_not_end() {
     let house = House::open(10, Duration::from_secs(60)).await;
-    let clients = [
-        house.connect(b"").await,
-        house.connect(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await,
-    ];
+    let clients = [house.connect(b"").await, house.connect(SLOW_REQUEST).await];
     assert!(house.answers().await);
     let begin = StdInstant::now();
     house.stop.send(()).unwrap();
@@ -147,4 +175,100 @@ async fn a_stop_closes_what_waits_and_cuts_what_does_not_end() {
     assert!(begin.elapsed() < Duration::from_secs(1));
     assert!(TcpStream::connect(house.address).await.is_err());
     drop(clients);
+}
+
+#[tokio::test]
+async fn the_limit_counts_from_the_first_byte_to_the_end_of_the_answer() {
+    let house = House::open(10, Duration::from_millis(300)).await;
+    let begin = StdInstant::now();
+    let mut stream = house.connect(b"GET /slow HTTP/1.1\r\n").await;
+    sleep(Duration::from_millis(200)).await;
+    stream.write_all(b"Host: x\r\n\r\n").await.unwrap();
+    closed(stream).await;
+    let open = begin.elapsed();
+    assert!(
+        open >= Duration::from_millis(300) && open < Duration::from_millis(480),
+        "not 300 ms for each part: {open:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_wait_for_a_request_is_no_part_of_it() {
+    let house = House::open(10, Duration::from_millis(300)).await;
+    let mut stream = house.connect(b"").await;
+    for _ in 0..4 {
+        sleep(Duration::from_millis(200)).await;
+        stream
+            .write_all(b"GET /sleep HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(
+            is_answered(&mut stream).await,
+            "200 ms and 150 ms are each within the limit"
+        );
+        let mut rest = [0; 1024];
+        assert!(stream.read(&mut rest).await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_makes_room_and_does_not_hold_it() {
+    let house = House::open(2, Duration::from_secs(60)).await;
+    let mut takers = Vec::new();
+    for _ in 0..6 {
+        let mut taker = house.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(is_answered(&mut taker).await);
+        takers.push(taker);
+    }
+    assert!(house.answers().await);
+}
+
+#[tokio::test]
+async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others() {
+    let house = House::open(3, Duration::from_secs(60)).await;
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        greedy.push(house.connect(SLOW_REQUEST).await);
+        // Its request is in service before the next one comes.
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut other = house.connect_from("127.0.0.2", REQUEST).await;
+    assert!(timeout(Duration::from_secs(5), is_answered(&mut other)).await.unwrap());
+    closed(greedy.remove(0)).await;
+    for stream in &greedy {
+        assert!(
+            stream.try_read(&mut [0]).is_err(),
+            "a younger request is still in service"
+        );
+    }
+
+    // One more of the same client waits for its turn.
+    let mut own = house.connect(REQUEST).await;
+    drop(other);
+    assert!(timeout(Duration::from_secs(5), is_answered(&mut own)).await.unwrap());
+}
+
+#[test]
+fn an_ipv6_network_is_one_client() {
+    let same = |one: &str, other: &str| client(one.parse().unwrap()) == client(other.parse().unwrap());
+    assert!(same("2001:db8::1", "2001:db8::ffff:2"));
+    assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+    assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+    assert!(!same("192.0.2.1", "192.0.2.2"));
+}
+
+#[tokio::test]
+async fn a_fault_is_answered_and_counted_and_the_connection_lives_on() {
+    let house = House::open(10, Duration::from_secs(60)).await;
+    let mut stream = house.connect(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut answer = vec![0; 1024];
+    let length = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(
+        answer.starts_with("HTTP/1.1 500 ") && !answer.contains("as this test wants it"),
+        "{answer}"
+    );
+    stream.write_all(REQUEST).await.unwrap();
+    assert!(is_answered(&mut stream).await);
+    assert_eq!(house.web.panics.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

@@ -345,6 +345,7 @@ fn exporter_health(requests: f64, retry: f64) -> Vec<Expectation> {
         live("Samples per scrape", "A"),
         at("Restarts", "A", 30.0, &[("", 1.0)]),
         at("Restarts", "A", END, &[("", 0.0)]),
+        at("Faults", "A", END, &[("", 0.0)]),
     ]
 }
 

@@ -1,0 +1,209 @@
+//! The web configuration file: TLS, users and headers, in the format that every Prometheus exporter reads.
+//!
+//! The format is that of
+//! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
+//! What it can say and this program cannot do is refused, never passed over. No message shows a value.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::http::{HeaderName, HeaderValue};
+use rustls::ServerConfig;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::auth::Users;
+use super::files::Files;
+use super::tls;
+
+/// The headers that can be set, with the values that each may have, if that is a closed set.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("Content-Security-Policy", &[]),
+    ("Strict-Transport-Security", &[]),
+    ("X-Content-Type-Options", &["nosniff"]),
+    ("X-Frame-Options", &["deny", "sameorigin"]),
+    ("X-XSS-Protection", &[]),
+];
+
+/// What a web configuration file says, ready for use; by default plain HTTP for everyone.
+#[derive(Debug, Default)]
+pub(super) struct WebConfig {
+    tls: Option<Arc<ServerConfig>>,
+    users: Arc<Users>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Everything that is wrong with a web configuration file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the web configuration cannot be used: {}", .0.join("; "))]
+pub struct WebConfigError(Vec<String>);
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Sections {
+    tls_server_config: Option<TlsSection>,
+    http_server_config: Option<HttpSection>,
+    basic_auth_users: Option<BTreeMap<String, Option<SecretString>>>,
+    rate_limit: Option<IgnoredAny>,
+}
+
+/// The section of TLS; every text is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsSection {
+    pub(super) cert: Option<String>,
+    pub(super) cert_file: Option<PathBuf>,
+    pub(super) key: Option<SecretString>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) client_ca: Option<String>,
+    pub(super) client_ca_file: Option<PathBuf>,
+    pub(super) client_auth_type: Option<String>,
+    pub(super) client_allowed_sans: Option<Vec<String>>,
+    pub(super) min_version: Option<String>,
+    pub(super) max_version: Option<String>,
+    pub(super) cipher_suites: Option<Vec<String>>,
+    pub(super) prefer_server_cipher_suites: Option<bool>,
+    pub(super) curve_preferences: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpSection {
+    http2: Option<bool>,
+    headers: Option<BTreeMap<String, Option<String>>>,
+}
+
+impl WebConfig {
+    /// Reads the file, and all files that it names; relative names are seen from its folder. All of them
+    /// are added to `files`, be they fit for use or not.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, or that cannot be done here.
+    pub(super) fn read(path: &Path, files: &mut Files) -> Result<Self, WebConfigError> {
+        let text = files.read(path).map_err(|reason| WebConfigError(vec![reason]))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Sections::parse(&text)?.validate(folder, files)
+    }
+
+    /// How connections are made in TLS; `None` for plain HTTP.
+    pub(super) fn tls(&self) -> Option<&Arc<ServerConfig>> {
+        self.tls.as_ref()
+    }
+
+    /// Who may ask.
+    pub(super) fn users(&self) -> &Arc<Users> {
+        &self.users
+    }
+
+    /// What every answer says.
+    pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+}
+
+/// Reads the text of a web configuration file, without the files that it names.
+///
+/// # Errors
+///
+/// It is not in the format.
+pub fn parse(text: &str) -> Result<(), WebConfigError> {
+    Sections::parse(text).map(drop)
+}
+
+impl Sections {
+    fn parse(text: &str) -> Result<Self, WebConfigError> {
+        // With its snippet, the error would show lines of the file, and keys in them.
+        let sections: Option<Self> =
+            serde_saphyr::from_str(text).map_err(|error| WebConfigError(vec![error.without_snippet().to_string()]))?;
+        Ok(sections.unwrap_or_default())
+    }
+
+    fn validate(self, folder: &Path, files: &mut Files) -> Result<WebConfig, WebConfigError> {
+        let mut problems = Vec::new();
+        if self.rate_limit.is_some() {
+            problems
+                .push("rate_limit: is not supported; a cache and limits of the listener protect the API".to_owned());
+        }
+        let http = self.http_server_config.unwrap_or_default();
+        if http.http2 == Some(true) {
+            problems.push("http_server_config: http2: is not supported; only HTTP/1.1 is spoken".to_owned());
+        }
+        let headers = headers(http.headers.unwrap_or_default(), &mut problems);
+        let users = Users::new(self.basic_auth_users.unwrap_or_default(), &mut problems);
+        let tls = self
+            .tls_server_config
+            .filter(|section| !section.is_empty())
+            .and_then(|section| tls::server_config(&section, folder, files, &mut problems));
+        if problems.is_empty() {
+            Ok(WebConfig {
+                tls: tls.map(Arc::new),
+                users: Arc::new(users),
+                headers,
+            })
+        } else {
+            Err(WebConfigError(problems))
+        }
+    }
+}
+
+impl TlsSection {
+    /// Whether nothing is said, which the format takes for "no TLS".
+    fn is_empty(&self) -> bool {
+        let Self {
+            cert,
+            cert_file,
+            key,
+            key_file,
+            client_ca,
+            client_ca_file,
+            client_auth_type,
+            client_allowed_sans,
+            min_version,
+            max_version,
+            cipher_suites,
+            prefer_server_cipher_suites,
+            curve_preferences,
+        } = self;
+        [cert, client_ca, client_auth_type, min_version, max_version]
+            .iter()
+            .all(|text| text.is_none())
+            && [cert_file, key_file, client_ca_file].iter().all(|path| path.is_none())
+            && [client_allowed_sans, cipher_suites, curve_preferences]
+                .iter()
+                .all(|list| list.is_none())
+            && key.is_none()
+            && prefer_server_cipher_suites.is_none()
+    }
+}
+
+/// The headers to set; one without a value is left out.
+fn headers(texts: BTreeMap<String, Option<String>>, problems: &mut Vec<String>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for (name, text) in texts {
+        let place = format!("http_server_config: headers: {name}");
+        let Some((name, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
+            let known = HEADERS.map(|(name, _)| name).join(", ");
+            problems.push(format!("{place}: cannot be set; these can: {known}"));
+            continue;
+        };
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        if !values.is_empty() && !values.contains(&&*text) {
+            problems.push(format!("{place}: must be {}", values.join(" or ")));
+            continue;
+        }
+        match (name.parse(), HeaderValue::try_from(text)) {
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            _ => problems.push(format!("{place}: holds characters that no header can")),
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests;

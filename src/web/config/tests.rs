@@ -1,0 +1,340 @@
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use super::*;
+
+/// A bcrypt hash of "secret", of the lowest cost.
+const HASH: &str = "$2y$04$abcdefghijklmnopqrstuuE3E6zKzgWyqNV1sDzfIbXCLy4w2u7Lm";
+
+/// A folder with `cert.pem` and `key.pem`, the authority `ca.pem` and another key `other.pem`; removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("sonorancad-web-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        let mut authority = CertificateParams::new([]).unwrap();
+        authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &authority)
+            .unwrap();
+        let folder = Self(path);
+        folder.write("cert.pem", &certificate.pem());
+        folder.write("key.pem", &key.serialize_pem());
+        folder.write("ca.pem", &authority.pem());
+        folder.write("other.pem", &KeyPair::generate().unwrap().serialize_pem());
+        folder.write("junk.pem", "no certificate\n");
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    /// What a web configuration file here means.
+    fn read(&self, text: &str) -> Result<WebConfig, String> {
+        self.write("web.yml", text);
+        let mut files = Files::default();
+        WebConfig::read(&self.0.join("web.yml"), &mut files).map_err(|error| error.to_string())
+    }
+
+    /// The same of a section of TLS with a certificate and a key, and this beside them.
+    fn read_tls(&self, more: &str) -> Result<WebConfig, String> {
+        self.read(&format!(
+            "tls_server_config: {{cert_file: cert.pem, key_file: key.pem, {more}}}\n"
+        ))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[track_caller]
+fn assert_refused(outcome: Result<WebConfig, String>, reason: &str) {
+    let error = outcome.expect_err(reason);
+    assert!(error.contains(reason), "{reason:?} should be in {error:?}");
+}
+
+#[test]
+fn a_file_that_says_nothing_changes_nothing() {
+    let folder = Folder::new("nothing");
+    for text in [
+        "",
+        "# nothing yet\n",
+        "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\nrate_limit:\n",
+        "tls_server_config: {}\nhttp_server_config: {headers: {}}\nbasic_auth_users: {}\n",
+        "http_server_config: {http2: false, headers: {X-XSS-Protection: }}\n",
+    ] {
+        let config = folder.read(text).unwrap();
+        assert!(config.tls().is_none() && config.users().is_empty() && config.headers().is_empty());
+    }
+}
+
+#[test]
+fn certificates_come_from_files_or_stand_inline() {
+    let folder = Folder::new("certificates");
+    let inline = |key: &str, name: &str| {
+        let text = folder.text(name).replace('\n', "\n    ");
+        format!("  {key}: |\n    {text}\n")
+    };
+    for (cert, key) in [
+        ("  cert_file: cert.pem\n".to_owned(), "  key_file: key.pem\n".to_owned()),
+        ("  cert_file: cert.pem\n".to_owned(), inline("key", "key.pem")),
+        (inline("cert", "cert.pem"), "  key_file: key.pem\n".to_owned()),
+        (inline("cert", "cert.pem"), inline("key", "key.pem")),
+    ] {
+        let config = folder.read(&format!("tls_server_config:\n{cert}{key}")).unwrap();
+        assert!(config.tls().is_some());
+    }
+}
+
+#[test]
+fn everything_that_the_format_offers_and_is_secure_is_accepted() {
+    let folder = Folder::new("everything");
+    for more in [
+        "client_auth_type: NoClientCert",
+        "client_auth_type: VerifyClientCertIfGiven, client_ca_file: ca.pem",
+        "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem, client_allowed_sans: [localhost]",
+        "min_version: TLS13",
+        "max_version: TLS12",
+        "min_version: TLS12, max_version: TLS13",
+        "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256]",
+        "cipher_suites: []",
+        "prefer_server_cipher_suites: false",
+        "curve_preferences: [CurveP384, CurveP256, X25519]",
+    ] {
+        let config = folder.read_tls(more).unwrap_or_else(|error| panic!("{more}: {error}"));
+        assert!(config.tls().is_some(), "{more}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_in_words() {
+    let folder = Folder::new("unsupported");
+    for (text, reason) in [
+        ("rate_limit: {interval: 1s, burst: 20}", "rate_limit: is not supported"),
+        ("http_server_config: {http2: true}", "http2: is not supported"),
+    ] {
+        assert_refused(folder.read(text), reason);
+    }
+    for (more, reason) in [
+        ("min_version: TLS10", "min_version: TLS below 1.2 is not supported"),
+        ("max_version: TLS11", "max_version: TLS below 1.2 is not supported"),
+        ("client_auth_type: RequestClientCert", "types that do not verify"),
+        ("client_auth_type: RequireAnyClientCert", "types that do not verify"),
+        ("client_auth_type: RequireClientCert", "types that do not verify"),
+        (
+            "cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]",
+            "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA is not supported",
+        ),
+        ("curve_preferences: [CurveP521]", "CurveP521 is not supported"),
+    ] {
+        assert_refused(folder.read_tls(more), reason);
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_words() {
+    let folder = Folder::new("senseless");
+    for (text, reason) in [
+        (
+            "tls_server_config: {cert_filse: cert.pem}",
+            "unknown field `cert_filse`",
+        ),
+        ("tls_config: {}", "unknown field `tls_config`"),
+        ("tls_server_config: {cert_file: cert.pem}", "key: is missing"),
+        ("tls_server_config: {key_file: key.pem}", "cert: is missing"),
+        (
+            "tls_server_config: {cert_file: '', key_file: key.pem}",
+            "cert: is missing",
+        ),
+        ("tls_server_config: {min_version: TLS13}", "cert: is missing"),
+        (
+            "tls_server_config: {cert_file: absent.pem, key_file: key.pem}",
+            "absent.pem cannot be read: No such file",
+        ),
+        (
+            "tls_server_config: {cert_file: junk.pem, key_file: key.pem}",
+            "cert: holds no certificate",
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, key_file: junk.pem}",
+            "key: holds no private key",
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, key_file: other.pem}",
+            "certificate and key cannot be used",
+        ),
+        (
+            "tls_server_config: {cert_file: /dev/zero, key_file: key.pem}",
+            "larger than 1 MiB",
+        ),
+        (
+            "tls_server_config: {cert_file: cert.pem, cert: x, key_file: key.pem}",
+            "cert and cert_file are both set",
+        ),
+        (
+            "http_server_config: {headers: {Content-Type: foo}}",
+            "Content-Type: cannot be set; these can: ",
+        ),
+        (
+            "http_server_config: {headers: {X-Frame-Options: foo}}",
+            "X-Frame-Options: must be deny or sameorigin",
+        ),
+        (
+            "http_server_config: {headers: {X-Content-Type-Options: sniff}}",
+            "must be nosniff",
+        ),
+        (
+            "http_server_config: {headers: {X-XSS-Protection: \"1\\n2\"}}",
+            "holds characters that no header can",
+        ),
+        ("basic_auth_users: {john: doe}", "john: is no bcrypt hash"),
+        ("basic_auth_users: {john: }", "john: is no bcrypt hash"),
+        (
+            "http_server_config: {}\nhttp_server_config: {}",
+            "duplicate mapping key",
+        ),
+        ("[]", "line 1, column 1"),
+        ("tls_server_config: [", "line 1"),
+    ] {
+        assert_refused(folder.read(text), reason);
+    }
+    for (more, reason) in [
+        ("min_version: TLS111", "min_version: must be TLS12 or TLS13"),
+        (
+            "min_version: TLS13, max_version: TLS12",
+            "min_version: is above max_version",
+        ),
+        ("client_auth_type: x", "client_auth_type: must be NoClientCert"),
+        (
+            "client_ca_file: ca.pem",
+            "client_ca: means nothing without client_auth_type",
+        ),
+        ("client_auth_type: RequireAndVerifyClientCert", "client_ca: is missing"),
+        ("client_auth_type: VerifyClientCertIfGiven", "client_ca: is missing"),
+        (
+            "client_auth_type: RequireAndVerifyClientCert, client_ca_file: junk.pem",
+            "client_ca: holds no certificate",
+        ),
+        ("client_allowed_sans: [x]", "client_allowed_sans: means nothing"),
+        (
+            "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem, client_allowed_sans: []",
+            "client_allowed_sans: is empty",
+        ),
+        ("cipher_suites: [TLS_WHATEVER]", "TLS_WHATEVER is not supported"),
+        ("curve_preferences: [CurveP257]", "CurveP257 is not supported"),
+    ] {
+        assert_refused(folder.read_tls(more), reason);
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let folder = Folder::new("problems");
+    let error = folder
+        .read(
+            "rate_limit: {burst: 1}\n\
+             http_server_config: {http2: true, headers: {Server: x}}\n\
+             basic_auth_users: {john: doe, 'a:b': doe}\n\
+             tls_server_config: {min_version: x, cipher_suites: [x], client_auth_type: x}\n",
+        )
+        .unwrap_err();
+    for part in [
+        "rate_limit:",
+        "http2:",
+        "Server:",
+        "john:",
+        "a:b: no name",
+        "min_version:",
+        "cipher_suites:",
+        "client_auth_type:",
+        "cert:",
+        "key:",
+    ] {
+        assert!(error.contains(part), "{part} should be in {error}");
+    }
+}
+
+#[test]
+fn no_message_shows_a_value() {
+    let folder = Folder::new("values");
+    for text in [
+        "tls_server_config: SECRET",
+        "SECRET",
+        "- SECRET",
+        "tls_server_config: {key: SECRET, cert: SECRET, client_ca: SECRET, client_auth_type: RequireAndVerifyClientCert}",
+        "tls_server_config: {min_version: SECRET, max_version: SECRET, prefer_server_cipher_suites: SECRET}",
+        "tls_server_config: {key: [SECRET]}",
+        "basic_auth_users: {john: SECRET}",
+        "basic_auth_users: {john: {password: SECRET}}",
+        "basic_auth_users: [SECRET]",
+        "http_server_config: {headers: {X-Frame-Options: SECRET}}",
+        "basic_auth_users: {john: \"SECRET",
+        "basic_auth_users: {john: SECRET, john: SECRET}",
+        "basic_auth_users: {john: *SECRET}",
+        "a: &a SECRET\nb: !!int SECRET",
+    ] {
+        let Err(error) = folder.read(text) else {
+            panic!("{text} should be refused");
+        };
+        let shown = error.replace("unknown anchor", "");
+        assert!(!shown.contains("SECRET"), "{text}: {error}");
+    }
+    let config = folder.read(&format!("basic_auth_users: {{john: {HASH}}}")).unwrap();
+    assert!(!format!("{config:?}").contains("$2y$"), "{config:?}");
+}
+
+#[test]
+fn headers_are_read_as_texts() {
+    let folder = Folder::new("headers");
+    let config = folder
+        .read(
+            "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 1\n    \
+             Strict-Transport-Security: max-age=31536000; includeSubDomains\n    X-Content-Type-Options: nosniff\n    \
+             Content-Security-Policy: \"default-src 'self'\"\n",
+        )
+        .unwrap();
+    let headers: Vec<_> = config
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            ("content-security-policy", "default-src 'self'"),
+            ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "deny"),
+            ("x-xss-protection", "1"),
+        ]
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in ".{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn any_section_is_read_or_refused(
+        key in "(tls_server_config|http_server_config|basic_auth_users|rate_limit)",
+        value in "[ \\-:{}\\[\\]a-z_&*!|>'\"\n$0-9]{0,80}",
+    ) {
+        let _ = parse(&format!("{key}: {value}"));
+    }
+}

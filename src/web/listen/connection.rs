@@ -1,0 +1,235 @@
+//! The open connections: how many there may be, how far each has come, and which one makes room.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long to wait for a closed connection to be gone before the next one is closed.
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The open connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    most: u32,
+    slots: Arc<Semaphore>,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    next_id: AtomicU64,
+}
+
+/// One connection, while it is open; dropped, it makes room.
+#[derive(Debug)]
+pub(super) struct OpenConnection {
+    connections: Arc<Connections>,
+    id: u64,
+    connection: Arc<Connection>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// One connection: whose it is, and how far it has come.
+#[derive(Debug)]
+pub(in crate::web) struct Connection {
+    /// The other side's address.
+    pub(in crate::web) client: IpAddr,
+    progress: Mutex<Progress>,
+    /// Asks the connection to close.
+    close: Notify,
+}
+
+#[derive(Debug)]
+struct Progress {
+    stage: Stage,
+    /// When the request began, or the wait for one.
+    began_at: Instant,
+    /// Since when nothing has been in service.
+    waiting_since: Instant,
+    /// Whether it gives way to others even with a request in service.
+    gives_way: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// For the first byte of a request.
+    Waiting,
+    /// A request has begun, but is not admitted yet.
+    Receiving,
+    /// A request is in service.
+    Answering,
+    /// Its answer is on the way.
+    Sending,
+}
+
+impl Connections {
+    /// Room for so many connections at once.
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            most,
+            slots: Arc::new(Semaphore::new(most as usize)),
+            open: Mutex::default(),
+            next_id: AtomicU64::default(),
+        }
+    }
+
+    /// Opens a connection; at the limit, others are closed until there is room.
+    pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> OpenConnection {
+        let slot = loop {
+            if self.slots.available_permits() == 0 {
+                self.close_one(client);
+            }
+            if let Ok(Ok(slot)) = timeout(ROOM_INTERVAL, self.slots.clone().acquire_owned()).await {
+                break slot;
+            }
+        };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(client));
+        self.open.lock().insert(id, connection.clone());
+        OpenConnection {
+            connections: self.clone(),
+            id,
+            connection,
+            _slot: slot,
+        }
+    }
+
+    /// Asks the connection to close that has waited longest without a request in service. Where all
+    /// are in service, the oldest request of the client with the most of them gives way, unless that
+    /// would be no fairer to `newcomer`.
+    fn close_one(&self, newcomer: IpAddr) {
+        let mut open = self.open.lock();
+        let waiting = open
+            .iter()
+            .filter_map(|(id, connection)| Some((connection.waiting_since()?, *id)));
+        let victim = waiting.min().map(|(_, id)| id);
+        let Some(id) = victim.or_else(|| oldest_of_greediest(&open, newcomer)) else {
+            return;
+        };
+        if let Some(connection) = open.remove(&id) {
+            connection.progress.lock().gives_way = victim.is_none();
+            connection.close.notify_one();
+        }
+    }
+
+    /// Completes when no connection is open.
+    pub(super) async fn all_closed(&self) {
+        // An error would mean that the semaphore is closed, which it never is.
+        let _ = self.slots.acquire_many(self.most).await;
+    }
+}
+
+/// The connection with the oldest request of the client with the most connections, if that has at least
+/// two more than `newcomer`.
+fn oldest_of_greediest(open: &HashMap<u64, Arc<Connection>>, newcomer: IpAddr) -> Option<u64> {
+    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+    for connection in open.values() {
+        *counts.entry(connection.client).or_default() += 1;
+    }
+    let own = counts.get(&newcomer).copied().unwrap_or_default();
+    let (greediest, _) = counts
+        .into_iter()
+        .filter(|(_, count)| *count >= own + 2)
+        .max_by_key(|(_, count)| *count)?;
+    open.iter()
+        .filter(|(_, connection)| connection.client == greediest)
+        .map(|(id, connection)| (connection.progress.lock().began_at, *id))
+        .min()
+        .map(|(_, id)| id)
+}
+
+impl OpenConnection {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.connections.open.lock().remove(&self.id);
+    }
+}
+
+impl Connection {
+    /// A connection that has just been opened by `client`.
+    pub(in crate::web) fn new(client: IpAddr) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            progress: Mutex::new(Progress {
+                stage: Stage::Waiting,
+                began_at: now,
+                waiting_since: now,
+                gives_way: false,
+            }),
+            close: Notify::new(),
+        }
+    }
+
+    /// Notes that bytes have come: while nothing else goes on, a request begins.
+    pub(super) fn receive(&self) {
+        let mut progress = self.progress.lock();
+        if progress.stage == Stage::Waiting {
+            progress.stage = Stage::Receiving;
+            progress.began_at = Instant::now();
+        }
+    }
+
+    /// Notes that a request is in service from here on, which keeps its connection from making room.
+    pub(in crate::web) fn admit(&self) {
+        let mut progress = self.progress.lock();
+        if progress.stage != Stage::Receiving {
+            // It came together with the one before.
+            progress.began_at = Instant::now();
+        }
+        progress.stage = Stage::Answering;
+    }
+
+    /// Notes that the answer to the request is known.
+    pub(super) fn answer(&self) {
+        let mut progress = self.progress.lock();
+        progress.stage = Stage::Sending;
+        progress.waiting_since = Instant::now();
+    }
+
+    /// Notes that all that was to be sent is on its way.
+    pub(super) fn flush(&self) {
+        let mut progress = self.progress.lock();
+        if progress.stage == Stage::Sending {
+            progress.stage = Stage::Waiting;
+            progress.began_at = Instant::now();
+            progress.waiting_since = progress.began_at;
+        }
+    }
+
+    /// Since when nothing has been in service; `None` while something is.
+    fn waiting_since(&self) -> Option<Instant> {
+        let progress = self.progress.lock();
+        (progress.stage != Stage::Answering).then_some(progress.waiting_since)
+    }
+
+    /// Whether, asked to close, it may do so at once: there is no request in service, or it gives way.
+    pub(super) fn may_close(&self) -> bool {
+        let progress = self.progress.lock();
+        progress.stage != Stage::Answering || progress.gives_way
+    }
+
+    /// Completes when the connection is asked to close.
+    pub(super) async fn asked_to_close(&self) {
+        self.close.notified().await;
+    }
+
+    /// Completes when one request, from its first byte until its answer is out, or the wait for one,
+    /// has taken longer than `limit`.
+    pub(super) async fn outstayed(&self, limit: Duration) {
+        loop {
+            let end = self.progress.lock().began_at + limit;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The web configuration in use, read again when one of its files changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{error, info};
+
+use super::config::{WebConfig, WebConfigError};
+use super::files::Files;
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The web configuration in use.
+#[derive(Debug)]
+pub(super) struct LiveConfig {
+    /// The file; without one, nothing is configured, and nothing changes.
+    path: Option<PathBuf>,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The newest configuration that was fit for use.
+    current: Arc<WebConfig>,
+    /// Whether that is what was read last.
+    is_newest: bool,
+    /// What was read last.
+    files: Files,
+}
+
+impl LiveConfig {
+    /// Reads the file, if there is to be one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be used.
+    pub(super) fn open(path: Option<&Path>) -> Result<Self, WebConfigError> {
+        let mut files = Files::default();
+        let current = match path {
+            Some(path) => WebConfig::read(path, &mut files)?,
+            None => WebConfig::default(),
+        };
+        Ok(Self {
+            path: path.map(Path::to_owned),
+            state: RwLock::new(State {
+                current: Arc::new(current),
+                is_newest: true,
+                files,
+            }),
+        })
+    }
+
+    /// The configuration to go by.
+    pub(super) fn current(&self) -> Arc<WebConfig> {
+        self.state.read().current.clone()
+    }
+
+    /// Whether what was read last is in use.
+    pub(super) fn is_newest(&self) -> bool {
+        self.state.read().is_newest
+    }
+
+    /// Reads the files again whenever they have changed; never ends.
+    ///
+    /// Not before they have stayed the same for a while: a certificate and its key are written one after
+    /// the other. If they cannot be used, what was in use before stays.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let Some(path) = self.path.clone() else {
+            return std::future::pending().await;
+        };
+        let mut before = self.state.read().files.clone();
+        loop {
+            sleep(INTERVAL).await;
+            let (live, path) = (self.clone(), path.clone());
+            let last = before.clone();
+            // File systems can be slow.
+            let look = spawn_blocking(move || live.look(&path, &last));
+            before = look.await.unwrap_or(before);
+        }
+    }
+
+    /// Looks at the files, and reads them if they are as they were at the `last` look, but not as they
+    /// were read. Gives what it saw.
+    fn look(&self, path: &Path, last: &Files) -> Files {
+        let read = self.state.read().files.clone();
+        let now = read.look_again();
+        if now != read && now == *last {
+            self.read_again(path);
+        }
+        now
+    }
+
+    fn read_again(&self, path: &Path) {
+        let mut files = Files::default();
+        let config = WebConfig::read(path, &mut files);
+        let mut state = self.state.write();
+        state.files = files;
+        state.is_newest = config.is_ok();
+        match config {
+            Ok(config) => {
+                state.current = Arc::new(config);
+                info!(path = %path.display(), "the web configuration has been read again");
+            }
+            Err(error) => {
+                error!(path = %path.display(), %error, "the web configuration stays as it was");
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! TLS as the web configuration file asks for it.
+//!
+//! Sessions are not resumed, so that each connection shows its certificate anew.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+};
+use secrecy::ExposeSecret;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::config::TlsSection;
+use super::files::Files;
+
+/// The cipher suites of TLS 1.2, by their names in Go.
+const TLS12_SUITES: [(&str, CipherSuite); 6] = [
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
+];
+
+/// Those of TLS 1.3, which the format does not let anyone choose: they are always there.
+const TLS13_SUITES: [&str; 3] = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+];
+
+const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
+    ("CurveP256", ring::kx_group::SECP256R1),
+    ("CurveP384", ring::kx_group::SECP384R1),
+    ("X25519", ring::kx_group::X25519),
+];
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientAuth {
+    None,
+    IfGiven,
+    Required,
+}
+
+/// What the section means; `None` where it holds problems. Relative names of files are seen from `folder`.
+pub(super) fn server_config(
+    section: &TlsSection,
+    folder: &Path,
+    files: &mut Files,
+    problems: &mut Vec<String>,
+) -> Option<ServerConfig> {
+    let before = problems.len();
+    let mut report = |reason: String| problems.push(format!("tls_server_config: {reason}"));
+    let versions = versions(section).map_err(&mut report).ok();
+    let provider = provider(section, &mut report);
+    let auth = client_auth(section).map_err(&mut report).ok();
+    let mut part = |name: &str, text, file| part(name, text, file, folder, files);
+    let inline_key = section.key.as_ref().map(ExposeSecret::expose_secret);
+    let certificates = part("cert", section.cert.as_deref(), section.cert_file.as_ref()).and_then(certificates);
+    let key = part("key", inline_key, section.key_file.as_ref()).and_then(key);
+    let authorities = part(
+        "client_ca",
+        section.client_ca.as_deref(),
+        section.client_ca_file.as_ref(),
+    );
+    let certificates = certificates.map_err(&mut report).ok();
+    let key = key.map_err(&mut report).ok();
+    let authorities = authorities.map_err(&mut report).ok();
+    let verifier = auth.zip(authorities).and_then(|(auth, authorities)| {
+        let verifier = verifier(authorities, auth, section.client_allowed_sans.as_deref(), &provider);
+        verifier.map_err(&mut report).ok()
+    });
+    let (versions, certificates, key, verifier) = (versions?, certificates?, key?, verifier?);
+    if problems.len() > before {
+        return None;
+    }
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .and_then(|builder| {
+            builder
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(certificates, key)
+        });
+    let mut config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            problems.push(format!(
+                "tls_server_config: certificate and key cannot be used: {error}"
+            ));
+            return None;
+        }
+    };
+    config.ignore_client_order = section.prefer_server_cipher_suites.unwrap_or(true);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Some(config)
+}
+
+fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
+    let read = |key: &str, text: &Option<String>, default: u8| match text.as_deref() {
+        None | Some("") => Ok(default),
+        Some("TLS12") => Ok(12),
+        Some("TLS13") => Ok(13),
+        Some("TLS10" | "TLS11") => Err(format!("{key}: TLS below 1.2 is not supported, as it is not secure")),
+        Some(_) => Err(format!("{key}: must be TLS12 or TLS13")),
+    };
+    let least = read("min_version", &section.min_version, 12)?;
+    let most = read("max_version", &section.max_version, 13)?;
+    if least > most {
+        return Err("min_version: is above max_version".to_owned());
+    }
+    let known = [(12, &TLS12), (13, &TLS13)];
+    let allowed = known
+        .into_iter()
+        .filter(|(version, _)| (least..=most).contains(version));
+    Ok(allowed.map(|(_, version)| version).collect())
+}
+
+/// The cipher suites and curves that are allowed, in order of preference.
+fn provider(section: &TlsSection, report: &mut impl FnMut(String)) -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    if let Some(names) = section.cipher_suites.as_deref().filter(|names| !names.is_empty()) {
+        let all = provider.cipher_suites.clone();
+        provider
+            .cipher_suites
+            .retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
+        for name in names {
+            let suite = TLS12_SUITES.iter().find(|(known, _)| known == name);
+            match suite.and_then(|(_, id)| all.iter().find(|suite| suite.suite() == *id)) {
+                Some(suite) => provider.cipher_suites.push(*suite),
+                None if TLS13_SUITES.contains(&&**name) => {}
+                None => report(format!(
+                    "cipher_suites: {name} is not supported; these are: {}",
+                    TLS12_SUITES.map(|(name, _)| name).join(", ")
+                )),
+            }
+        }
+    }
+    if let Some(names) = section.curve_preferences.as_deref().filter(|names| !names.is_empty()) {
+        provider.kx_groups.clear();
+        for name in names {
+            match CURVES.iter().find(|(known, _)| known == name) {
+                Some((_, group)) => provider.kx_groups.push(*group),
+                None => report(format!(
+                    "curve_preferences: {name} is not supported; these are: {}",
+                    CURVES.map(|(name, _)| name).join(", ")
+                )),
+            }
+        }
+    }
+    Arc::new(provider)
+}
+
+fn client_auth(section: &TlsSection) -> Result<ClientAuth, String> {
+    let auth = match section.client_auth_type.as_deref() {
+        None | Some("" | "NoClientCert") => ClientAuth::None,
+        Some("VerifyClientCertIfGiven") => ClientAuth::IfGiven,
+        Some("RequireAndVerifyClientCert") => ClientAuth::Required,
+        Some("RequestClientCert" | "RequireAnyClientCert" | "RequireClientCert") => {
+            return Err(
+                "client_auth_type: types that do not verify the certificate are not supported, since anyone can make one; \
+                 use RequireAndVerifyClientCert"
+                    .to_owned(),
+            );
+        }
+        Some(_) => {
+            return Err(
+                "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+                    .to_owned(),
+            );
+        }
+    };
+    match (auth, &section.client_allowed_sans) {
+        (ClientAuth::None, Some(_)) => {
+            Err("client_allowed_sans: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned())
+        }
+        (_, Some(sans)) if sans.is_empty() => {
+            Err("client_allowed_sans: is empty, so that nobody could connect".to_owned())
+        }
+        _ => Ok(auth),
+    }
+}
+
+/// The text of a part that is given in the file, or by the name of another.
+fn part(
+    name: &str,
+    text: Option<&str>,
+    file: Option<&PathBuf>,
+    folder: &Path,
+    files: &mut Files,
+) -> Result<Option<Zeroizing<String>>, String> {
+    let text = text.filter(|text| !text.is_empty());
+    match (text, file.filter(|file| !file.as_os_str().is_empty())) {
+        (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; keep one of them")),
+        (Some(text), None) => Ok(Some(text.to_owned().into())),
+        (None, Some(file)) => {
+            let text = files.read(&folder.join(file));
+            text.map(|text| Some(text.into()))
+                .map_err(|reason| format!("{name}_file: {reason}"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Every certificate of a text in the format PEM; at least one.
+fn parse_certificates(name: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("{name}: holds what is no certificate in the format PEM"))?;
+    if certificates.is_empty() {
+        return Err(format!("{name}: holds no certificate in the format PEM"));
+    }
+    Ok(certificates)
+}
+
+fn certificates(text: Option<Zeroizing<String>>) -> Result<Vec<CertificateDer<'static>>, String> {
+    parse_certificates("cert", &text.ok_or("cert: is missing; set it or cert_file")?)
+}
+
+fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String> {
+    let text = text.ok_or("key: is missing; set it or key_file")?;
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| "key: holds no private key in the format PEM".to_owned())
+}
+
+fn verifier(
+    authorities: Option<Zeroizing<String>>,
+    auth: ClientAuth,
+    allowed_names: Option<&[String]>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let text = match (authorities, auth) {
+        (None, ClientAuth::None) => return Ok(WebPkiClientVerifier::no_client_auth()),
+        (Some(_), ClientAuth::None) => {
+            return Err("client_ca: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned());
+        }
+        (None, _) => {
+            return Err(
+                "client_ca: is missing; set it or client_ca_file, or anyone with a certificate of any \
+                        authority that this machine trusts could connect"
+                    .to_owned(),
+            );
+        }
+        (Some(text), _) => text,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in parse_certificates("client_ca", &text)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("client_ca: holds a certificate that cannot be used: {error}"))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let builder = match auth {
+        ClientAuth::IfGiven => builder.allow_unauthenticated(),
+        ClientAuth::None | ClientAuth::Required => builder,
+    };
+    let verifier = builder
+        .build()
+        .map_err(|error| format!("client_ca: cannot be used: {error}"))?;
+    Ok(match allowed_names {
+        None => verifier,
+        Some(names) => Arc::new(SanVerifier {
+            verifier,
+            allowed: names.to_vec(),
+        }),
+    })
+}
+
+/// Accepts of the certificates that `verifier` accepts those with an allowed name.
+#[derive(Debug)]
+struct SanVerifier {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// DNS names, IP addresses, e-mail addresses and URIs, each to be met exactly.
+    allowed: Vec<String>,
+}
+
+impl SanVerifier {
+    fn allows(&self, certificate: &[u8]) -> bool {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            return false;
+        };
+        let Ok(Some(names)) = certificate.subject_alternative_name() else {
+            return false;
+        };
+        let mut names = names.value.general_names.iter().filter_map(text_of);
+        names.any(|name| self.allowed.contains(&name))
+    }
+}
+
+/// An alternative name of a subject, as the format spells it.
+fn text_of(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::Ipv4Addr::from(bytes).to_string());
+            let v6 = <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::Ipv6Addr::from(bytes).to_string());
+            v4.or(v6).ok()
+        }
+        _ => None,
+    }
+}
+
+impl ClientCertVerifier for SanVerifier {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
+        if self.allows(end_entity) {
+            Ok(verified)
+        } else {
+            Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ))
+        }
+    }
+
+    fn offer_client_auth(&self) -> bool {
+        self.verifier.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,62 @@
+//! Authorities that sign certificates, for the exporter's own listener and for the API.
+
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+
+/// An authority of this test's own, which nobody trusts who is not told to.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate with its key.
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, "An authority");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these DNS names or IP addresses.
+    pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.sign(CertificateParams::new(names).unwrap())
+    }
+
+    /// A certificate for one name of any kind.
+    pub(crate) fn issue_for(&self, name: SanType) -> Identity {
+        let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.subject_alt_names.push(name);
+        self.sign(parameters)
+    }
+
+    fn sign(&self, mut parameters: CertificateParams) -> Identity {
+        parameters.distinguished_name.push(DnType::CommonName, "A host");
+        let key = KeyPair::generate().unwrap();
+        Identity {
+            certificate: parameters.signed_by(&key, &self.0).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+impl Identity {
+    /// Writes both as `<name>.crt` and `<name>.key`.
+    pub(crate) fn write(&self, folder: &Path, name: &str) {
+        std::fs::write(folder.join(format!("{name}.crt")), &self.certificate).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), &self.key).unwrap();
+    }
+
+    /// As reqwest wants it.
+    pub(crate) fn for_client(&self) -> reqwest::Identity {
+        reqwest::Identity::from_pem(format!("{}{}", self.certificate, self.key).as_bytes()).unwrap()
+    }
+}

@@ -1,0 +1,464 @@
+//! The web configuration file, on the real program: TLS, client certificates, users, headers, and changes.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use rcgen::SanType;
+use reqwest::{Certificate, ClientBuilder, Response};
+
+use crate::authority::{Authority, Identity};
+use crate::cad::Cad;
+use crate::exporter::{eventually, http, value};
+use crate::program::{Program, command, run, text};
+use crate::tools::{Folder, Prometheus, has};
+
+/// Bcrypt hashes of "secret" and of "other".
+const SECRET: &str = "$2y$04$Lt7wxwoC9d8RLvNUGd2HW.wN6bpFhCoJbEeM66j6UlobLA5wCe9zW";
+const OTHER: &str = "$2y$04$1ehRmQhr5cg5iFm2./FrkerHzwlUIv2U.WPk.8ejQkBfwLGDiBnt6";
+
+/// A CAD, a folder with `web.yml` and a certificate for localhost, and the authority behind it.
+struct Place {
+    cad: Cad,
+    folder: Folder,
+    authority: Authority,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let place = Self {
+            cad: Cad::start().await,
+            folder: Folder::new(),
+            authority: Authority::new(),
+        };
+        place
+            .authority
+            .issue(&["localhost", "127.0.0.1"])
+            .write(place.path(), "server");
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+
+    /// Writes the web configuration.
+    fn configure(&self, text: &str) {
+        self.write("web.yml", text);
+    }
+
+    /// One with TLS, and this beside the certificate.
+    fn configure_tls(&self, more: &str) {
+        self.configure(&format!(
+            "tls_server_config: {{cert_file: server.crt, key_file: server.key, {more}}}\n"
+        ));
+    }
+
+    fn web_config(&self) -> String {
+        self.path().join("web.yml").display().to_string()
+    }
+
+    fn start(&self) -> Program {
+        let mut command = command(&self.cad, &[]);
+        command.args(["--web.config.file", &self.web_config()]);
+        Program::start(command)
+    }
+
+    /// A client that trusts the authority.
+    fn client(&self) -> ClientBuilder {
+        trusting(&self.authority)
+    }
+}
+
+fn trusting(authority: &Authority) -> ClientBuilder {
+    // The provider is there once a client is.
+    drop(http());
+    let certificate = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([certificate])
+        .pool_max_idle_per_host(0)
+}
+
+/// What comes of asking this client for the metrics.
+async fn ask(client: ClientBuilder, program: &Program) -> Result<Response, reqwest::Error> {
+    let url = format!("https://localhost:{}/metrics", program.address.port());
+    client.build().unwrap().get(url).send().await
+}
+
+async fn is_served(client: ClientBuilder, program: &Program) -> bool {
+    ask(client, program)
+        .await
+        .is_ok_and(|response| response.status() == 200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_is_served_and_who_speaks_http_is_told() {
+    let place = Place::new().await;
+    place.configure_tls("");
+    let program = place.start();
+    let response = ask(place.client(), &program).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(
+        response
+            .text()
+            .await
+            .unwrap()
+            .contains("sonorancad_up{server_id=\"1\"} 1")
+    );
+    assert!(
+        !is_served(trusting(&Authority::new()), &program).await,
+        "another authority"
+    );
+
+    let url = format!("http://{}/metrics", program.address);
+    let response = http().get(url).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.text().await.unwrap(), "Here, only HTTPS is answered.\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_tls_are_those_of_the_file() {
+    let place = Place::new().await;
+    let (v12, v13) = (reqwest::tls::Version::TLS_1_2, reqwest::tls::Version::TLS_1_3);
+    for (more, has_12, has_13) in [
+        ("", true, true),
+        ("min_version: TLS13", false, true),
+        ("max_version: TLS12", true, false),
+        ("cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]", true, true),
+        // The certificate's key is no RSA key.
+        ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]", false, true),
+        ("curve_preferences: [CurveP384]", true, true),
+    ] {
+        place.configure_tls(more);
+        let program = place.start();
+        let is_12 = is_served(place.client().tls_version_max(v12), &program).await;
+        let is_13 = is_served(place.client().tls_version_min(v13), &program).await;
+        assert_eq!((is_12, is_13), (has_12, has_13), "{more}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_show_certificates_of_the_right_authority_and_name() {
+    let place = Place::new().await;
+    let clients = Authority::new();
+    place.write("clients.crt", &clients.pem());
+    let names: [SanType; 4] = [
+        SanType::DnsName("prometheus.example.org".try_into().unwrap()),
+        SanType::Rfc822Name("prometheus@example.org".try_into().unwrap()),
+        SanType::URI("spiffe://example.org/prometheus".try_into().unwrap()),
+        SanType::IpAddress("2001:db8::1".parse().unwrap()),
+    ];
+    let asks_as = async |program: &Program, identity: &Identity| {
+        is_served(place.client().identity(identity.for_client()), program).await
+    };
+
+    place.configure_tls("client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt");
+    let program = place.start();
+    assert!(!is_served(place.client(), &program).await, "no certificate");
+    assert!(
+        !asks_as(&program, &place.authority.issue(&["x"])).await,
+        "another authority"
+    );
+    assert!(asks_as(&program, &clients.issue(&["x"])).await);
+
+    place.configure_tls("client_auth_type: VerifyClientCertIfGiven, client_ca_file: clients.crt");
+    let program = place.start();
+    assert!(is_served(place.client(), &program).await, "none is needed");
+    assert!(
+        !asks_as(&program, &place.authority.issue(&["x"])).await,
+        "another authority"
+    );
+    assert!(asks_as(&program, &clients.issue(&["x"])).await);
+
+    for (name, allowed) in names.into_iter().zip([
+        "prometheus.example.org",
+        "prometheus@example.org",
+        "spiffe://example.org/prometheus",
+        "'2001:db8::1'",
+    ]) {
+        place.configure_tls(&format!(
+            "client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt, client_allowed_sans: [x, {allowed}]"
+        ));
+        let program = place.start();
+        assert!(asks_as(&program, &clients.issue_for(name)).await, "{allowed}");
+        assert!(
+            !asks_as(&program, &clients.issue(&["other.example.org"])).await,
+            "{allowed}"
+        );
+        assert!(
+            !asks_as(&program, &clients.issue(&["*.example.org"])).await,
+            "{allowed}: only the exact name"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_headers_hold_on_every_path() {
+    let place = Place::new().await;
+    place.configure(&format!(
+        "basic_auth_users: {{alice: {SECRET}}}\nhttp_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
+    ));
+    let program = place.start();
+    for path in ["/", "/metrics", "/probe", "/sd", "/-/healthy", "/-/ready", "/nowhere"] {
+        let url = format!("http://{}{path}", program.address);
+        let refused = http().get(&url).send().await.unwrap();
+        assert_eq!(refused.status(), 401, "{path}");
+        assert_eq!(refused.headers()["x-frame-options"], "deny", "{path}");
+        let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+        assert!(challenge.starts_with("Basic realm="), "{challenge}");
+        let answer = http()
+            .get(&url)
+            .basic_auth("alice", Some("secret"))
+            .send()
+            .await
+            .unwrap();
+        assert_ne!(answer.status(), 401, "{path}");
+        assert_eq!(answer.headers()["x-frame-options"], "deny", "{path}");
+    }
+    let url = format!("http://{}/metrics", program.address);
+    for (user, password) in [("alice", Some("other")), ("alice", None), ("bob", Some("secret"))] {
+        let answer = http().get(&url).basic_auth(user, password).send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{user} {password:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
+    let place = Place::new().await;
+    place.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
+    let mut program = place.start();
+    let url = format!("http://{}/metrics", program.address);
+    let status = async |password: &str| {
+        let request = http().get(&url).basic_auth("alice", Some(password));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let reloaded = async |password: &str| {
+        let answer = http()
+            .get(&url)
+            .basic_auth("alice", Some(password))
+            .send()
+            .await
+            .unwrap();
+        value(
+            &answer.text().await.unwrap(),
+            "sonorancad_config_last_reload_successful",
+        )
+    };
+    assert_eq!(status("secret").await, 200);
+
+    place.configure("basic_auth_users: {alice: THE-SECRET}\n");
+    let line = program.wait_for("stays as it was");
+    assert!(
+        line.contains("alice: is no bcrypt hash") && !line.contains("THE-SECRET"),
+        "{line}"
+    );
+    assert_eq!(reloaded("secret").await, 0.0);
+
+    place.configure(&format!("basic_auth_users: {{alice: {OTHER}}}\n"));
+    program.wait_for("has been read again");
+    assert_eq!((status("secret").await, reloaded("other").await), (401, 1.0));
+
+    // From HTTP with users to HTTPS without.
+    place.configure_tls("");
+    program.wait_for("has been read again");
+    assert!(is_served(place.client(), &program).await);
+
+    std::fs::remove_file(place.path().join("server.key")).unwrap();
+    let line = program.wait_for("stays as it was");
+    assert!(line.contains("server.key cannot be read"), "{line}");
+    assert!(is_served(place.client(), &program).await, "the old one is still in use");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
+    let place = Place::new().await;
+    place.configure_tls("");
+    let mut program = place.start();
+    let next = Authority::new();
+    let url = format!("https://localhost:{}/metrics", program.address.port());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let good = Arc::new(AtomicU32::new(0));
+    let mut load = tokio::task::JoinSet::new();
+    // Some keep their connections, and some make a new one each time; all trust both authorities.
+    for idle in [0, 0, 1, 1] {
+        let both =
+            [&place.authority, &next].map(|authority| Certificate::from_pem(authority.pem().as_bytes()).unwrap());
+        let client = place
+            .client()
+            .tls_certs_only(both)
+            .pool_max_idle_per_host(idle)
+            .build()
+            .unwrap();
+        let (url, is_over, good) = (url.clone(), is_over.clone(), good.clone());
+        load.spawn(async move {
+            while !is_over.load(Ordering::Relaxed) {
+                let response = client.get(&url).send().await.expect("no scrape fails");
+                assert_eq!(response.status(), 200);
+                assert!(
+                    response
+                        .text()
+                        .await
+                        .expect("no answer breaks off")
+                        .contains("sonorancad_up")
+                );
+                good.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    // A client from before keeps its connection, until the next answer tells it to make a new one.
+    let old = place.client().pool_max_idle_per_host(1).build().unwrap();
+    let close = async |client: &reqwest::Client| {
+        let response = client.get(&url).send().await?;
+        let headers = response.headers().clone();
+        // Only read to its end does it leave the connection to the next one.
+        response.bytes().await?;
+        Ok::<_, reqwest::Error>(headers.get("connection").is_some_and(|value| value == "close"))
+    };
+    assert!(!close(&old).await.unwrap());
+
+    next.issue(&["localhost"]).write(place.path(), "server");
+    program.wait_for("has been read again");
+    let before = good.load(Ordering::Relaxed);
+    assert!(close(&old).await.unwrap(), "the old connection ends");
+    assert!(close(&old).await.is_err(), "a new one needs the new authority");
+    eventually("the load goes on", async || good.load(Ordering::Relaxed) > before + 50).await;
+    assert!(is_served(trusting(&next), &program).await);
+    is_over.store(true, Ordering::Relaxed);
+    load.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_sees_through_tls_and_users() {
+    let place = Place::new().await;
+    for text in [
+        "tls_server_config: {cert_file: server.crt, key_file: server.key}\n",
+        &format!("basic_auth_users: {{alice: {SECRET}}}\n"),
+        "",
+    ] {
+        place.configure(text);
+        let program = place.start();
+        let address = program.address.to_string();
+        let check = |more: &[(&str, &str)]| {
+            let variables: Vec<_> = [("SONORANCAD_LISTEN_ADDRESS", &*address)]
+                .iter()
+                .chain(more)
+                .copied()
+                .collect();
+            run(&["healthcheck"], &variables).status.code()
+        };
+        let guarded = check(&[("SONORANCAD_WEB_CONFIG_FILE", "whatever")]);
+        assert_eq!(guarded, Some(0), "{text}");
+        let unguarded = check(&[]);
+        assert_eq!(unguarded, Some(i32::from(!text.is_empty())), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_file_exits_with_2_and_a_check_finds_it() {
+    let place = Place::new().await;
+    place.configure("tls_server_config: {cert_file: absent.crt, key_file: server.key}\n");
+    let file = place.web_config();
+    let variables = [
+        ("SONORANCAD_COMMUNITY_ID", "c"),
+        ("SONORANCAD_API_KEY", "k"),
+        ("SONORANCAD_API_URL", &*place.cad.url()),
+        ("SONORANCAD_WEB_CONFIG_FILE", &*file),
+    ];
+    let output = run(&[], &variables);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(
+        message
+            .starts_with("sonorancad-exporter: the web configuration cannot be used: tls_server_config: cert_file: ")
+            && message.contains("absent.crt cannot be read: No such file"),
+        "{message}"
+    );
+    let output = run(&["check"], &variables);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).contains("absent.crt cannot be read"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert!(place.cad.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_with_a_certificate_and_a_password() {
+    if !has("prometheus", &["--version"]) {
+        return;
+    }
+    let place = Place::new().await;
+    let clients = Authority::new();
+    place.write("clients.crt", &clients.pem());
+    clients.issue(&["prometheus"]).write(place.path(), "client");
+    place.write("ca.crt", &place.authority.pem());
+    place.configure(&format!(
+        "tls_server_config: {{cert_file: server.crt, key_file: server.key, client_ca_file: clients.crt, \
+         client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: [prometheus], min_version: TLS13}}\n\
+         basic_auth_users: {{alice: {SECRET}}}\n"
+    ));
+    let program = place.start();
+    let path = place.path().display();
+    let target = format!("localhost:{}", program.address.port());
+    let prometheus = Prometheus::start(
+        Folder::new(),
+        &format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs:\n\
+             - job_name: right\n  scheme: https\n  basic_auth: {{username: alice, password: secret}}\n  \
+             tls_config: {{ca_file: {path}/ca.crt, cert_file: {path}/client.crt, key_file: {path}/client.key}}\n  \
+             static_configs: [{{targets: ['{target}']}}]\n\
+             - job_name: no_password\n  scheme: https\n  \
+             tls_config: {{ca_file: {path}/ca.crt, cert_file: {path}/client.crt, key_file: {path}/client.key}}\n  \
+             static_configs: [{{targets: ['{target}']}}]\n\
+             - job_name: no_certificate\n  scheme: https\n  basic_auth: {{username: alice, password: secret}}\n  \
+             tls_config: {{ca_file: {path}/ca.crt}}\n  static_configs: [{{targets: ['{target}']}}]\n"
+        ),
+    );
+    eventually("all three have been scraped", async || {
+        prometheus.query("up{job='right'} == 1").await == [1.0]
+            && prometheus.query("up{job='no_password'} == 0").await == [0.0]
+            && prometheus.query("up{job='no_certificate'} == 0").await == [0.0]
+    })
+    .await;
+    assert_eq!(prometheus.query("sonorancad_up{job='right'}").await, [1.0]);
+    assert_eq!(prometheus.query("count(sonorancad_up)").await, [1.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_agrees_on_versions_and_certificates() {
+    if !has("openssl", &["version"]) {
+        return;
+    }
+    let place = Place::new().await;
+    place.write("ca.crt", &place.authority.pem());
+    place.configure_tls("min_version: TLS13");
+    let program = place.start();
+    let shakes_hands = |arguments: &[&str]| {
+        let output = Command::new("openssl")
+            .args([
+                "s_client",
+                "-connect",
+                &program.address.to_string(),
+                "-verify_return_error",
+            ])
+            .args(["-verify_hostname", "localhost", "-CAfile", "ca.crt", "-brief"])
+            .args(arguments)
+            .current_dir(place.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        text(&output.stderr).contains("Verification: OK")
+    };
+    assert!(shakes_hands(&["-tls1_3"]));
+    assert!(!shakes_hands(&["-tls1_2"]));
+    assert!(!shakes_hands(&["-alpn", "h2"]), "only HTTP/1.1 is spoken");
+    assert!(shakes_hands(&["-alpn", "h2,http/1.1"]));
+}
