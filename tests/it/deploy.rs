@@ -1,5 +1,7 @@
 //! The files for a whole stack: that they hold together, since nothing here starts containers.
 
+mod systemd;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
