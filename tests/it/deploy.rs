@@ -1,5 +1,6 @@
 //! The files for a whole stack: that they hold together, since nothing here starts containers.
 
+mod kubernetes;
 mod systemd;
 
 use std::path::{Path, PathBuf};
