@@ -2,6 +2,7 @@
 
 mod kubernetes;
 mod systemd;
+mod workflows;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
