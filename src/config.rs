@@ -253,6 +253,25 @@ impl Config {
     }
 }
 
+/// Reads the text of a file of communities, and the files of keys that it names.
+///
+/// # Errors
+///
+/// All problems of all communities.
+pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>, Problems> {
+    let mut problems = Problems(Vec::new());
+    let mut drafts = communities::parse(text, "the file", &mut problems);
+    share_accounts(drafts.iter_mut().map(|(alias, draft)| (&**alias, draft)), &mut problems);
+    if problems.0.is_empty() {
+        Ok(drafts
+            .into_iter()
+            .map(|(alias, draft)| (alias, draft.community))
+            .collect())
+    } else {
+        Err(problems)
+    }
+}
+
 /// Where a running exporter with these settings can be asked; what else is set does not matter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reach {

@@ -41,6 +41,7 @@ use self::auth::{Authenticator, Credentials};
 pub use self::config::{WebConfigError, parse as parse_config};
 use self::listen::Connection;
 pub use self::listen::{ListenError, Listener};
+pub use self::negotiation::Wish;
 use self::reload::LiveConfig;
 use crate::community::{Directory, ExporterReport, Report};
 use crate::exposition::{self, Format};
@@ -250,9 +251,9 @@ async fn discovery(State(answerer): State<Answerer>, headers: HeaderMap) -> Resp
 }
 
 fn respond(report: Report, headers: &HeaderMap) -> Response {
-    let format = negotiation::format(headers);
+    let Wish { format, is_gzip } = Wish::from_headers(headers);
     match exposition::render(&Arc::new(report), format) {
-        Ok(text) if negotiation::accepts_gzip(headers) => (
+        Ok(text) if is_gzip => (
             [(CONTENT_ENCODING, "gzip")],
             metrics_headers(format),
             gzip(text.as_bytes()),

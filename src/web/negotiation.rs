@@ -12,8 +12,28 @@ use crate::exposition::Format;
 
 const VERSION: Name = Name::new_unchecked("version");
 
+/// How a client wants the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The format to answer in.
+    pub format: Format,
+    /// Whether to compress the answer.
+    pub is_gzip: bool,
+}
+
+impl Wish {
+    /// What the headers of a request say.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        Self {
+            format: format(headers),
+            is_gzip: accepts_gzip(headers),
+        }
+    }
+}
+
 /// The format to answer in: OpenMetrics where it is wanted no less than the classic one.
-pub(super) fn format(headers: &HeaderMap) -> Format {
+fn format(headers: &HeaderMap) -> Format {
     let ranges: Vec<MediaType> = texts(headers, ACCEPT)
         .flat_map(|text| MediaTypeList::new(text).flatten())
         .collect();
@@ -36,7 +56,7 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
 }
 
 /// Whether to compress the answer.
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let codings: Vec<(&str, f32)> = texts(headers, ACCEPT_ENCODING)
         .flat_map(|text| text.split(','))
         .filter_map(coding)
