@@ -140,7 +140,7 @@ fn serve(read: impl Fn() -> Result<Config, config::Problems>, demo: Option<Demo>
     let config = read().map_err(Failure::Config)?;
     start_logging(&config.log);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve_until_signal(&config, read, demo));
+    let outcome = runtime.block_on(serve_until_signal(config, read, demo));
     // A look-up of the API's name cannot be cut short, and must not hold up the end.
     runtime.shutdown_background();
     outcome
@@ -155,7 +155,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 async fn serve_until_signal(
-    config: &Config,
+    config: Config,
     read: impl Fn() -> Result<Config, config::Problems>,
     demo: Option<Demo>,
 ) -> Result<(), Failure> {
@@ -163,7 +163,9 @@ async fn serve_until_signal(
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
     let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
     let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
-    let exporter = Exporter::bind(config, &Clock::System).await.map_err(Failure::Start)?;
+    let exporter = Exporter::bind(&config, &Clock::System).map_err(Failure::Start)?;
+    // Its keys are not to outlive the communities that they are for.
+    drop(config);
     if let Some(demo) = demo {
         demo.start(&exporter.local_addresses()).map_err(Failure::Demo)?;
     }

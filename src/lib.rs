@@ -72,10 +72,14 @@ impl Exporter {
     /// # Errors
     ///
     /// An address cannot be opened, the web configuration cannot be used, or this machine has no CA certificates.
-    pub async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's.
+    pub fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let web = Web::new(config.web_config_file.as_deref()).map_err(StartError::WebConfig)?;
         let communities = Arc::new(Directory::new(config, clock).map_err(StartError::Client)?);
-        let listener = Listener::bind(&config.listen).await.map_err(StartError::Listen)?;
+        let listener = Listener::bind(&config.listen).map_err(StartError::Listen)?;
         let exporter = Self {
             communities,
             listener,

@@ -8,6 +8,7 @@
 mod connection;
 mod observed;
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -59,6 +60,10 @@ const LIMITS: Limits = Limits {
 /// The largest head of a request; Prometheus sends about 500 bytes.
 const MOST_HEAD_BYTES: usize = 16 << 10;
 
+/// Connections that the system keeps until they are accepted; where they are too many, it lets clients
+/// try again only after a second. Linux allows as many since version 5.4.
+const BACKLOG: u32 = 4096;
+
 /// File descriptors that are not for connections: the API, the log, `/proc`.
 const OTHER_FILES: u64 = 64;
 
@@ -84,7 +89,7 @@ pub enum ListenError {
         /// The address that was asked for.
         address: SocketAddr,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A socket of systemd's is none that can be served.
     #[error("cannot listen on socket {number} of systemd, which must be a TCP listener (`ListenStream=` with a port)")]
@@ -92,7 +97,7 @@ pub enum ListenError {
         /// Its place among those of the unit, from 1.
         number: usize,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// There are no sockets of systemd's.
     #[error("systemd has handed over no socket; is a socket unit active for this service?")]
@@ -106,22 +111,22 @@ impl Listener {
     /// # Errors
     ///
     /// The first address that cannot be opened, or the first socket that cannot be served.
-    pub async fn bind(listen: &Listen) -> Result<Self, ListenError> {
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio's.
+    pub fn bind(listen: &Listen) -> Result<Self, ListenError> {
         match listen {
-            Listen::Addresses(addresses) => Self::open(addresses).await,
+            Listen::Addresses(addresses) => Self::open(addresses),
             Listen::SystemdSocket => Self::take_from_systemd(),
         }
     }
 
-    async fn open(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
-        let mut sockets = Vec::new();
-        for &address in addresses {
-            let socket = TcpListener::bind(address)
-                .await
-                .map_err(|source| ListenError::Address { address, source })?;
-            sockets.push(socket);
-        }
-        Ok(Self { sockets })
+    fn open(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
+        let open = |&address| open(address).map_err(|source| ListenError::Address { address, source });
+        Ok(Self {
+            sockets: addresses.iter().map(open).collect::<Result<_, _>>()?,
+        })
     }
 
     fn take_from_systemd() -> Result<Self, ListenError> {
@@ -160,6 +165,18 @@ impl Listener {
         let limits = Limits { connections, ..LIMITS };
         serve_within(limits, self.sockets, router, config, shutdown).await;
     }
+}
+
+/// Opens one address.
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait until the connections of the last run are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The limit of connections, or fewer where there are not as many file descriptors: without one for a
@@ -210,8 +227,11 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
     loop {
         match socket.accept().await {
             Ok((stream, address)) => {
-                let connection = connections.open(client(address.ip())).await;
-                tokio::spawn(service.clone().serve(stream, connection));
+                if let Some(connection) = connections.open(client(address.ip())).await {
+                    tokio::spawn(service.clone().serve(stream, connection));
+                } else {
+                    debug!("a client has enough connections");
+                }
             }
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
@@ -240,7 +260,7 @@ impl Service {
         let mut stopping = self.stopping.clone();
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
-            () = connection.asked_to_close() => None,
+            () = connection.made_room() => None,
             () = connection.outstayed(self.limits.stage) => None,
             _ = stopping.changed() => None,
         };
@@ -286,7 +306,7 @@ impl Service {
             .max_buf_size(MOST_HEAD_BYTES)
             .serve_connection(stream, service);
         let mut serving = pin!(http);
-        let mut is_ending = false;
+        let mut is_stopping = false;
         loop {
             tokio::select! {
                 // First, so that a request that comes just as the connection is to close is answered.
@@ -297,17 +317,15 @@ impl Service {
                     debug!("a connection stood still");
                     break;
                 }
-                () = connection.asked_to_close(), if !is_ending => {
+                () = connection.made_room() => {
                     debug!("a connection made room");
-                    // It was asked to while it waited; a request that has come since is answered.
-                    if connection.may_close() {
-                        break;
-                    }
+                    break;
                 }
-                _ = stopping.changed(), if !is_ending => {}
+                _ = stopping.changed(), if !is_stopping => {
+                    serving.as_mut().graceful_shutdown();
+                    is_stopping = true;
+                }
             }
-            serving.as_mut().graceful_shutdown();
-            is_ending = true;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: exit codes, signals, logs, secrets, HTTPS to the API.
+//! The command line: exit codes, signals, logs, HTTPS to the API.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -366,75 +366,6 @@ async fn logs_can_be_json() {
             .iter()
             .any(|line| line.contains(r#""error":"INVALID API KEY""#))
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_it_says_holds_the_key() {
-    let echo = format!("{{\"key\":\"{KEY}\",\"activeCalls\":[{{\"priority\":\"{KEY}\",\"status\":\"{KEY}\"}}]}}");
-    let headers = [
-        ("X-Key", KEY),
-        ("Location", KEY),
-        ("Retry-After", KEY),
-        ("Content-Type", KEY),
-    ];
-    for version in ["v1", "v2"] {
-        let cad = Cad::start().await;
-        let variables = [
-            ("SONORANCAD_API_VERSION", version),
-            ("SONORANCAD_LOG", "trace"),
-            ("SONORANCAD_CACHE_TTL", "1s"),
-            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
-            ("SONORANCAD_SERVER_IDS", "1,2,3,4,5,6,7,8,9,10,11,12"),
-        ];
-        for (server_id, answer) in [
-            (1, Answer::status(200, &headers, &echo)),
-            (2, Answer::status(400, &headers, KEY)),
-            (3, Answer::status(400, &headers, &KEY.to_uppercase())),
-            (4, Answer::status(302, &headers, KEY)),
-            (5, Answer::status(404, &headers, KEY)),
-            (6, Answer::status(500, &headers, KEY)),
-            (7, Answer::status(200, &headers, KEY)),
-            (
-                8,
-                Answer::status(200, &headers, &format!("{{\"activeCalls\":\"{KEY}\"}}")),
-            ),
-            (9, Answer::BytesThenEnd(format!("HTTP/1.1 {KEY}\r\n\r\n").into_bytes())),
-            (10, Answer::BytesThenEnd(KEY.into())),
-            (11, Answer::status(200, &[("Content-Encoding", KEY)], "")),
-            (12, Answer::status(200, &[("Content-Encoding", "gzip")], KEY)),
-        ] {
-            cad.answer_server(server_id, answer);
-        }
-        let mut program = Program::start(command(&cad, &variables));
-        let http = http();
-        let mut pages = String::new();
-        for path in ["/metrics", "/", "/-/healthy", "/-/ready", "/nowhere", "/metrics"] {
-            let url = format!("http://{}{path}", program.address);
-            pages += &http
-                .get(url)
-                .header("Accept", "application/openmetrics-text")
-                .send()
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap();
-        }
-        assert!(cad.requests().len() >= 12, "every server was asked");
-        assert!(!failures(&pages).is_empty(), "failures are shown");
-        let command_line = std::fs::read_to_string(format!("/proc/{}/cmdline", program.child.id())).unwrap();
-        Program::signal("TERM", program.child.id());
-        program.wait();
-        let output = program.output();
-        assert!(output.contains("TRACE"), "the trace level is on");
-        for said in [&output, &pages, &command_line] {
-            assert!(
-                !said.to_lowercase().contains(KEY),
-                "{}",
-                said.lines().find(|line| line.to_lowercase().contains(KEY)).unwrap()
-            );
-        }
-    }
 }
 
 /// A TLS acceptor for `name`, signed by an authority whose certificate is written to `ca`.

@@ -62,7 +62,7 @@ impl Running {
         variables.extend(more);
         let variables = variables.into_iter().map(|(name, text)| (name.into(), text.into()));
         let config = Config::read(Setting::from_environment(variables)).unwrap();
-        let exporter = Exporter::bind(&config, clock).await.unwrap();
+        let exporter = Exporter::bind(&config, clock).unwrap();
         let address = exporter.local_addresses()[0];
         let communities = exporter.communities();
         let (stop, stopped) = oneshot::channel();

@@ -23,5 +23,8 @@ mod prometheus;
 mod properties;
 mod readme;
 mod scraping;
+mod secrets;
+mod siege;
 mod situations;
+mod system;
 mod web;

@@ -48,7 +48,9 @@ struct Progress {
     began_at: Instant,
     /// Since when nothing has been in service.
     waiting_since: Instant,
-    /// Whether it gives way to others even with a request in service.
+    /// Whether it has been asked to close.
+    is_closing: bool,
+    /// Whether it is to close even with a request in service.
     gives_way: bool,
 }
 
@@ -75,11 +77,15 @@ impl Connections {
         }
     }
 
-    /// Opens a connection; at the limit, others are closed until there is room.
-    pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> OpenConnection {
+    /// Opens a connection; at the limit, another one is closed for it. `None` where that would be no
+    /// fairer.
+    pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
         let slot = loop {
-            if self.slots.available_permits() == 0 {
-                self.close_one(client);
+            if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+                break slot;
+            }
+            if !self.make_room(client) {
+                return None;
             }
             if let Ok(Ok(slot)) = timeout(ROOM_INTERVAL, self.slots.clone().acquire_owned()).await {
                 break slot;
@@ -88,30 +94,36 @@ impl Connections {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(client));
         self.open.lock().insert(id, connection.clone());
-        OpenConnection {
+        Some(OpenConnection {
             connections: self.clone(),
             id,
             connection,
             _slot: slot,
-        }
+        })
     }
 
     /// Asks the connection to close that has waited longest without a request in service. Where all
-    /// are in service, the oldest request of the client with the most of them gives way, unless that
-    /// would be no fairer to `newcomer`.
-    fn close_one(&self, newcomer: IpAddr) {
-        let mut open = self.open.lock();
-        let waiting = open
-            .iter()
-            .filter_map(|(id, connection)| Some((connection.waiting_since()?, *id)));
-        let victim = waiting.min().map(|(_, id)| id);
-        let Some(id) = victim.or_else(|| oldest_of_greediest(&open, newcomer)) else {
-            return;
-        };
-        if let Some(connection) = open.remove(&id) {
-            connection.progress.lock().gives_way = victim.is_none();
-            connection.close.notify_one();
+    /// are in service, the oldest request of the client with the most of them gives way, if it has more
+    /// than `newcomer`. Whether any is closing.
+    fn make_room(&self, newcomer: IpAddr) -> bool {
+        let open = self.open.lock();
+        if open.values().any(|connection| connection.progress.lock().is_closing) {
+            return true;
         }
+        let waiting = open
+            .values()
+            .filter_map(|connection| Some((connection.waiting_since()?, connection)));
+        let longest = waiting
+            .min_by_key(|(since, _)| *since)
+            .map(|(_, connection)| connection);
+        let Some(connection) = longest.or_else(|| oldest_of_greediest(&open, newcomer)) else {
+            return false;
+        };
+        let mut progress = connection.progress.lock();
+        progress.is_closing = true;
+        progress.gives_way = longest.is_none();
+        connection.close.notify_one();
+        true
     }
 
     /// Completes when no connection is open.
@@ -123,7 +135,7 @@ impl Connections {
 
 /// The connection with the oldest request of the client with the most connections, if that has at least
 /// two more than `newcomer`.
-fn oldest_of_greediest(open: &HashMap<u64, Arc<Connection>>, newcomer: IpAddr) -> Option<u64> {
+fn oldest_of_greediest(open: &HashMap<u64, Arc<Connection>>, newcomer: IpAddr) -> Option<&Arc<Connection>> {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
     for connection in open.values() {
         *counts.entry(connection.client).or_default() += 1;
@@ -133,11 +145,9 @@ fn oldest_of_greediest(open: &HashMap<u64, Arc<Connection>>, newcomer: IpAddr) -
         .into_iter()
         .filter(|(_, count)| *count >= own + 2)
         .max_by_key(|(_, count)| *count)?;
-    open.iter()
-        .filter(|(_, connection)| connection.client == greediest)
-        .map(|(id, connection)| (connection.progress.lock().began_at, *id))
-        .min()
-        .map(|(_, id)| id)
+    open.values()
+        .filter(|connection| connection.client == greediest)
+        .min_by_key(|connection| connection.progress.lock().began_at)
 }
 
 impl OpenConnection {
@@ -162,6 +172,7 @@ impl Connection {
                 stage: Stage::Waiting,
                 began_at: now,
                 waiting_since: now,
+                is_closing: false,
                 gives_way: false,
             }),
             close: Notify::new(),
@@ -210,15 +221,17 @@ impl Connection {
         (progress.stage != Stage::Answering).then_some(progress.waiting_since)
     }
 
-    /// Whether, asked to close, it may do so at once: there is no request in service, or it gives way.
-    pub(super) fn may_close(&self) -> bool {
-        let progress = self.progress.lock();
-        progress.stage != Stage::Answering || progress.gives_way
-    }
-
-    /// Completes when the connection is asked to close.
-    pub(super) async fn asked_to_close(&self) {
-        self.close.notified().await;
+    /// Completes when the connection is to make room. A request that has come into service since it was
+    /// asked to is not given up, unless it gives way.
+    pub(super) async fn made_room(&self) {
+        loop {
+            self.close.notified().await;
+            let mut progress = self.progress.lock();
+            if progress.stage != Stage::Answering || progress.gives_way {
+                return;
+            }
+            progress.is_closing = false;
+        }
     }
 
     /// Completes when one request, from its first byte until its answer is out, or the wait for one,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sonorancad_exporter::config::VARIABLES;
 
 use super::{path, run};
-use crate::program::{BINARY, Program};
+use crate::program::{self, BINARY, Program};
 use crate::tools::{Folder, has};
 
 const SERVICE: &str = "sonorancad-exporter.service";
@@ -81,6 +81,13 @@ fn the_units_fit_the_program() {
         values(&service, "LoadCredential"),
         ["api_key:/etc/sonorancad-exporter/api_key"]
     );
+    let is_variable = |name: &str| VARIABLES.iter().any(|variable| variable.name() == name);
+    assert!(service.contains("SONORANCAD_WEB_CONFIG_FILE") && is_variable("SONORANCAD_WEB_CONFIG_FILE"));
+    let drop_in = text(DROP_IN);
+    let start = *values(&drop_in, "ExecStart").last().unwrap();
+    let help = program::run(&["--help"], &[]);
+    let flag = start.split(' ').nth(1).unwrap();
+    assert!(program::text(&help.stdout).contains(flag), "{flag}");
     let listen = VARIABLES
         .iter()
         .find(|variable| variable.name() == "SONORANCAD_LISTEN_ADDRESS")

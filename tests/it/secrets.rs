@@ -1,0 +1,228 @@
+//! Where the key may be, and where not: in nothing that the program says, in no core file, and in memory only
+//! as long as it is needed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+use crate::authority::Authority;
+use crate::cad::{Answer, Cad};
+use crate::exporter::{failures, http};
+use crate::program::{BINARY, KEY, Program, command, set_environment};
+use crate::tools::Folder;
+
+/// The password of the user below, with its bcrypt hash.
+const PASSWORD: &str = "p4ssword-that-n0body-may-see";
+const HASH: &str = "$2y$04$sp1QBeXamPM3A8NliLuCDepazCRnXGtsAR.YmDqWGyQ6yBoOpPuoy";
+
+/// An API that echoes the key in every place that an answer has.
+fn echo_everywhere(cad: &Cad) {
+    let headers = [
+        ("X-Key", KEY),
+        ("Location", KEY),
+        ("Retry-After", KEY),
+        ("Content-Type", KEY),
+    ];
+    let calls = format!("{{\"key\":\"{KEY}\",\"activeCalls\":[{{\"priority\":\"{KEY}\",\"status\":\"{KEY}\"}}]}}");
+    for (server_id, answer) in [
+        (1, Answer::status(200, &headers, &calls)),
+        (2, Answer::status(400, &headers, KEY)),
+        (3, Answer::status(400, &headers, &KEY.to_uppercase())),
+        (4, Answer::status(302, &headers, KEY)),
+        (5, Answer::status(404, &headers, KEY)),
+        (6, Answer::status(500, &headers, KEY)),
+        (7, Answer::status(200, &headers, KEY)),
+        (
+            8,
+            Answer::status(200, &headers, &format!("{{\"activeCalls\":\"{KEY}\"}}")),
+        ),
+        (9, Answer::BytesThenEnd(format!("HTTP/1.1 {KEY}\r\n\r\n").into_bytes())),
+        (10, Answer::BytesThenEnd(KEY.into())),
+        (11, Answer::status(200, &[("Content-Encoding", KEY)], "")),
+        (12, Answer::status(200, &[("Content-Encoding", "gzip")], KEY)),
+    ] {
+        cad.answer_server(server_id, answer);
+    }
+}
+
+/// What every page says to who knows the password, and to who does not.
+async fn read_pages(program: &Program, authority: &Authority) -> String {
+    let certificate = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    drop(http());
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([certificate])
+        .build()
+        .unwrap();
+    let mut pages = String::new();
+    for path in [
+        "/metrics",
+        "/probe?community=one",
+        "/sd",
+        "/",
+        "/-/healthy",
+        "/-/ready",
+        "/nowhere",
+    ] {
+        let url = format!("https://localhost:{}{path}", program.address.port());
+        // A wrong password is told so only once: the next one would have to wait.
+        for password in [PASSWORD, KEY].iter().take(if path == "/metrics" { 2 } else { 1 }) {
+            let request = http.get(&url).header("Accept", "application/openmetrics-text");
+            let response = request.basic_auth("alice", Some(password)).send().await.unwrap();
+            write!(pages, "{:?}", response.headers()).unwrap();
+            pages += &response.text().await.unwrap();
+        }
+    }
+    pages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_life_says_nothing_of_key_and_password() {
+    for version in ["v1", "v2"] {
+        let cad = Cad::start().await;
+        echo_everywhere(&cad);
+        let folder = Folder::new();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let authority = Authority::new();
+        authority.issue(&["localhost"]).write(folder.path(), "server");
+        let web = format!(
+            "tls_server_config: {{cert_file: server.crt, key_file: server.key}}\nbasic_auth_users: {{alice: {HASH}}}\n"
+        );
+        let community = format!(
+            "one: {{community_id: c, api_version: {version}, api_url: '{}', api_key: {KEY}}}\n",
+            cad.url()
+        );
+        write("web.yml", &web);
+        write("communities.yml", &community);
+        let mut program = Program::start(command(
+            &cad,
+            &[
+                ("SONORANCAD_API_VERSION", version),
+                ("SONORANCAD_LOG", "trace"),
+                ("SONORANCAD_CACHE_TTL", "1s"),
+                ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+                ("SONORANCAD_SERVER_IDS", "1,2,3,4,5,6,7,8,9,10,11,12"),
+                ("SONORANCAD_WEB_CONFIG_FILE", &path("web.yml")),
+                ("SONORANCAD_COMMUNITIES_FILE", &path("communities.yml")),
+            ],
+        ));
+        let mut pages = read_pages(&program, &authority).await;
+        assert!(cad.requests().len() >= 12, "every server was asked");
+        assert!(!failures(&pages).is_empty(), "failures are shown");
+
+        // Files with the key in every wrong place; nothing of them is taken.
+        write(
+            "web.yml",
+            &format!("{web}http_server_config: {{headers: {{X-Frame-Options: {KEY}}}}}\n"),
+        );
+        write(
+            "communities.yml",
+            &format!("one: {{api_key: \"{KEY} \", server_ids: {KEY}, api_url: {KEY}}}\n"),
+        );
+        Program::signal("HUP", program.child.id());
+        program.wait_for("server_ids must list server ids");
+        program.wait_for("X-Frame-Options: must be");
+        pages += &read_pages(&program, &authority).await;
+        write("web.yml", &web);
+        write("communities.yml", &community.replace("one:", "two:"));
+        Program::signal("HUP", program.child.id());
+        program.wait_for("the web configuration has been read again");
+        pages += &read_pages(&program, &authority).await;
+
+        let command_line = fs::read_to_string(format!("/proc/{}/cmdline", program.child.id())).unwrap();
+        Program::signal("TERM", program.child.id());
+        assert_eq!(program.wait().0, Some(0));
+        let output = program.output();
+        assert!(output.contains("TRACE"), "the trace level is on");
+        for said in [&output, &pages, &command_line] {
+            for secret in [KEY, PASSWORD, HASH] {
+                let line = said
+                    .lines()
+                    .find(|line| line.to_lowercase().contains(&secret.to_lowercase()));
+                assert_eq!(line, None, "{secret}");
+            }
+        }
+    }
+}
+
+/// How often `text` stands in the memory of a process that it can change.
+fn count_in_memory(process: u32, text: &str) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let mut memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (begin, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [begin, end] = [begin, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - begin).unwrap()];
+        memory.seek(SeekFrom::Start(begin)).unwrap();
+        if memory.read_exact(&mut bytes).is_ok() {
+            count += memchr::memmem::find_iter(&bytes, text).count();
+        }
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_needed_any_more_is_nowhere_in_memory() {
+    let cad = Cad::start().await;
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (first, second) = ("f1rst-key-of-0ne-community", "s3cond-key-0f-one-community");
+    let write = |key: &str| {
+        let settings = format!("community_id: c, api_url: '{}'", cad.url());
+        fs::write(path("key"), format!("{key}-file\n")).unwrap();
+        fs::write(
+            path("communities.yml"),
+            format!(
+                "inline: {{{settings}, api_key: {key}}}\nfile: {{{settings}, api_key_file: {}}}\n",
+                path("key")
+            ),
+        )
+        .unwrap();
+    };
+    write(first);
+    let mut program = Program::start(command(
+        &cad,
+        &[("SONORANCAD_COMMUNITIES_FILE", &path("communities.yml"))],
+    ));
+    let process = program.child.id();
+    let count = |text: &str| count_in_memory(process, text);
+    assert!(
+        count(first) >= 2,
+        "each of the two keys is there: the test sees the memory"
+    );
+    write(second);
+    Program::signal("HUP", process);
+    program.wait_for("has been read again");
+    assert_eq!((count(first), count(second)), (0, 2));
+}
+
+/// A shell that may write a core file, and then becomes the program.
+fn with_core_files(program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -c unlimited; {program}"), BINARY]);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_core_file_is_written() {
+    let folder = Folder::new();
+    let mut control = with_core_files("kill -s ABRT $$");
+    let status = control.current_dir(folder.path()).status().unwrap();
+    if !status.core_dumped() {
+        eprintln!("skipped: this machine writes no core files");
+        return;
+    }
+    let cad = Cad::start().await;
+    let mut command = with_core_files("exec \"$0\"");
+    set_environment(&mut command, &cad, &[("PATH", "/usr/bin:/bin")]);
+    command.current_dir(folder.path());
+    let mut program = Program::start(command);
+    program.scrape().await;
+    Program::signal("ABRT", program.child.id());
+    let status = program.child.wait().unwrap();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
