@@ -17,6 +17,7 @@ use rustls::{
     SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use secrecy::ExposeSecret;
+use tracing::warn;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -259,26 +260,14 @@ fn verifier(
     allowed_names: Option<&[String]>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let text = match (authorities, auth) {
+    let roots = match (authorities, auth) {
         (None, ClientAuth::None) => return Ok(WebPkiClientVerifier::no_client_auth()),
         (Some(_), ClientAuth::None) => {
             return Err("client_ca: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned());
         }
-        (None, _) => {
-            return Err(
-                "client_ca: is missing; set it or client_ca_file, or anyone with a certificate of any \
-                        authority that this machine trusts could connect"
-                    .to_owned(),
-            );
-        }
-        (Some(text), _) => text,
+        (Some(text), _) => named_roots(&text)?,
+        (None, _) => system_roots()?,
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in parse_certificates("client_ca", &text)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("client_ca: holds a certificate that cannot be used: {error}"))?;
-    }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     let builder = match auth {
         ClientAuth::IfGiven => builder.allow_unauthenticated(),
@@ -294,6 +283,28 @@ fn verifier(
             allowed: names.to_vec(),
         }),
     })
+}
+
+/// The authorities of the file.
+fn named_roots(text: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in parse_certificates("client_ca", text)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("client_ca: holds a certificate that cannot be used: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// The authorities of this machine, by which the format goes where the file names none.
+fn system_roots() -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("client_ca: is missing, and this machine trusts no authority either".to_owned());
+    }
+    warn!("client_ca is missing: clients are trusted with certificates of any authority that this machine trusts");
+    Ok(roots)
 }
 
 /// Accepts of the certificates that `verifier` accepts those with an allowed name.

@@ -176,6 +176,18 @@ async fn clients_show_certificates_of_the_right_authority_and_name() {
     );
     assert!(asks_as(&program, &clients.issue(&["x"])).await);
 
+    // Without a client_ca, those of the machine count.
+    place.configure_tls("client_auth_type: RequireAndVerifyClientCert");
+    let mut command = command(
+        &place.cad,
+        &[("SSL_CERT_FILE", place.path().join("clients.crt").to_str().unwrap())],
+    );
+    command.args(["--web.config.file", &place.web_config()]);
+    let program = Program::start(command);
+    assert!(program.log[0].contains("client_ca is missing"), "{:?}", program.log);
+    assert!(!asks_as(&program, &place.authority.issue(&["x"])).await);
+    assert!(asks_as(&program, &clients.issue(&["x"])).await);
+
     for (name, allowed) in names.into_iter().zip([
         "prometheus.example.org",
         "prometheus@example.org",
