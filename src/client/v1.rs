@@ -3,8 +3,16 @@
 use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
+use super::secret;
 use crate::config::ApiConfig;
+
+/// What a request is long beside its two texts.
+const FRAME_BYTES: usize = 256;
+
+/// What one byte of a text becomes at most: `\u0000`.
+const ESCAPED_BYTES: usize = 6;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -59,8 +67,44 @@ fn post(
         r#type,
         data,
     };
-    let body = serde_json::to_vec(&request).expect("texts and numbers are JSON");
     http.post(super::endpoint(&api.url, path))
         .header(CONTENT_TYPE, "application/json")
-        .body(body)
+        .body(secret::body(encode(&request)))
+}
+
+/// The request as JSON, which is wiped when it is dropped. It is written to one place: a vector that grows
+/// would leave copies of the key behind.
+fn encode(request: &Request) -> Zeroizing<Vec<u8>> {
+    let most_bytes = FRAME_BYTES + ESCAPED_BYTES * (request.id.len() + request.key.len());
+    let mut json = Zeroizing::new(Vec::with_capacity(most_bytes));
+    serde_json::to_writer(&mut *json, request).expect("texts and numbers are JSON");
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_written_to_one_place() {
+        let text = "\0".repeat(1000);
+        let largest = ServerRequest {
+            server_id: u32::MAX,
+            closed_limit: u32::MAX,
+            closed_offset: u32::MAX,
+        };
+        for (id, key) in [("", ""), ("c", "k"), (&*text, &*text)] {
+            let request = Request {
+                id,
+                key,
+                r#type: "GET_SERVERS",
+                data: std::slice::from_ref(&largest),
+            };
+            let json = encode(&request);
+            let capacity = Vec::<u8>::with_capacity(FRAME_BYTES + ESCAPED_BYTES * (id.len() + key.len())).capacity();
+            assert_eq!(json.capacity(), capacity, "it has not grown");
+            let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            assert_eq!((&read["id"], &read["key"]), (&id.into(), &key.into()));
+        }
+    }
 }
