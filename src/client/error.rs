@@ -283,8 +283,11 @@ impl Retry {
     /// `Retry-After` holds seconds or a date ([RFC 9110, section 10.2.3]), `RateLimit-Reset` seconds,
     /// `X-RateLimit-Reset` seconds or a point in time.
     ///
+    /// Without any that can be read, it is 60 s after the answer.
+    ///
     /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
-    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let seconds = |text: &str| text.parse().ok().filter(|seconds: &f64| !seconds.is_nan());
         let retry_after = text("retry-after").and_then(|text| {

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use proptest::prelude::*;
 use reqwest::header::{HeaderName, HeaderValue};
 
 use super::*;
@@ -127,4 +128,48 @@ fn a_foreign_text_becomes_one_short_line() {
     let text = printable(&format!("a\nb\u{1b}[31m{}", "x".repeat(1000)));
     assert!(text.starts_with("a b [31mx"));
     assert_eq!(text.chars().count(), 200);
+}
+
+/// Mostly what means something: numbers of any size, dates, and words that numbers are read from.
+fn any_header_text() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        any::<f64>().prop_map(|number| number.to_string().into_bytes()),
+        any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+        "[-+]?[0-9]{0,40}(\\.[0-9]{0,3})?(e-?[0-9]{1,4})?".prop_map(String::into_bytes),
+        "(Mon|Sun), [0-9]{2} (Jan|Nov) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT".prop_map(String::into_bytes),
+        prop::sample::select(vec!["inf", "-inf", "NaN", "infinity", ""]).prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+fn any_headers() -> impl Strategy<Value = HeaderMap> {
+    let name = prop::sample::select(vec!["retry-after", "ratelimit-reset", "x-ratelimit-reset"]);
+    prop::collection::vec((name, any_header_text()), 0..6).prop_map(|headers| {
+        let mut map = HeaderMap::new();
+        for (name, text) in headers {
+            // Some bytes cannot be in a header.
+            if let Ok(value) = HeaderValue::from_bytes(&text) {
+                map.append(name, value);
+            }
+        }
+        map
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_headers_say_a_rate_limit_lasts_between_a_second_and_an_hour(headers in any_headers()) {
+        let pause = FetchError::RateLimited(Retry::from_headers(&headers)).pause(now());
+        let PauseRequest::Account(duration) = pause else {
+            panic!("a rate limit pauses the account, not {pause:?}");
+        };
+        prop_assert!((1..=3600).contains(&duration.as_secs()) && duration <= Duration::from_secs(3600), "{duration:?}");
+    }
+
+    #[test]
+    fn seconds_are_taken_as_they_are(seconds in 1_u64..=3600) {
+        for name in ["retry-after", "ratelimit-reset", "x-ratelimit-reset"] {
+            prop_assert_eq!(pause(&[(name, &seconds.to_string())]), seconds);
+        }
+    }
 }
