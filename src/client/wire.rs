@@ -32,7 +32,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Snapshot, serde_json::Error> {
         // Text that is known to be UTF-8 parses faster.
         Ok(json) => serde_json::from_str(json),
         // One bad byte must not lose the calls.
-        Err(_) => serde_json::from_str(&String::from_utf8_lossy(json)),
+        Err(_) => serde_json::from_str(&readable(json)),
     };
     answer.map(|Answer(snapshot)| snapshot)
 }
@@ -369,6 +369,17 @@ impl<'de> Visitor<'de> for UnitsVisitor {
         }
         Ok(units)
     }
+}
+
+/// The text, with a question mark for each byte that is no UTF-8: it is as long as the bytes, where a
+/// replacement character for each would be three times as long.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    text
 }
 
 /// The units in an array; none in anything else.
