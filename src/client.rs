@@ -3,7 +3,13 @@
 //! The key goes to the configured address and nowhere else: redirects are not followed, and no
 //! error holds a body, a header or an address. What holds it is wiped when the request is over; the
 //! buffers of HTTP and TLS, through which it goes, are not.
+//!
+//! Nothing that an API answers takes more than its share: of memory (few large answers are held at once,
+//! however many are asked for), of time (the API's time-out) or of the processor (one thread of the
+//! client's own).
 
+mod body;
+mod courier;
 mod error;
 mod secret;
 mod v1;
@@ -11,16 +17,17 @@ mod v2;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use url::Url;
 
-use self::error::Phase;
+use self::body::Body;
+use self::courier::{Answer, Courier};
 pub use self::error::{FetchError, PauseRequest, Refusal, Retry, labels};
 use crate::config::{ApiConfig, ApiVersion};
 use crate::process::VERSION;
@@ -31,9 +38,6 @@ const MOST_BODY_BYTES: usize = 48 << 20;
 
 /// The largest list of servers that is read.
 const MOST_SERVERS_BYTES: usize = 1 << 20;
-
-/// The largest error that is read; whatever is longer is none of the API's own strings.
-const MOST_ERROR_BYTES: usize = 4 << 10;
 
 /// At most so many texts that are not known in advance become labels, in the life of a process.
 const MOST_UNLISTED: usize = 20;
@@ -47,13 +51,20 @@ pub struct Client {
     http: reqwest::Client,
     /// For addresses of this machine, which no proxy can reach.
     local_http: reqwest::Client,
+    courier: Courier,
     unlisted: Mutex<BTreeSet<Arc<str>>>,
 }
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
-pub struct ClientError(#[source] reqwest::Error);
+pub enum ClientError {
+    /// No CA certificates are found where they are needed, or a proxy's address cannot be read.
+    #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
+    Https(#[source] reqwest::Error),
+    /// There is no thread for it.
+    #[error("cannot start the thread that talks to the API")]
+    Thread(#[source] io::Error),
+}
 
 impl Client {
     /// A client that trusts what this machine trusts and honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`;
@@ -61,7 +72,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// No CA certificates are found where they are needed, or a proxy's address cannot be read.
+    /// HTTPS cannot be prepared, or there is no thread for it.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
         // Fails when another part of the process has chosen a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -83,8 +94,9 @@ impl Client {
                 .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         };
         Ok(Self {
-            http: builder().build().map_err(ClientError)?,
-            local_http: builder().no_proxy().build().map_err(ClientError)?,
+            http: builder().build().map_err(ClientError::Https)?,
+            local_http: builder().no_proxy().build().map_err(ClientError::Https)?,
+            courier: Courier::new().map_err(ClientError::Thread)?,
             unlisted: Mutex::default(),
         })
     }
@@ -106,9 +118,9 @@ impl Client {
             ApiVersion::V2 => v2::request(http, api, server_id, closed_limit),
         };
         let body = self.send(request, api, MOST_BODY_BYTES).await?;
-        // Megabytes to inflate and parse would hold up every other scrape.
+        // Megabytes to parse would hold up every other scrape.
         let version = api.version.clone();
-        let snapshot = tokio::task::spawn_blocking(move || read_answer(body, &version));
+        let snapshot = tokio::task::spawn_blocking(move || read_answer(&body, &version));
         snapshot
             .await
             .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
@@ -125,8 +137,9 @@ impl Client {
             ApiVersion::V1 { community_id } => v1::servers_request(http, api, community_id),
             ApiVersion::V2 => v2::servers_request(http, api),
         };
-        let body = self.send(request, api, MOST_SERVERS_BYTES).await?.inflate()?;
-        wire::decode_server_ids(&body).map_err(|_| FetchError::InvalidResponse("no list of servers as JSON".to_owned()))
+        let body = self.send(request, api, MOST_SERVERS_BYTES).await?;
+        wire::decode_server_ids(&body.bytes)
+            .map_err(|_| FetchError::InvalidResponse("no list of servers as JSON".to_owned()))
     }
 
     fn http(&self, api: &ApiConfig) -> &reqwest::Client {
@@ -140,28 +153,20 @@ impl Client {
         api: &ApiConfig,
         most_bytes: usize,
     ) -> Result<Body, FetchError> {
-        let response = request
-            .timeout(api.timeout)
-            .send()
-            .await
-            .map_err(|error| FetchError::from_transport(&error, Phase::Request))?;
-        if response.status().is_success() {
-            Body::read(response, most_bytes).await
+        let answer = self.courier.send(request, api.timeout, most_bytes).await?;
+        if answer.status.is_success() {
+            answer.body
         } else {
-            Err(self.read_failure(response, api).await)
+            Err(self.read_failure(answer, api))
         }
     }
 
     /// What an answer with a bad status means: one of the API's strings first, then the status.
-    async fn read_failure(&self, response: Response, api: &ApiConfig) -> FetchError {
-        let status = response.status();
-        let retry = Retry::from_headers(response.headers());
-        let is_problem = content_type_is_problem(response.headers());
+    fn read_failure(&self, answer: Answer, api: &ApiConfig) -> FetchError {
+        let Answer { status, headers, body } = answer;
+        let is_problem = content_type_is_problem(&headers);
         // A body that cannot be read says nothing, but the status does.
-        let body = match Body::read(response, MOST_ERROR_BYTES).await {
-            Ok(body) => body.inflate().unwrap_or_default(),
-            Err(_) => Vec::new(),
-        };
+        let body = body.map_or_else(|_| Vec::new(), |body| body.bytes);
         let text = api_text(&body);
         if let Some(error) = text.and_then(|text| FetchError::from_text(text, &api.version)) {
             return error;
@@ -173,7 +178,7 @@ impl Client {
             (StatusCode::FORBIDDEN, _) => FetchError::Forbidden,
             (StatusCode::NOT_FOUND | StatusCode::GONE, ApiVersion::V1 { .. }) => FetchError::EndpointGone,
             (StatusCode::NOT_FOUND | StatusCode::GONE, ApiVersion::V2) if is_problem => FetchError::UnknownServer,
-            (StatusCode::TOO_MANY_REQUESTS, _) => FetchError::RateLimited(retry),
+            (StatusCode::TOO_MANY_REQUESTS, _) => FetchError::RateLimited(Retry::from_headers(&headers)),
             (status, _) if status.is_redirection() => FetchError::Redirected(status.as_u16()),
             (status, _) if status.is_client_error() => FetchError::ClientStatus(status.as_u16()),
             (status, _) if status.is_server_error() => FetchError::ServerStatus(status.as_u16()),
@@ -218,70 +223,12 @@ pub fn decode_snapshot(body: &[u8]) -> Result<Snapshot, FetchError> {
     })
 }
 
-fn read_answer(body: Body, version: &ApiVersion) -> Result<Snapshot, FetchError> {
-    let body = body.inflate()?;
-    decode_snapshot(&body).map_err(|error| {
-        api_text(&body)
+fn read_answer(body: &Body, version: &ApiVersion) -> Result<Snapshot, FetchError> {
+    decode_snapshot(&body.bytes).map_err(|error| {
+        api_text(&body.bytes)
             .and_then(|text| FetchError::from_text(text, version))
             .unwrap_or(error)
     })
-}
-
-/// A body as it came.
-struct Body {
-    bytes: Vec<u8>,
-    is_gzip: bool,
-    most_bytes: usize,
-}
-
-impl Body {
-    /// Reads the whole body, or as much of it as is allowed and one chunk more.
-    async fn read(mut response: Response, most_bytes: usize) -> Result<Self, FetchError> {
-        let coding = response
-            .headers()
-            .get(CONTENT_ENCODING)
-            .map_or(&b""[..], HeaderValue::as_bytes);
-        let is_gzip = match coding.to_ascii_lowercase().as_slice() {
-            b"" | b"identity" => false,
-            b"gzip" | b"x-gzip" => true,
-            _ => return Err(FetchError::InvalidResponse("unknown content encoding".to_owned())),
-        };
-        let length = response
-            .content_length()
-            .and_then(|length| usize::try_from(length).ok());
-        if length.is_some_and(|length| length > most_bytes) {
-            return Err(FetchError::TooLarge(most_bytes));
-        }
-        let mut bytes = Vec::with_capacity(length.unwrap_or_default());
-        let failed = |error| FetchError::from_transport(&error, Phase::Body);
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if bytes.len() + chunk.len() > most_bytes {
-                return Err(FetchError::TooLarge(most_bytes));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Self {
-            bytes,
-            is_gzip,
-            most_bytes,
-        })
-    }
-
-    /// The content, uncompressed.
-    fn inflate(self) -> Result<Vec<u8>, FetchError> {
-        if !self.is_gzip {
-            return Ok(self.bytes);
-        }
-        let mut content = Vec::new();
-        flate2::read::MultiGzDecoder::new(&self.bytes[..])
-            .take(self.most_bytes as u64 + 1)
-            .read_to_end(&mut content)
-            .map_err(|_| FetchError::InvalidResponse("broken gzip".to_owned()))?;
-        if content.len() > self.most_bytes {
-            return Err(FetchError::TooLarge(self.most_bytes));
-        }
-        Ok(content)
-    }
 }
 
 /// The address of an endpoint below the API's own.
