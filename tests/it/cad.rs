@@ -30,6 +30,22 @@ pub(crate) enum Answer {
     BytesThenReset(Vec<u8>),
     /// These bytes, then nothing for ever.
     BytesThenStall(Vec<u8>),
+    /// Parts without end, or nearly so.
+    Stream(Stream),
+}
+
+/// An answer that is made while it is sent, so that nobody has to hold the whole of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) start: Vec<u8>,
+    /// What follows the start, again and again.
+    pub(crate) part: Arc<[u8]>,
+    /// How often it does.
+    pub(crate) times: usize,
+    /// The wait before each part.
+    pub(crate) pause: Duration,
+    /// What follows the last part; the connection stays open.
+    pub(crate) end: Vec<u8>,
 }
 
 /// A request as it came.
@@ -50,6 +66,10 @@ struct Script {
     /// The answer to whoever asks for the servers.
     servers: Mutex<Answer>,
     requests: watch::Sender<Vec<Request>>,
+    /// What is said to whoever connects, before it asks.
+    greeting: Mutex<Vec<u8>>,
+    /// How many connections are open.
+    connections: watch::Sender<usize>,
     /// While true, requests wait.
     held: watch::Sender<bool>,
     /// The clock, and how long an answer takes on it.
@@ -86,6 +106,30 @@ impl Answer {
     }
 }
 
+impl Stream {
+    /// `start`, then `part` without end.
+    pub(crate) fn endless(start: &[u8], part: &[u8]) -> Self {
+        Self {
+            start: start.to_vec(),
+            part: part.into(),
+            times: usize::MAX,
+            pause: Duration::ZERO,
+            end: Vec::new(),
+        }
+    }
+
+    async fn write_to(&self, stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        stream.write_all(&self.start).await?;
+        for _ in 0..self.times {
+            if !self.pause.is_zero() {
+                tokio::time::sleep(self.pause).await;
+            }
+            stream.write_all(&self.part).await?;
+        }
+        stream.write_all(&self.end).await
+    }
+}
+
 impl Cad {
     /// A CAD over plain HTTP, whose lists are empty.
     pub(crate) async fn start() -> Self {
@@ -107,6 +151,8 @@ impl Cad {
             )]),
             servers: Mutex::new(Answer::ok(r#"{"servers":[{"id":1},{"id":2}]}"#)),
             requests: watch::Sender::default(),
+            greeting: Mutex::default(),
+            connections: watch::Sender::default(),
             held: watch::Sender::default(),
             clock: Mutex::default(),
         });
@@ -155,6 +201,11 @@ impl Cad {
         *self.script.clock.lock() = Some((clock.clone(), latency));
     }
 
+    /// From now on, this is said to whoever connects, before it asks.
+    pub(crate) fn greet(&self, bytes: &[u8]) {
+        *self.script.greeting.lock() = bytes.to_vec();
+    }
+
     /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.script.requests.borrow().clone()
@@ -169,6 +220,16 @@ impl Cad {
             .expect("the requests come")
             .unwrap();
     }
+
+    /// Waits until at most so many connections are open.
+    pub(crate) async fn wait_for_connections(&self, most: usize) {
+        let mut connections = self.script.connections.subscribe();
+        let have_gone = connections.wait_for(|connections| *connections <= most);
+        timeout(Duration::from_secs(60), have_gone)
+            .await
+            .expect("the connections end")
+            .unwrap();
+    }
 }
 
 impl Drop for Cad {
@@ -181,6 +242,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, script: Ar
     while let Ok((stream, _)) = listener.accept().await {
         let (script, acceptor) = (script.clone(), acceptor.clone());
         tokio::spawn(async move {
+            let _connection = Connection::open(&script);
             match acceptor {
                 None => serve(stream, &script).await,
                 Some(acceptor) => {
@@ -193,24 +255,44 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, script: Ar
     }
 }
 
-/// A stream that can be reset.
-trait Stream: AsyncRead + AsyncWrite + Unpin {
+/// A connection that is counted until it is dropped.
+struct Connection<'a>(&'a Script);
+
+impl<'a> Connection<'a> {
+    fn open(script: &'a Script) -> Self {
+        script.connections.send_modify(|connections| *connections += 1);
+        Self(script)
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.0.connections.send_modify(|connections| *connections -= 1);
+    }
+}
+
+/// A connection that can be reset.
+trait Resettable: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> &TcpStream;
 }
 
-impl Stream for TcpStream {
+impl Resettable for TcpStream {
     fn socket(&self) -> &TcpStream {
         self
     }
 }
 
-impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
+impl Resettable for tokio_rustls::server::TlsStream<TcpStream> {
     fn socket(&self) -> &TcpStream {
         self.get_ref().0
     }
 }
 
-async fn serve(mut stream: impl Stream, script: &Script) {
+async fn serve(mut stream: impl Resettable, script: &Script) {
+    let greeting = script.greeting.lock().clone();
+    if stream.write_all(&greeting).await.is_err() {
+        return;
+    }
     while let Some(mut request) = read_request(&mut stream).await {
         let clock = script.clock.lock().clone();
         request.at = clock
@@ -242,7 +324,14 @@ async fn serve(mut stream: impl Stream, script: &Script) {
             }
             Answer::BytesThenStall(bytes) => {
                 let _ = stream.write_all(&bytes).await;
-                std::future::pending::<()>().await;
+                // Until the other side gives up.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            Answer::Stream(answer) => {
+                if answer.write_to(&mut stream).await.is_err() {
+                    return;
+                }
             }
         }
     }

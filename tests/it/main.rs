@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::float_cmp, reason = "the values compared are whole numbers")]
 
+mod answer;
 mod authority;
 mod cad;
 mod exporter;
@@ -17,6 +18,7 @@ mod communities;
 mod dashboards;
 mod deploy;
 mod failures;
+mod hostile;
 mod house;
 mod life;
 mod prometheus;
