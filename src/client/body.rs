@@ -172,3 +172,38 @@ impl Write for Content {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_body_grows_no_further() {
+        let mut content = Content {
+            bytes: vec![b' '; 700],
+            most_bytes: 1000,
+        };
+        content.make_room();
+        let capacity = content.bytes.capacity();
+        assert!((1000..1400).contains(&capacity), "{capacity}");
+        content.write_all(&[b' '; 300]).unwrap();
+        assert_eq!((content.bytes.len(), content.bytes.capacity()), (1000, capacity));
+        let error = content.write_all(b" ").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[tokio::test]
+    async fn room_is_taken_by_size_and_given_back() {
+        let room = Room::new();
+        let soon = || Instant::now() + std::time::Duration::from_millis(50);
+        let first = room.take(48 * MEBIBYTE, soon()).await.unwrap();
+        let _second = room.take(46 * MEBIBYTE + 1, soon()).await.unwrap();
+        let _third = room.take(MEBIBYTE, soon()).await.unwrap();
+        assert!(
+            matches!(room.take(1, soon()).await, Err(FetchError::Timeout)),
+            "it is full"
+        );
+        drop(first);
+        let _fourth = room.take(48 * MEBIBYTE, soon()).await.unwrap();
+    }
+}
