@@ -5,7 +5,7 @@
 //! buffers of HTTP and TLS, through which it goes, are not.
 //!
 //! Nothing that an API answers takes more than its share: of memory (few large answers are held at once,
-//! however many are asked for), of time (the API's time-out) or of the processor (one thread of the
+//! however many are asked for), of time (the API's time-out) or of the processor (threads of the
 //! client's own).
 
 mod body;
@@ -61,9 +61,9 @@ pub enum ClientError {
     /// No CA certificates are found where they are needed, or a proxy's address cannot be read.
     #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
     Https(#[source] reqwest::Error),
-    /// There is no thread for it.
-    #[error("cannot start the thread that talks to the API")]
-    Thread(#[source] io::Error),
+    /// There are no threads for it.
+    #[error("cannot start the threads that talk to the API")]
+    Threads(#[source] io::Error),
 }
 
 impl Client {
@@ -72,7 +72,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// HTTPS cannot be prepared, or there is no thread for it.
+    /// HTTPS cannot be prepared, or there are no threads for it.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
         // Fails when another part of the process has chosen a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -96,7 +96,7 @@ impl Client {
         Ok(Self {
             http: builder().build().map_err(ClientError::Https)?,
             local_http: builder().no_proxy().build().map_err(ClientError::Https)?,
-            courier: Courier::new().map_err(ClientError::Thread)?,
+            courier: Courier::new().map_err(ClientError::Threads)?,
             unlisted: Mutex::default(),
         })
     }

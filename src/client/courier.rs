@@ -1,4 +1,4 @@
-//! The thread that talks to the API.
+//! The threads that talk to the API.
 
 use std::io;
 use std::time::Duration;
@@ -14,12 +14,15 @@ use super::error::{FetchError, Phase};
 /// The largest error that is read; whatever is longer is none of the API's own strings.
 const MOST_ERROR_BYTES: usize = 4 << 10;
 
+/// While some are held up by a flood, the others fetch.
+const THREADS: usize = 4;
+
 /// How much later than the time-out a fetch is given up whose own thread does not see that it is over.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Takes requests to the API, and brings their answers.
 ///
-/// It has a thread of its own. A connection that is flooded with tiny pieces (informational answers, parts
+/// It has threads of its own. A connection that is flooded with tiny pieces (informational answers, parts
 /// of a chunk's size) is read for seconds without a pause, by whichever thread it is on; on those that
 /// serve, it would hold up every scrape.
 #[derive(Debug)]
@@ -39,9 +42,9 @@ pub(super) struct Answer {
 impl Courier {
     pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(THREADS)
             .thread_name("api")
-            // While one connection is flooded, the others and the time-outs have their turn each time.
+            // Where all are held up, the other connections and the time-outs have their turn each time.
             .event_interval(1)
             .enable_all()
             .build()?;
