@@ -72,7 +72,7 @@ fn encode(criterion: &mut Criterion) {
 fn scrape(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut stream = runtime.block_on(async {
-        let address = start_exporter(start_cad().await).await;
+        let address = start_exporter(start_cad().await);
         TcpStream::connect(address).await.expect("a connection")
     });
     criterion.bench_function("scrape", |bencher| {
@@ -105,7 +105,7 @@ async fn start_cad() -> SocketAddr {
     address
 }
 
-async fn start_exporter(cad: SocketAddr) -> SocketAddr {
+fn start_exporter(cad: SocketAddr) -> SocketAddr {
     let url = format!("http://{cad}");
     let variables = [
         ("SONORANCAD_COMMUNITY_ID", "mycommunity"),

@@ -375,7 +375,13 @@ impl ApiConfig {
             }
             ApiVersion::V2 => false,
         };
-        names_community || text.contains(&self.key.expose_secret().to_ascii_uppercase())
+        // Without a copy of the key in capitals, which nobody would wipe.
+        let key = self.key.expose_secret().as_bytes();
+        let names_key = text
+            .as_bytes()
+            .windows(key.len())
+            .any(|part| part.eq_ignore_ascii_case(key));
+        names_community || names_key
     }
 }
 

@@ -29,7 +29,7 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
     let cad = Cad::start().await;
     let good = Answer::ok(r#"{"activeCalls":[]}"#);
     let clock_setting = [("SONORANCAD_SERVER_IDS", server_ids)];
-    let (exporter, clock) = Running::start_at_noon(&cad, &clock_setting).await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &clock_setting);
     cad.keep_time(&clock, latency);
     let mut greatest_age = Duration::ZERO;
     for scrape in 0..80 {
@@ -138,7 +138,7 @@ async fn the_server_whose_attempt_is_oldest_is_asked_first() {
         ("SONORANCAD_SERVER_IDS", "1,2,3"),
         ("SONORANCAD_REQUESTS_PER_MINUTE", "1"),
     ];
-    let (exporter, clock) = Running::start_at_noon(&cad, &variables).await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     for _ in 0..4 {
         exporter.scrape().await;
         clock.advance(SECOND * 181);
@@ -167,7 +167,7 @@ async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String,
         ("SONORANCAD_API_VERSION", "v2"),
         ("SONORANCAD_SERVER_IDS", &ids(servers)),
     ];
-    let exporter = Running::start_with(&url, &variables, &Clock::Manual(clock.clone())).await;
+    let exporter = Running::start_with(&url, &variables, &Clock::Manual(clock.clone()));
     let mut greatest_age = Duration::ZERO;
     let mut text = String::new();
     for scrape in 0..240 {

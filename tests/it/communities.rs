@@ -42,7 +42,7 @@ impl Hoster {
         let path = folder.path().join("communities.yml");
         std::fs::write(&path, file.replace("API", &cad.url())).unwrap();
         let variables = [&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())], more].concat();
-        let exporter = Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone())).await;
+        let exporter = Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone()));
         Self {
             cad,
             exporter,

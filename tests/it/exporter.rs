@@ -36,22 +36,22 @@ pub(crate) struct Reply {
 
 impl Running {
     /// Starts it for `cad` on API version v1, with `more` variables, on the system's clock.
-    pub(crate) async fn start(cad: &Cad, more: &[(&str, &str)]) -> Self {
-        Self::start_at(cad, more, &Clock::System).await
+    pub(crate) fn start(cad: &Cad, more: &[(&str, &str)]) -> Self {
+        Self::start_at(cad, more, &Clock::System)
     }
 
     /// The same at noon, on a clock that is moved by hand.
-    pub(crate) async fn start_at_noon(cad: &Cad, more: &[(&str, &str)]) -> (Self, ManualClock) {
+    pub(crate) fn start_at_noon(cad: &Cad, more: &[(&str, &str)]) -> (Self, ManualClock) {
         let clock = ManualClock::new(NOON);
-        (Self::start_at(cad, more, &Clock::Manual(clock.clone())).await, clock)
+        (Self::start_at(cad, more, &Clock::Manual(clock.clone())), clock)
     }
 
-    async fn start_at(cad: &Cad, more: &[(&str, &str)], clock: &Clock) -> Self {
-        Self::start_with(&cad.url(), more, clock).await
+    fn start_at(cad: &Cad, more: &[(&str, &str)], clock: &Clock) -> Self {
+        Self::start_with(&cad.url(), more, clock)
     }
 
     /// Starts it for the API at `url`.
-    pub(crate) async fn start_with(url: &str, more: &[(&str, &str)], clock: &Clock) -> Self {
+    pub(crate) fn start_with(url: &str, more: &[(&str, &str)], clock: &Clock) -> Self {
         let mut variables = vec![
             ("SONORANCAD_COMMUNITY_ID", "mycommunity"),
             ("SONORANCAD_API_KEY", "the-secret-key"),

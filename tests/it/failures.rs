@@ -32,7 +32,7 @@ async fn assert_failure(version: &str, answer: Answer, label: &str, (pause, paus
         ("SONORANCAD_SERVER_IDS", "1,2"),
         ("SONORANCAD_API_TIMEOUT", "300ms"),
     ];
-    let (exporter, clock) = Running::start_at_noon(&cad, &variables).await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     let text = exporter.scrape().await;
     assert_eq!(failures(&text), [(label.to_owned(), 1)], "{context}");
     assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 0.0, "{context}");
@@ -236,7 +236,7 @@ async fn a_body_over_the_limit_is_refused_before_and_after_decompression() {
     for answer in [bomb, announced, Answer::BytesThenEnd(endless)] {
         let cad = Cad::start().await;
         cad.answer(answer);
-        let exporter = Running::start(&cad, &[]).await;
+        let exporter = Running::start(&cad, &[]);
         assert_eq!(
             failures(&exporter.scrape().await),
             [("RESPONSE TOO LARGE".to_owned(), 1)]
@@ -254,7 +254,7 @@ async fn a_compressed_answer_is_read() {
         &[("Content-Encoding", "gzip")],
         &encoder.finish().unwrap(),
     ));
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     assert_eq!(
         value(&exporter.scrape().await, "sonorancad_attached_units{server_id=\"1\"}"),
         5.0
@@ -272,7 +272,7 @@ async fn nobody_listening_and_no_tls_have_their_labels() {
         // Closing before the client's greeting is read would reset the connection.
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
-    let exporter = Running::start(&cad, &[("SONORANCAD_API_URL", &https)]).await;
+    let exporter = Running::start(&cad, &[("SONORANCAD_API_URL", &https)]);
     assert_eq!(
         failures(&exporter.scrape().await),
         [("TLS".to_owned(), 1)],
@@ -284,14 +284,14 @@ async fn nobody_listening_and_no_tls_have_their_labels() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let exporter = Running::start(&cad, &[("SONORANCAD_API_URL", &format!("http://{closed}"))]).await;
+    let exporter = Running::start(&cad, &[("SONORANCAD_API_URL", &format!("http://{closed}"))]);
     assert_eq!(failures(&exporter.scrape().await), [("CONNECT".to_owned(), 1)]);
 
     let unknown_host = [
         ("SONORANCAD_API_URL", "https://host.invalid"),
         ("SONORANCAD_API_TIMEOUT", "5s"),
     ];
-    let exporter = Running::start(&cad, &unknown_host).await;
+    let exporter = Running::start(&cad, &unknown_host);
     assert_eq!(failures(&exporter.scrape().await), [("CONNECT".to_owned(), 1)]);
 }
 
@@ -353,8 +353,7 @@ async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
                 ("SONORANCAD_API_KEY", "ShoutedKey"),
                 ("SONORANCAD_COMMUNITY_ID", "lspd"),
             ],
-        )
-        .await;
+        );
         assert_eq!(failures(&exporter.scrape().await), [("HTTP 4XX".to_owned(), 1)]);
     }
 }
@@ -362,7 +361,7 @@ async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
 #[tokio::test]
 async fn at_most_twenty_unknown_strings_become_labels() {
     let cad = Cad::start().await;
-    let (exporter, clock) = Running::start_at_noon(&cad, &[]).await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &[]);
     for letter in 'A'..='Z' {
         cad.answer(Answer::status(400, &[], &format!("ERROR {letter}")));
         exporter.scrape().await;
@@ -391,7 +390,7 @@ async fn an_error_with_a_megabyte_of_odd_text_leaves_the_scrape_as_it_is() {
         };
         let cad = Cad::start().await;
         cad.answer(Answer::status(status, &[], &text));
-        let exporter = Running::start(&cad, &[]).await;
+        let exporter = Running::start(&cad, &[]);
         let text = exporter.scrape().await;
         assert_eq!(failures(&text), [(label.to_owned(), 1)]);
         assert!(text.len() < 20_000);

@@ -664,7 +664,7 @@ async fn whoever_waits_for_room_in_vain_has_timed_out() {
         ("SONORANCAD_API_TIMEOUT", "6s"),
         ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
     ];
-    let exporter = Running::start(&cad, &variables).await;
+    let exporter = Running::start(&cad, &variables);
     // Once the two hold all the room there is.
     let Answer::Stream(third) = padded(3, false) else {
         unreachable!("it is made while it is sent")
@@ -693,7 +693,7 @@ struct Victim {
 impl Victim {
     async fn start() -> Self {
         let cad = Cad::start().await;
-        let (exporter, clock) = Running::start_at_noon(&cad, &[("SONORANCAD_API_TIMEOUT", "2s")]).await;
+        let (exporter, clock) = Running::start_at_noon(&cad, &[("SONORANCAD_API_TIMEOUT", "2s")]);
         Self {
             cad,
             exporter,

@@ -39,7 +39,7 @@ impl Community {
             ("SONORANCAD_API_KEY", API_KEY),
         ];
         all.extend(variables);
-        let exporter = Running::start_with(&url, &all, &Clock::Manual(clock.clone())).await;
+        let exporter = Running::start_with(&url, &all, &Clock::Manual(clock.clone()));
         Self { cad, exporter, clock }
     }
 

@@ -31,8 +31,7 @@ async fn busy() -> (Cad, Running) {
     let exporter = Running::start(
         &cad,
         &[("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")],
-    )
-    .await;
+    );
     (cad, exporter)
 }
 
@@ -146,7 +145,7 @@ async fn a_real_prometheus_discovers_the_communities() {
         "blaine: {{community_id: x, api_key: k, api_url: '{url}'}}\nsandy: {{community_id: y, api_key: l, api_url: '{url}'}}\n"
     );
     std::fs::write(&file, communities).unwrap();
-    let exporter = Running::start(&cad, &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())]).await;
+    let exporter = Running::start(&cad, &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())]);
     // As it is shipped, but for the address and the times.
     let shipped =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/prometheus.yml")).unwrap();

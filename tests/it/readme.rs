@@ -30,7 +30,7 @@ async fn its_table_of_metrics_is_the_programs() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(include_str!("fixtures/busy_v2.json")));
     let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
-    let text = Running::start(&cad, &variables).await.scrape().await;
+    let text = Running::start(&cad, &variables).scrape().await;
 
     // Names of labels, by family, as the samples have them.
     let mut labels: BTreeMap<&str, String> = BTreeMap::new();

@@ -40,7 +40,7 @@ async fn five_hundred_scrapes_at_once_make_one_request() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(ONE_CALL));
     cad.hold();
-    let exporter = Running::start(&cad, &[("SONORANCAD_API_TIMEOUT", "1m")]).await;
+    let exporter = Running::start(&cad, &[("SONORANCAD_API_TIMEOUT", "1m")]);
     let mut scrapes = JoinSet::new();
     for _ in 0..500 {
         scrapes.spawn(scrape_apart(exporter.address));
@@ -67,7 +67,7 @@ async fn a_fetch_goes_on_when_its_scrapers_hang_up() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(ONE_CALL));
     cad.hold();
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     for _ in 0..3 {
         let mut stream = TcpStream::connect(exporter.address).await.unwrap();
         stream
@@ -89,7 +89,7 @@ async fn a_scrape_is_answered_before_its_client_gives_up() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(ONE_CALL));
     cad.hold();
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     let begin = Instant::now();
     let text = exporter.scrape_within("0.4").await;
     let waited = begin.elapsed();
@@ -118,7 +118,7 @@ async fn one_slow_server_does_not_hold_back_what_is_known_of_the_other() {
     let cad = Cad::start().await;
     cad.answer_server(1, Answer::ok(ONE_CALL));
     cad.answer_server(2, Answer::BytesThenStall(Vec::new()));
-    let exporter = Running::start(&cad, &[("SONORANCAD_SERVER_IDS", "1,2")]).await;
+    let exporter = Running::start(&cad, &[("SONORANCAD_SERVER_IDS", "1,2")]);
     let text = exporter.scrape_within("0.6").await;
     assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 1.0);
     assert_eq!(value(&text, "sonorancad_up{server_id=\"2\"}"), 0.0);
@@ -128,7 +128,7 @@ async fn one_slow_server_does_not_hold_back_what_is_known_of_the_other() {
 async fn a_stop_in_mid_fetch_is_quick_and_answers_the_scrape() {
     let cad = Cad::start().await;
     cad.hold();
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     let scrape = reply(
         exporter
             .request("GET", "/metrics")
@@ -145,14 +145,14 @@ async fn a_stop_in_mid_fetch_is_quick_and_answers_the_scrape() {
 #[tokio::test]
 async fn the_requests_are_as_the_api_documents_them() {
     let cad = Cad::start().await;
-    let v1 = Running::start(&cad, &[("SONORANCAD_SERVER_IDS", "3")]).await;
+    let v1 = Running::start(&cad, &[("SONORANCAD_SERVER_IDS", "3")]);
     v1.scrape().await;
     let v2 = [
         ("SONORANCAD_API_VERSION", "v2"),
         ("SONORANCAD_SERVER_IDS", "3"),
         ("SONORANCAD_API_URL", &format!("{}/base", cad.url())),
     ];
-    let v2 = Running::start(&cad, &v2).await;
+    let v2 = Running::start(&cad, &v2);
     v2.scrape().await;
 
     let requests = cad.requests();
@@ -179,7 +179,7 @@ async fn the_requests_are_as_the_api_documents_them() {
 #[tokio::test]
 async fn few_closed_calls_are_asked_for_unless_there_may_be_more() {
     let cad = Cad::start().await;
-    let (exporter, clock) = Running::start_at_noon(&cad, &[]).await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &[]);
     for closed in ["1", "1", "2", "2"] {
         cad.answer(Answer::ok(&format!(
             r#"{{"activeCalls":[],"closedCalls":[{{"callId":{closed}}}]}}"#
@@ -201,7 +201,7 @@ async fn few_closed_calls_are_asked_for_unless_there_may_be_more() {
 #[tokio::test]
 async fn each_format_has_its_exact_content_type_and_can_be_compressed() {
     let cad = Cad::start().await;
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     for (accept, content_type) in [
         ("text/plain", "text/plain; version=0.0.4; charset=utf-8"),
         ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
@@ -228,7 +228,7 @@ async fn each_format_has_its_exact_content_type_and_can_be_compressed() {
 #[tokio::test]
 async fn head_is_get_without_the_body() {
     let cad = Cad::start().await;
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     for path in ["/metrics", "/", "/-/healthy", "/-/ready"] {
         let head = reply(exporter.request("HEAD", path)).await;
         let get = exporter.get(path).await;
@@ -241,7 +241,7 @@ async fn head_is_get_without_the_body() {
 #[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let cad = Cad::start().await;
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     for path in ["/metric", "/metrics/", "/-/", "/probe/", "//"] {
         assert_eq!(exporter.get(path).await.status, 404, "{path}");
     }
@@ -259,7 +259,7 @@ async fn other_paths_and_methods_are_refused() {
 async fn health_and_the_home_page_never_ask_the_api() {
     let cad = Cad::start().await;
     cad.answer(Answer::BytesThenReset(Vec::new()));
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     assert_eq!(
         exporter.get("/-/healthy").await.text(),
         "sonorancad-exporter is healthy.\n"
@@ -280,7 +280,7 @@ async fn health_and_the_home_page_never_ask_the_api() {
 #[tokio::test]
 async fn what_is_not_http_gets_no_answer_and_harms_nobody() {
     let cad = Cad::start().await;
-    let exporter = Running::start(&cad, &[]).await;
+    let exporter = Running::start(&cad, &[]);
     let long_head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     for bytes in [
         &b"\x16\x03\x01\x02\x00"[..],
@@ -311,7 +311,7 @@ async fn every_listen_address_is_served() {
         .unwrap()
         .port();
     let addresses = format!("127.0.0.1:0,127.0.0.2:{port}");
-    let exporter = Running::start(&cad, &[("SONORANCAD_LISTEN_ADDRESS", &addresses)]).await;
+    let exporter = Running::start(&cad, &[("SONORANCAD_LISTEN_ADDRESS", &addresses)]);
     assert_eq!(exporter.get("/-/healthy").await.status, 200);
     assert!(
         scrape_apart(SocketAddr::from(([127, 0, 0, 2], port)))

@@ -166,7 +166,7 @@ async fn last_scrape(version: &str, server_ids: &str, steps: &Steps, accept: &st
         ("SONORANCAD_API_VERSION", version),
         ("SONORANCAD_SERVER_IDS", server_ids),
     ];
-    let (exporter, clock) = Running::start_at_noon(&cad, &variables).await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     let mut text = String::new();
     for (seconds, answers) in steps {
         clock.advance(Duration::from_secs(*seconds));

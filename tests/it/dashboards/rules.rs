@@ -69,7 +69,7 @@ impl Vocabulary {
         let cad = Cad::start().await;
         cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
         let more = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
-        let exporter = Running::start(&cad, &more).await;
+        let exporter = Running::start(&cad, &more);
         let exposition = exporter.scrape().await;
         let mut vocabulary = Self {
             types: BTreeMap::new(),

@@ -374,7 +374,7 @@ impl Stage {
         let clock = ManualClock::new(begin);
         let cad = Cad::start().await;
         let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
-        let exporter = Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone())).await;
+        let exporter = Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone()));
         cad.keep_time(&clock, Duration::from_millis(300));
         let mut history = String::new();
         for step in 0..=240_u32 {
