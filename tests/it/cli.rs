@@ -1,21 +1,14 @@
-//! The command line: exit codes, signals, logs, HTTPS to the API.
+//! The command line: exit codes, signals, logs.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sonorancad_exporter::config::VARIABLES;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::authority::Authority;
 use crate::cad::{Answer, Cad};
-use crate::exporter::{eventually, failures, http, value};
+use crate::exporter::{eventually, http, value};
 use crate::program::{BINARY, KEY, Program, command, run, set_environment, text};
 use crate::tools::Folder;
 
@@ -366,52 +359,6 @@ async fn logs_can_be_json() {
             .iter()
             .any(|line| line.contains(r#""error":"INVALID API KEY""#))
     );
-}
-
-/// A TLS acceptor for `name`, signed by an authority whose certificate is written to `ca`.
-fn acceptor(name: &str, ca: &Path) -> TlsAcceptor {
-    let authority = Authority::new();
-    std::fs::write(ca, authority.pem()).unwrap();
-    let identity = authority.issue(&[name]);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap(),
-        )
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn https_needs_a_trusted_certificate_of_the_right_name() {
-    let folder = Folder::new();
-    let (ca, other_ca) = (folder.path().join("ca.pem"), folder.path().join("other.pem"));
-    let good = Cad::start_tls(acceptor("localhost", &ca)).await;
-    acceptor("localhost", &other_ca);
-    let scrape = async |cad: &Cad, host: &str, ca: &Path| {
-        let url = format!("https://{host}:{}", cad.address.port());
-        let variables = [("SONORANCAD_API_URL", &*url), ("SSL_CERT_FILE", ca.to_str().unwrap())];
-        Program::start(command(cad, &variables)).scrape().await
-    };
-    assert_eq!(
-        value(&scrape(&good, "localhost", &ca).await, "sonorancad_up{server_id=\"1\"}"),
-        1.0
-    );
-    assert_eq!(
-        failures(&scrape(&good, "localhost", &other_ca).await),
-        [("TLS".to_owned(), 1)],
-        "not trusted"
-    );
-    assert_eq!(
-        failures(&scrape(&good, "127.0.0.1", &ca).await),
-        [("TLS".to_owned(), 1)],
-        "another name"
-    );
-    assert_eq!(good.requests().len(), 1, "the key went to the right one only");
 }
 
 #[tokio::test(flavor = "multi_thread")]

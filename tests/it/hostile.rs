@@ -5,18 +5,14 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::panic::Location;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sonorancad_exporter::clock::ManualClock;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::answer;
+use crate::authority::{Authority, Identity};
 use crate::cad::{Answer, Cad, Stream};
 use crate::exporter::{Running, failures, has, http, value};
 use crate::program::{KEY, Program, command};
@@ -992,60 +988,20 @@ async fn the_key_goes_nowhere_else_and_comes_back_in_nothing() {
     }
 }
 
-/// A certificate authority of its own, or none.
-fn certificate(name: &str, is_expired: bool, authority: Option<&CertifiedIssuer<'_, KeyPair>>) -> TlsAcceptor {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    if is_expired {
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-    }
-    let certificate = match authority {
-        Some(authority) => params.signed_by(&key, authority).unwrap(),
-        None => params.self_signed(&key).unwrap(),
-    };
-    acceptor(certificate.der().clone(), &key)
-}
-
-fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
-
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new([]).unwrap();
-    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_does_not_fit_gets_no_key() {
     let folder = Folder::new();
     let path = folder.path().join("ca.pem");
-    let trusted = authority();
+    let trusted = Authority::new();
     std::fs::write(&path, trusted.pem()).unwrap();
-    for (name, acceptor, outcome_there) in [
-        (
-            "one that fits",
-            certificate("localhost", false, Some(&trusted)),
-            SUCCESS,
-        ),
-        ("another name", certificate("example.org", false, Some(&trusted)), "TLS"),
-        (
-            "another authority",
-            certificate("localhost", false, Some(&authority())),
-            "TLS",
-        ),
-        ("expired", certificate("localhost", true, Some(&trusted)), "TLS"),
-        ("self-signed", certificate("localhost", false, None), "TLS"),
+    for (name, identity, outcome_there) in [
+        ("one that fits", trusted.issue(&["localhost"]), SUCCESS),
+        ("another name", trusted.issue(&["example.org"]), "TLS"),
+        ("another authority", Authority::new().issue(&["localhost"]), "TLS"),
+        ("expired", trusted.issue_expired("localhost"), "TLS"),
+        ("self-signed", Identity::self_signed("localhost"), "TLS"),
     ] {
-        let cad = Cad::start_tls(acceptor).await;
+        let cad = Cad::start_tls(identity.acceptor()).await;
         let found = outcome(&scrape_over_tls(&cad, &path).await);
         assert_eq!(found, outcome_there, "{name}");
         assert_eq!(cad.requests().len(), usize::from(found == SUCCESS), "{name}");

@@ -1,4 +1,6 @@
-//! The listener under siege: a good scrape is answered in time, and memory and files stay bounded.
+//! The exporter under siege: a good scrape is right and answered in time, and memory and files stay bounded.
+//!
+//! `SIEGE_SECONDS=600 cargo test --release --test it hostile_on_both_sides -- --nocapture` lasts for ten minutes.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,8 +11,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::eventually;
+use crate::cad::{Answer, Cad, Stream};
+use crate::exporter::{eventually, value};
 use crate::program::{Program, command};
 use crate::tools::Folder;
 
@@ -67,6 +69,11 @@ async fn besiege_with(address: SocketAddr, count: usize, sent: &'static [u8]) ->
 
 /// How long a good request takes; it must be answered with 200.
 async fn time(address: SocketAddr, path: &str, header: &str) -> Duration {
+    get(address, path, header).await.0
+}
+
+/// The same, with the answer.
+async fn get(address: SocketAddr, path: &str, header: &str) -> (Duration, String) {
     let begin = Instant::now();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
@@ -77,7 +84,7 @@ async fn time(address: SocketAddr, path: &str, header: &str) -> Duration {
         .expect("an answer in time")
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    begin.elapsed()
+    (begin.elapsed(), answer)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,4 +178,186 @@ async fn scrapes_that_wait_for_the_api_keep_nobody_out() {
         .await;
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
+}
+
+/// Answers of APIs that do their worst, none of which ends before its time.
+fn hostile_answers() -> Vec<Answer> {
+    let stream = |start: &[u8], part: Vec<u8>, times, pause| {
+        Answer::Stream(Stream {
+            start: start.to_vec(),
+            part: part.into(),
+            times,
+            pause,
+            end: Vec::new(),
+        })
+    };
+    let ok = b"HTTP/1.1 200 OK\r\n";
+    let calls: String = (0..20_000)
+        .map(|_| r#"{"callId":7,"priority":"x","status":9,"origin":[],"idents":[1]},"#)
+        .collect();
+    vec![
+        // Without end.
+        stream(b"HTTP/1.1 200 OK\r\n\r\n", vec![b' '; 1 << 16], 800, Duration::ZERO),
+        // A head without end.
+        stream(
+            ok,
+            b"X-Pad: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(200),
+            1000,
+            Duration::ZERO,
+        ),
+        // Drop by drop.
+        stream(
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b" ".to_vec(),
+            usize::MAX,
+            Duration::from_millis(20),
+        ),
+        stream(
+            b"HTTP/1.1 200 OK\r\n\r\n{\"a\":",
+            vec![b'['; 1 << 16],
+            100,
+            Duration::ZERO,
+        ),
+        Answer::status(200, &[("Content-Encoding", "gzip")], "no gzip at all"),
+        Answer::status(302, &[("Location", "http://127.0.0.1:1/")], ""),
+        Answer::status(500, &[], &"<html>".repeat(100_000)),
+        Answer::status(400, &[], "SOMETHING IN CAPITALS"),
+        Answer::ok(&format!("{{\"activeCalls\":[{}7]}}", calls)),
+        Answer::BytesThenReset(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec()),
+        Answer::BytesThenEnd(Vec::new()),
+        Answer::BytesThenStall(b"HTTP/1.1 2".to_vec()),
+    ]
+}
+
+/// What one besieger does over and over: it sends this, and takes the answer, or a part, or nothing.
+async fn harass(address: SocketAddr, sent: Vec<u8>, takes: usize) {
+    loop {
+        if let Some(mut stream) = besiege(address, &sent).await {
+            let mut answer = vec![0; takes];
+            let _ = timeout(Duration::from_millis(500), stream.read_exact(&mut answer)).await;
+            if takes == 1 {
+                // It hangs up with a reset.
+                let _ = stream.set_zero_linger();
+            }
+        }
+        // However fast the exporter is, this is a siege of so many, not a test of the machine.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn harassments() -> Vec<(Vec<u8>, usize)> {
+    let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n").into_bytes();
+    vec![
+        (Vec::new(), 100),
+        (b"GET /metrics HTTP/1.1\r\nX: ".to_vec(), 100),
+        (get("/metrics", ""), 1),
+        (get("/metrics", "Accept-Encoding: gzip\r\n"), 10_000),
+        (get("/metrics", "").repeat(50), 100),
+        (get("/", ""), 1000),
+        (
+            get("/probe?community=c3", "X-Prometheus-Scrape-Timeout-Seconds: 60\r\n"),
+            1,
+        ),
+        (get("/probe?community=%00", ""), 100),
+        (get("/sd", "Host: y\r\n"), 100),
+        (get("/metrics", &format!("X: {}\r\n", "x".repeat(100_000))), 100),
+        (get("/metrics", &"X: x\r\n".repeat(1000)), 100),
+        (get("/metrics", "Content-Length: 1000000000\r\n"), 100),
+        (get("/metrics", "Transfer-Encoding: chunked\r\n"), 100),
+        (get("/metrics", "Authorization: Basic YWxpY2U6Z3Vlc3M=\r\n"), 100),
+        (vec![0x16, 3, 1, 255, 255, 1], 100),
+        ((0..=255).cycle().take(5000).collect(), 100),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
+    raise_limit();
+    let seconds = std::env::var("SIEGE_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(
+        r#"{"activeCalls":[{"callId":1,"priority":1,"status":0,"origin":0}]}"#,
+    ));
+    let mut hostile = Vec::new();
+    for answer in hostile_answers() {
+        let cad = Cad::start().await;
+        cad.answer(answer);
+        hostile.push(cad);
+    }
+    let folder = Folder::new();
+    let file = folder.path().join("communities.yml");
+    // Other keys make other communities, of which nothing is known and no back-off is left.
+    let write = |round: usize| {
+        let communities = hostile.iter().enumerate().map(|(number, cad)| {
+            format!(
+                "c{number}: {{community_id: c, api_key: k{round}, api_url: '{}', api_timeout: 3s, cache_ttl: 1s}}\n",
+                cad.url()
+            )
+        });
+        std::fs::write(&file, communities.collect::<String>()).unwrap();
+    };
+    write(0);
+    let mut program = Program::start(command(
+        &cad,
+        &[
+            ("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap()),
+            ("SONORANCAD_CACHE_TTL", "1s"),
+            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+        ],
+    ));
+    let address = program.address;
+    let mut siege = JoinSet::new();
+    for (sent, takes) in harassments().into_iter().cycle().take(10 * harassments().len()) {
+        siege.spawn(harass(address, sent, takes));
+    }
+    for number in 0..hostile.len() {
+        siege.spawn(harass(
+            address,
+            format!("GET /probe?community=c{number} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(),
+            50_000,
+        ));
+    }
+    let (mut scrapes, mut slowest, mut usages) = (0, Duration::ZERO, Vec::new());
+    let begin = Instant::now();
+    for round in 1.. {
+        for _ in 0..50 {
+            let (took, text) = get(address, "/metrics", "").await;
+            let pending =
+                "sonorancad_active_calls{server_id=\"1\",priority=\"1\",status=\"pending\",origin=\"caller\"}";
+            assert_eq!(value(&text, pending), 1.0);
+            assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 1.0);
+            assert_eq!(value(&text, "sonorancad_exporter_panics_total"), 0.0);
+            (scrapes, slowest) = (scrapes + 1, slowest.max(took));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        usages.push(usage(&program));
+        if begin.elapsed() > Duration::from_secs(seconds) {
+            break;
+        }
+        write(round);
+        Program::signal("HUP", program.child.id());
+    }
+    siege.shutdown().await;
+    let fetches: usize = hostile.iter().map(|cad| cad.requests().len()).sum();
+    eprintln!(
+        "{scrapes} good scrapes in {:?}, the slowest {slowest:?}; {fetches} hostile answers",
+        begin.elapsed()
+    );
+    for (number, usage) in usages
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| number % usages.len().div_ceil(12) == 0)
+    {
+        eprintln!("round {number}: {usage:?}");
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(fetches > hostile.len());
+    eventually("all is closed", async || usage(&program).files < 40).await;
+    let after = usage(&program);
+    eprintln!("after: {after:?}");
+    assert!(after.kib < 256 * 1024, "{after:?}");
+    Program::signal("TERM", program.child.id());
+    assert_eq!(program.wait().0, Some(0));
+    let output = program.output();
+    assert!(!output.contains("a fault of the exporter"), "{output}");
 }
