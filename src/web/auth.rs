@@ -30,6 +30,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// From this cost on, a check takes longer than Prometheus waits for a scrape on many machines.
 const SLOW_COST: u32 = 16;
 
+/// What stands for the hash of who is no user: as long as a hash, and none.
+const NO_HASH: &str = "------------------------------------------------------------";
+
 /// Users and the bcrypt hashes of their passwords; without any, everyone may ask.
 #[derive(Debug, Default)]
 pub(super) struct Users {
@@ -96,7 +99,7 @@ impl Users {
         let hash = self
             .hashes
             .get(&credentials.user)
-            .map_or("", ExposeSecret::expose_secret);
+            .map_or(NO_HASH, ExposeSecret::expose_secret);
         Zeroizing::new([hash, credentials.password.expose_secret()].concat().into_bytes())
     }
 

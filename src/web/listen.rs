@@ -254,7 +254,8 @@ impl Service {
         // Only a little latency is lost where this fails.
         let _ = stream.set_nodelay(true);
         let Some(tls) = self.config.current().tls().cloned() else {
-            return self.serve_http(stream, &open, |_| true).await;
+            let is_current = |config: &LiveConfig| config.current().tls().is_none();
+            return self.serve_http(stream, &open, is_current).await;
         };
         let connection = open.connection();
         let mut stopping = self.stopping.clone();
@@ -271,7 +272,8 @@ impl Service {
     }
 
     /// Serves one request after the other, as long as the connection `is_current`: one that was made
-    /// under another certificate, or under another idea of who may connect, ends with its next answer.
+    /// in plain text, or under another certificate or another idea of who may connect, ends with its next
+    /// answer.
     async fn serve_http(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,

@@ -112,3 +112,6 @@ impl LiveConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,6 +256,28 @@ async fn other_paths_and_methods_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_with_a_body_is_refused_unread() {
+    let cad = Cad::start().await;
+    let exporter = Running::start(&cad, &[]);
+    for header in [
+        "Content-Length: 1000000000",
+        "Content-Length: 1",
+        "Transfer-Encoding: chunked",
+    ] {
+        let mut stream = TcpStream::connect(exporter.address).await.unwrap();
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        // It ends, so that nothing more is read.
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{header}: {answer}");
+    }
+    let empty = reply(exporter.request("GET", "/-/healthy").header("Content-Length", "0")).await;
+    assert_eq!(empty.status, 200);
+    assert!(cad.requests().is_empty());
+}
+
+#[tokio::test]
 async fn health_and_the_home_page_never_ask_the_api() {
     let cad = Cad::start().await;
     cad.answer(Answer::BytesThenReset(Vec::new()));

@@ -64,6 +64,9 @@ async fn a_new_hash_makes_the_old_password_worthless_at_once() {
     assert!(admits(&authenticator, &after, "alice", "new").await);
     let gone = users(&[("bob", "other", 4)]);
     assert!(!admits(&authenticator, &gone, "alice", "new").await);
+    let hash = after.hashes["alice"].expose_secret();
+    assert!(!admits(&authenticator, &gone, "alice", &format!("{hash}new")).await);
+    assert_eq!(NO_HASH.len(), hash.len());
 }
 
 /// The time that this thread has had of a processor, in nanoseconds.
