@@ -189,11 +189,13 @@ async fn a_key_that_is_not_needed_any_more_is_nowhere_in_memory() {
         &[("SONORANCAD_COMMUNITIES_FILE", &path("communities.yml"))],
     ));
     let process = program.child.id();
+    if fs::File::open(format!("/proc/{process}/mem")).is_err() {
+        // Only root may, since the program hides it; and CI is root.
+        assert!(std::env::var_os("CI").is_none(), "the memory cannot be read");
+        return;
+    }
     let count = |text: &str| count_in_memory(process, text);
-    assert!(
-        count(first) >= 2,
-        "each of the two keys is there: the test sees the memory"
-    );
+    assert_eq!(count(first), 2, "each community's own, and no other copy");
     write(second);
     Program::signal("HUP", process);
     program.wait_for("has been read again");
