@@ -78,6 +78,8 @@ fn specificity(range: &MediaType, format: Format) -> Option<u8> {
         Format::Text => ("text", "plain", "0.0.4"),
     };
     match (range.ty.as_str(), range.subty.as_str()) {
+        // With a suffix it is another type, though `subty` lacks it.
+        _ if range.suffix.is_some() => None,
         // Who takes anything gets what every tool reads.
         ("*", "*") => (format == Format::Text).then_some(0),
         (range, _) if !range.eq_ignore_ascii_case(ty) => None,
@@ -175,6 +177,21 @@ mod tests {
         ] {
             assert_format(accept, Format::Text);
         }
+    }
+
+    #[test]
+    fn a_type_with_a_suffix_is_another_type() {
+        for accept in [
+            "application/openmetrics-text+xml",
+            "application/*+xml",
+            "text/plain+xml;q=0.1, text/plain;q=0.2, application/openmetrics-text;q=0.1",
+        ] {
+            assert_format(accept, Format::Text);
+        }
+        assert_format(
+            "text/plain+xml, text/plain;q=0.1, application/openmetrics-text;q=0.2",
+            Format::OpenMetrics,
+        );
     }
 
     #[test]
