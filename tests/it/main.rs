@@ -8,6 +8,7 @@ mod authority;
 mod cad;
 mod exporter;
 mod program;
+mod promises;
 mod simulated;
 mod tools;
 

@@ -1,21 +1,18 @@
-//! Whatever the API answers: no panic, a bounded number of series, and output that parses.
+//! Whatever comes in from outside, made up at random: what must hold of it is in `promises`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::prometheus::parse_prometheus;
 use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 use sonorancad_exporter::client::decode_snapshot;
-use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::{Counts, Report, ServerReport};
-use sonorancad_exporter::exposition::{Format, render};
-use sonorancad_exporter::tracker::Tracker;
 
-/// All combinations of the labels' values, "other" included, for one server: gauges of calls, counters
-/// and histograms (8 bounds each) of their lives, and errors and single ones.
-const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 4 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
+use crate::promises::{self, SECRET, TODAY};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -39,7 +36,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 /// Mostly keys that mean something.
 fn any_key() -> impl Strategy<Value = String> {
     prop_oneof![
-        8 => prop::sample::select(vec![
+        8 => select(vec![
             "activeCalls", "ActiveCalls", "emergencyCalls", "EmergencyCalls", "closedCalls", "ClosedCalls",
             "ClosedCallCount", "callId", "priority", "status", "origin", "idents", "units", "isEmergency", "title",
         ]).prop_map(str::to_owned),
@@ -54,42 +51,184 @@ fn any_answer() -> impl Strategy<Value = Value> {
         .prop_map(|(active, emergency, count)| json!({"activeCalls": active, "EmergencyCalls": emergency, "ClosedCallCount": count}))
 }
 
-/// What a scrape says after this body.
-fn scrape(body: &[u8], format: Format) -> String {
-    let snapshot = decode_snapshot(body).ok().map(Arc::new);
-    let mut tracker = Tracker::new(Duration::from_secs(25));
-    if let Some(snapshot) = &snapshot {
-        tracker.observe(snapshot, Clock::System.now());
-    }
-    let server = ServerReport {
-        id: "1".to_owned(),
-        name: None,
-        is_up: true,
-        snapshot,
-        lifecycles: tracker.lifecycles().clone(),
-        last_success: None,
-        retry_at: None,
-        failure: None,
-        ttl: Duration::from_secs(25),
-        counts: Counts::default(),
+/// An answer of calls with few ids, so that they come and go.
+fn any_calls() -> impl Strategy<Value = Value> {
+    let call = || (1..6_u64, 0..4_u64, 0..4_u64, any::<bool>());
+    let list = || {
+        prop::collection::vec(call(), 0..5).prop_map(|calls| {
+            let calls = calls.into_iter().map(|(id, status, priority, is_emergency)| {
+            json!({"callId": id, "status": status, "priority": priority, "isEmergency": is_emergency})
+        });
+            calls.collect::<Value>()
+        })
     };
-    render(
-        &Arc::new(Report {
-            servers: vec![server],
-            at: Clock::System.now(),
-            exporter: None,
-        }),
-        format,
-    )
-    .unwrap()
+    (list(), list(), list())
+        .prop_map(|(active, emergency, closed)| json!({"activeCalls": active, "emergencyCalls": emergency, "closedCalls": closed}))
 }
 
-fn check(body: &[u8]) -> Result<(), TestCaseError> {
-    let classic = scrape(body, Format::Text);
-    let series = classic.lines().filter(|line| !line.starts_with('#')).count();
-    prop_assert!(series <= MOST_SERIES, "{} series", series);
+/// A header of one or more lists of items like these, or of no item at all.
+fn any_lists(item: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<String>> {
+    let list = prop::collection::vec(item, 0..5).prop_map(|items| items.join(", "));
+    prop::collection::vec(list, 0..3)
+}
+
+/// An item of `Accept`, as the grammar has it.
+fn any_range() -> impl Strategy<Value = String> {
+    let name = select(vec![
+        "application/openmetrics-text",
+        "Application/OpenMetrics-Text",
+        "application/*",
+        "text/plain",
+        "text/*",
+        "*/*",
+        "text/html",
+        "application/json",
+        "application/openmetrics-text+xml",
+    ]);
+    let version = select(vec![
+        "",
+        ";version=1.0.0",
+        "; Version=0.0.4",
+        ";version=0.0.1",
+        ";charset=utf-8",
+    ]);
+    (name, version, any_quality()).prop_map(|(name, version, quality)| format!("{name}{version}{quality}"))
+}
+
+/// A header of `Accept-Encoding`, as the grammar has it; no coding twice, since no rule says which one counts.
+fn any_codings() -> impl Strategy<Value = String> {
+    let names = subsequence(vec!["gzip", "identity", "*", "br"], 0..=4).prop_shuffle();
+    let gzip = select(vec!["gzip", "GZip", "x-gzip"]);
+    (names, gzip, prop::collection::vec(any_quality(), 4)).prop_map(|(names, gzip, qualities)| {
+        let names = names.into_iter().map(|name| if name == "gzip" { gzip } else { name });
+        let codings: Vec<_> = names
+            .zip(qualities)
+            .map(|(name, quality)| format!("{name}{quality}"))
+            .collect();
+        codings.join(",")
+    })
+}
+
+fn any_quality() -> impl Strategy<Value = String> {
+    let quality = prop_oneof!["0(\\.[0-9]{0,3})?", "1(\\.0{0,3})?"];
+    let weight = (select(vec![";q=", "; q=", " ;Q="]), quality).prop_map(|(q, quality)| format!("{q}{quality}"));
+    prop_oneof![Just(String::new()), weight]
+}
+
+fn headers(fields: impl IntoIterator<Item = (HeaderName, String)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, text) in fields {
+        headers.append(name, HeaderValue::from_str(&text).unwrap());
+    }
+    headers
+}
+
+fn negotiation(accept: Vec<String>, accept_encoding: Vec<String>) -> HeaderMap {
+    let accept = accept.into_iter().map(|text| (ACCEPT, text));
+    headers(accept.chain(accept_encoding.into_iter().map(|text| (ACCEPT_ENCODING, text))))
+}
+
+/// A header that says when a rate limit ends.
+fn any_reset() -> impl Strategy<Value = HeaderName> {
+    let names = ["retry-after", "ratelimit-reset", "x-ratelimit-reset"];
+    select(names.map(HeaderName::from_static).to_vec())
+}
+
+/// What can stand in it: seconds, times around today's, numbers of any size and shape, and anything else.
+fn any_reset_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[0-9]{1,4}",
+        "179539[0-9]{4}",
+        "[-+]?[0-9]{1,20}(\\.[0-9]{0,3})?([eE][0-9]{1,3})?",
+        "(-?inf|NaN)",
+        "[ -~]{0,40}",
+    ]
+}
+
+/// What is nearly YAML: pieces of its grammar, these words, and the secret anywhere.
+fn any_yaml(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let grammar = [
+        "\n", "\n  ", "\n    ", ": ", "- ", ", ", "{", "}", "[", "]", "'", "\"", "|\n", ">\n", "? ", "# ", "&a ", "*a",
+        "<<: *a", "!!str ", "!!int ", "!x ", "%YAML ", "---\n", "...\n", "\t", "\\", "@", "`",
+    ];
+    let piece = prop_oneof![
+        4 => select(grammar.to_vec()).prop_map(str::to_owned),
+        3 => select(words.to_vec()).prop_map(str::to_owned),
+        2 => Just(SECRET.to_owned()),
+        1 => any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+const SECTIONS: &[&str] = &[
+    "tls_server_config",
+    "http_server_config",
+    "basic_auth_users",
+    "rate_limit",
+    "cert",
+    "key",
+    "client_auth_type",
+    "client_allowed_sans",
+    "prefer_server_cipher_suites",
+    "headers",
+    "http2",
+    "X-Frame-Options",
+    "true",
+    "john",
+];
+
+/// Without the file of a key, which would be read.
+const SETTINGS: &[&str] = &[
+    "blaine",
+    "community_id",
+    "api_key",
+    "server_ids",
+    "api_version",
+    "api_url",
+    "api_timeout",
+    "cache_ttl",
+    "max_stale",
+    "requests_per_minute",
+    "allow_http",
+    "v2",
+    "25s",
+    "1,2",
+    "https://",
+];
+
+/// A file of communities of the right shape, with values that are mostly wrong.
+fn any_communities() -> impl Strategy<Value = String> {
+    let alias = prop_oneof![
+        3 => "[a-c.]{1,2}",
+        1 => Just(SECRET.to_owned()),
+    ];
+    let value = prop_oneof![
+        select(SETTINGS.to_vec()).prop_map(str::to_owned),
+        Just(SECRET.to_owned()),
+        Just(format!("1={SECRET}")),
+        Just(format!("1={SECRET},1")),
+        "[1-4]",
+    ];
+    let key = prop_oneof![
+        8 => select(SETTINGS.to_vec()),
+        1 => Just(SECRET),
+    ];
+    let setting = (key, value).prop_map(|(key, value)| format!("  {key}: {value}\n"));
+    let settings = prop::collection::vec(setting, 0..4).prop_map(|settings| settings.concat());
+    let community = (alias, any::<bool>(), settings).prop_map(|(alias, is_whole, settings)| {
+        let least = if is_whole {
+            "  api_version: v2\n  api_key: k\n"
+        } else {
+            ""
+        };
+        format!("{alias}:\n{least}{settings}")
+    });
+    prop::collection::vec(community, 1..4).prop_map(|communities| communities.concat())
+}
+
+fn check(bodies: &[&[u8]]) -> Result<(), TestCaseError> {
+    let promises::Scrape { classic, open_metrics } = promises::answers(bodies);
     prop_assert!(parse_prometheus(&classic).is_ok(), "{}", classic);
-    let open_metrics = scrape(body, Format::OpenMetrics);
     prop_assert!(
         parse_openmetrics(&open_metrics).is_ok(),
         "{:?}\n{}",
@@ -102,19 +241,25 @@ fn check(body: &[u8]) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn any_json_can_be_answered(json in any_json()) {
-        check(json.to_string().as_bytes())?;
+        check(&[json.to_string().as_bytes()])?;
     }
 
     #[test]
     fn any_list_of_anything_can_be_answered(json in any_answer()) {
         let body = json.to_string();
         prop_assert!(decode_snapshot(body.as_bytes()).is_ok());
-        check(body.as_bytes())?;
+        check(&[body.as_bytes()])?;
+    }
+
+    #[test]
+    fn any_answers_in_a_row_can_be_answered(answers in prop::collection::vec(any_calls(), 2..6)) {
+        let bodies: Vec<_> = answers.iter().map(Value::to_string).collect();
+        check(&bodies.iter().map(String::as_bytes).collect::<Vec<_>>())?;
     }
 
     #[test]
     fn any_bytes_can_be_answered(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        check(&bytes)?;
+        check(&[&bytes])?;
     }
 
     #[test]
@@ -126,14 +271,47 @@ proptest! {
     }
 
     #[test]
-    fn every_call_is_counted_once(items in prop::collection::vec(any_json(), 0..16)) {
-        let body = json!({"activeCalls": items}).to_string();
-        let text = scrape(body.as_bytes(), Format::Text);
-        let sum: f64 = text
-            .lines()
-            .filter(|line| line.starts_with("sonorancad_active_calls{") || line.contains("field=\"call\""))
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-            .sum();
-        prop_assert_eq!(sum, f64::from(u32::try_from(items.len()).unwrap()));
+    fn clients_are_answered_by_quality(accept in any_lists(any_range()), accept_encoding in any_codings()) {
+        let headers = negotiation(accept, vec![accept_encoding]);
+        prop_assert!(promises::negotiation(&headers), "{:?} is not plain", headers);
+    }
+
+    #[test]
+    fn any_client_is_answered(accept in any_lists("[ -~\t]{0,60}"), accept_encoding in any_lists("[ -~\t]{0,30}")) {
+        promises::negotiation(&negotiation(accept, accept_encoding));
+    }
+
+    #[test]
+    fn any_rate_limit_ends(fields in prop::collection::vec((any_reset(), any_reset_text()), 0..4)) {
+        promises::rate_limit(&headers(fields));
+    }
+
+    #[test]
+    fn a_rate_limit_lasts_as_many_seconds_as_said(name in any_reset(), seconds in 0_u64..10_000) {
+        let pause = promises::rate_limit(&headers([(name, seconds.to_string())]));
+        prop_assert_eq!(pause, Duration::from_secs(seconds.clamp(1, 3600)));
+    }
+
+    #[test]
+    fn a_rate_limit_lasts_until_the_date_said(from_today in -5_000_i64..5_000) {
+        let time = Timestamp::from_second(i64::try_from(TODAY).unwrap() + from_today).unwrap();
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap();
+        let pause = promises::rate_limit(&headers([(HeaderName::from_static("retry-after"), date)]));
+        prop_assert_eq!(pause, Duration::from_secs(from_today.clamp(1, 3600).unsigned_abs()));
+    }
+
+    #[test]
+    fn any_web_configuration_is_read_or_refused(text in any_yaml(SECTIONS)) {
+        promises::web_config(&text);
+    }
+
+    #[test]
+    fn any_file_of_communities_is_read_or_refused(text in any_yaml(SETTINGS)) {
+        promises::communities(&text);
+    }
+
+    #[test]
+    fn any_communities_are_read_or_refused(text in any_communities()) {
+        promises::communities(&text);
     }
 }

@@ -1,0 +1,437 @@
+//! What holds whatever comes in from outside: each function panics where it does not.
+//!
+//! The tests in `properties` make up what comes in, and so do the fuzzers, which include this file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use sonorancad_exporter::client::{FetchError, PauseRequest, Retry, decode_snapshot, labels};
+use sonorancad_exporter::clock::Now;
+use sonorancad_exporter::community::{Counts, Report, ServerReport};
+use sonorancad_exporter::config::{CommunityConfig, parse_communities};
+use sonorancad_exporter::exposition::{Format, render};
+use sonorancad_exporter::snapshot::Snapshot;
+use sonorancad_exporter::tracker::{Lifecycles, Tracker};
+use sonorancad_exporter::web::{Wish, parse_config};
+
+/// What no message may show, wherever it stands in a file; it is no alias.
+pub(crate) const SECRET: &str = "SE/CRET";
+
+/// 2026-11-23T00:00:00Z.
+pub(crate) const TODAY: u64 = 1_795_392_000;
+
+const TTL: Duration = Duration::from_secs(25);
+
+/// All combinations of the labels' values, "other" included, for one server: gauges of calls, counters
+/// and histograms (8 bounds each) of their lives, and errors and single ones.
+const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 4 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
+
+/// The values that each label can have, but for `error` and `le`.
+const LABELS: [(&str, &[&str]); 7] = [
+    ("server_id", &["1"]),
+    ("endpoint", &["calls"]),
+    ("priority", &["1", "2", "3", "other"]),
+    ("status", &["pending", "active", "closed", "other"]),
+    ("origin", &["caller", "radio_dispatch", "observed", "walk_up", "other"]),
+    ("kind", &["emergency", "civil"]),
+    ("field", &["priority", "status", "origin", "call"]),
+];
+
+/// What the exporter says after some answers, in both formats.
+pub(crate) struct Scrape {
+    pub(crate) classic: String,
+    pub(crate) open_metrics: String,
+}
+
+/// Series by name and labels, as they are written.
+type Series<'a> = HashMap<&'a str, f64>;
+
+/// Bodies that come one after the other, a TTL apart: after the last one, the exporter says nothing but numbers,
+/// of series known in advance; it counts every active call once, and no counter falls.
+pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
+    let mut tracker = Tracker::new(TTL);
+    let mut now = today();
+    let mut observe = |body| {
+        let snapshot = decode_snapshot(body).ok().map(Arc::new);
+        now = now + TTL;
+        if let Some(snapshot) = &snapshot {
+            tracker.observe(snapshot, now);
+        }
+        report(snapshot, tracker.lifecycles().clone(), now)
+    };
+    let (last, earlier) = bodies.split_last().expect("there is a body");
+    // What is said between them is what is said after fewer of them.
+    let before = earlier.iter().map(|body| observe(body)).last();
+    let after = observe(last);
+    let write = |report, format| render(report, format).expect("a report can be written");
+    let scrape = Scrape {
+        classic: write(&after, Format::Text),
+        open_metrics: write(&after, Format::OpenMetrics),
+    };
+    let series = series(&scrape.classic);
+    check_labels(&series);
+    if let Some(before) = before {
+        check_counters(&self::series(&write(&before, Format::Text)), &series);
+    }
+    if after.servers[0].snapshot.is_some() {
+        check_items(last, &series);
+    }
+    assert!(scrape.open_metrics.ends_with("\n# EOF\n"), "{}", scrape.open_metrics);
+    scrape
+}
+
+fn report(snapshot: Option<Arc<Snapshot>>, lifecycles: Lifecycles, at: Now) -> Arc<Report> {
+    let server = ServerReport {
+        id: "1".to_owned(),
+        name: None,
+        is_up: snapshot.is_some(),
+        snapshot,
+        lifecycles,
+        last_success: None,
+        retry_at: None,
+        failure: None,
+        ttl: TTL,
+        counts: Counts::default(),
+    };
+    Arc::new(Report {
+        servers: vec![server],
+        at,
+        exporter: None,
+    })
+}
+
+/// The series of a text in the classic format, none of them twice.
+fn series(text: &str) -> Series<'_> {
+    let mut series = Series::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no series: {line}"));
+        let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        assert!(series.insert(name, value).is_none(), "twice: {line}");
+    }
+    assert!(series.len() <= MOST_SERIES, "{} series", series.len());
+    series
+}
+
+/// Every label with a value that it can have, as they are written, but for the bounds of buckets.
+static LABELS_WRITTEN: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let closed = LABELS
+        .iter()
+        .flat_map(|(label, values)| values.iter().map(move |value| (*label, *value)));
+    let errors = labels().map(|value| ("error", value));
+    closed
+        .chain(errors)
+        .map(|(label, value)| format!("{label}=\"{value}\""))
+        .collect()
+});
+
+fn check_labels(series: &Series) {
+    for series in series.keys() {
+        let (name, rest) = series.split_once('{').unwrap_or((series, "}"));
+        assert!(name.starts_with("sonorancad_"), "{series}");
+        let labels = rest.strip_suffix('}').unwrap_or_else(|| panic!("no end: {series}"));
+        for label in labels.split(',').filter(|label| !label.is_empty()) {
+            let bound = label.strip_prefix("le=\"").and_then(|rest| rest.strip_suffix('"'));
+            let is_known = LABELS_WRITTEN.contains(label) || bound.is_some_and(|bound| bound.parse::<f64>().is_ok());
+            assert!(is_known, "{series}");
+        }
+    }
+}
+
+fn check_counters(before: &Series, after: &Series) {
+    for (series, before) in before {
+        let name = series.split('{').next().unwrap_or(series);
+        if ["_total", "_bucket", "_sum", "_count"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            let after = after.get(series).unwrap_or_else(|| panic!("{series} is gone"));
+            assert!(before <= after, "{series} fell from {before} to {after}");
+        }
+    }
+}
+
+/// Each item of the list of active calls is counted, as a call or as none, where it is plain which list counts.
+fn check_items(body: &[u8], series: &Series) {
+    let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
+    let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+    let lists = (answer.get("activeCalls"), answer.get("ActiveCalls"));
+    let ((Some(Value::Array(items)), None) | (None, Some(Value::Array(items)))) = lists else {
+        return;
+    };
+    let (calls, odd): (Vec<_>, Vec<_>) = items.iter().partition(|item| item.is_object());
+    assert_eq!(sum(series, "sonorancad_active_calls{"), calls.len(), "{answer}");
+    // Among them are those of the emergency calls.
+    let unreadable = sum(series, "sonorancad_unreadable_values{server_id=\"1\",field=\"call\"");
+    let has_more = ["emergencyCalls", "EmergencyCalls"]
+        .iter()
+        .any(|key| answer.get(key).is_some());
+    assert!(
+        unreadable == odd.len() || has_more && unreadable > odd.len(),
+        "{answer}"
+    );
+}
+
+/// What the series that begin so count together.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small whole numbers, and none below zero"
+)]
+fn sum(series: &Series, start: &str) -> usize {
+    let values = series.iter().filter(|(name, _)| name.starts_with(start));
+    values.map(|(_, value)| *value as usize).sum()
+}
+
+/// Nobody gets what was not asked for; headers that keep to the grammar of RFC 9110 are answered as
+/// [`judge`] says. Tells whether these do.
+pub(crate) fn negotiation(headers: &HeaderMap) -> bool {
+    let wish = Wish::from_headers(headers);
+    let names = |name: HeaderName, words: &[&str]| {
+        let texts = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        let texts: Vec<_> = texts.map(|text| String::from_utf8_lossy(text).to_lowercase()).collect();
+        texts.iter().any(|text| words.iter().any(|word| text.contains(word)))
+    };
+    assert!(
+        wish.format == Format::Text || names(ACCEPT, &["application/"]),
+        "{headers:?}"
+    );
+    assert!(!wish.is_gzip || names(ACCEPT_ENCODING, &["gzip", "*"]), "{headers:?}");
+    let (format, is_gzip) = (judge::format(headers), judge::gzip(headers));
+    if let Some(format) = format {
+        assert_eq!(wish.format, format, "{headers:?}");
+    }
+    if let Some(is_gzip) = is_gzip {
+        assert_eq!(wish.is_gzip, is_gzip, "{headers:?}");
+    }
+    format.is_some() && is_gzip.is_some()
+}
+
+/// What `Accept` and `Accept-Encoding` ask for, read in another way and only where the grammar leaves no doubt.
+mod judge {
+    use super::{ACCEPT, ACCEPT_ENCODING, BTreeMap, Format, HeaderMap, HeaderName};
+
+    /// One item of a list: its name and parameters in lower case, its quality in thousandths.
+    struct Item {
+        name: String,
+        parameters: BTreeMap<String, String>,
+        quality: u32,
+    }
+
+    pub(super) fn format(headers: &HeaderMap) -> Option<Format> {
+        let items = items(headers, ACCEPT)?;
+        let is_range = |item: &Item| {
+            let sides: Vec<_> = item.name.split('/').collect();
+            matches!(sides[..], [ty, subtype] if is_word(ty) && (is_word(subtype) || subtype == "*"))
+                || item.name == "*/*"
+        };
+        if !items.iter().all(is_range) {
+            return None;
+        }
+        let open_metrics = quality(
+            &items,
+            &[("application/openmetrics-text", Some("1.0.0")), ("application/*", None)],
+        );
+        let text = quality(
+            &items,
+            &[("text/plain", Some("0.0.4")), ("text/*", None), ("*/*", None)],
+        );
+        Some(if open_metrics > 0 && open_metrics >= text {
+            Format::OpenMetrics
+        } else {
+            Format::Text
+        })
+    }
+
+    /// The quality of the first of `names` that is there, and of these the highest; with its version before without.
+    fn quality(items: &[Item], names: &[(&str, Option<&str>)]) -> u32 {
+        for (name, version) in names {
+            let fitting = || items.iter().filter(|item| item.name == *name);
+            let said = |item: &Item| item.parameters.get("version").cloned();
+            let best = match version {
+                None => fitting().map(|item| item.quality).max(),
+                Some(version) => {
+                    let exact = fitting().filter(|item| said(item).as_deref() == Some(version));
+                    let any = fitting().filter(|item| said(item).is_none());
+                    exact
+                        .map(|item| item.quality)
+                        .max()
+                        .or(any.map(|item| item.quality).max())
+                }
+            };
+            if let Some(best) = best {
+                return best;
+            }
+        }
+        0
+    }
+
+    pub(super) fn gzip(headers: &HeaderMap) -> Option<bool> {
+        let mut qualities = BTreeMap::new();
+        for item in items(headers, ACCEPT_ENCODING)? {
+            let name = if item.name == "x-gzip" {
+                "gzip".to_owned()
+            } else {
+                item.name
+            };
+            let is_coding = is_word(&name) || name == "*";
+            // No rule says which of two counts.
+            let is_new = qualities.insert(name, item.quality).is_none();
+            if !is_coding || !is_new || !item.parameters.is_empty() {
+                return None;
+            }
+        }
+        let gzip = *qualities.get("gzip").or(qualities.get("*")).unwrap_or(&0);
+        Some(gzip > 0 && gzip >= *qualities.get("identity").unwrap_or(&0))
+    }
+
+    /// The items of a list; `None` where one is in doubt.
+    fn items(headers: &HeaderMap, name: HeaderName) -> Option<Vec<Item>> {
+        let mut items = Vec::new();
+        for value in headers.get_all(name) {
+            let list = value.to_str().ok()?;
+            for text in list.split(',').map(trim).filter(|text| !text.is_empty()) {
+                items.push(item(text)?);
+            }
+        }
+        Some(items)
+    }
+
+    fn item(text: &str) -> Option<Item> {
+        let mut parts = text.split(';').map(trim);
+        let name = parts.next()?.to_lowercase();
+        let mut parameters = BTreeMap::new();
+        for part in parts {
+            let (name, value) = part
+                .split_once('=')
+                .filter(|(name, value)| is_word(name) && is_word(value))?;
+            // Nor which of two of the same name counts.
+            if parameters.insert(name.to_lowercase(), value.to_lowercase()).is_some() {
+                return None;
+            }
+        }
+        let quality = parameters
+            .remove("q")
+            .map_or(Some(1000), |quality| thousandths(&quality))?;
+        Some(Item {
+            name,
+            parameters,
+            quality,
+        })
+    }
+
+    fn trim(text: &str) -> &str {
+        text.trim_matches([' ', '\t'])
+    }
+
+    /// Whether it is a name that every grammar allows.
+    fn is_word(text: &str) -> bool {
+        let is_char = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+".contains(&byte);
+        (1..=100).contains(&text.len()) && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(is_char)
+    }
+
+    fn thousandths(text: &str) -> Option<u32> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let is_fraction = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_fraction || !["0", "1"].contains(&whole) {
+            return None;
+        }
+        format!("{whole}{fraction:0<3}")
+            .parse()
+            .ok()
+            .filter(|value| *value <= 1000)
+    }
+}
+
+/// A rate limit pauses the account for a second to an hour; for exactly as long as plain numbers say.
+pub(crate) fn rate_limit(headers: &HeaderMap) -> Duration {
+    let pause = match FetchError::RateLimited(Retry::from_headers(headers)).pause(today()) {
+        PauseRequest::Account(pause) => pause,
+        other => panic!("{headers:?} asks for {other:?}"),
+    };
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+    assert!(bounds.contains(&pause), "{headers:?}: {pause:?}");
+    if let Some(seconds) = plain_pause(headers) {
+        assert_eq!(pause, Duration::from_secs(seconds.clamp(1, 3600)), "{headers:?}");
+    }
+    pause
+}
+
+/// The pause that the first header there says, if it is plain.
+fn plain_pause(headers: &HeaderMap) -> Option<u64> {
+    let first = ["retry-after", "ratelimit-reset", "x-ratelimit-reset"]
+        .into_iter()
+        .find_map(|name| Some((name, headers.get(name)?)));
+    let Some((name, value)) = first else {
+        return Some(60);
+    };
+    let text = value.to_str().ok()?.trim();
+    let is_plain = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = text.parse().ok().filter(|_| is_plain)?;
+    if name == "x-ratelimit-reset" && number > 1_000_000_000 {
+        return Some(number.saturating_sub(TODAY));
+    }
+    Some(number)
+}
+
+/// The text of a web configuration file is read or refused, and the refusal shows no [`SECRET`] but in the name
+/// of a section or setting.
+pub(crate) fn web_config(text: &str) {
+    let Err(error) = parse_config(text) else { return };
+    let message = without_names(&error.to_string());
+    assert!(!message.contains(SECRET), "{text}\n{error}");
+}
+
+/// A message without the name of the setting that it is about.
+fn without_names(message: &str) -> String {
+    let named = [
+        ("unknown field `", "`, expected one of "),
+        ("duplicate mapping key: ", ", set DuplicateKeyPolicy"),
+    ];
+    for (before, after) in named {
+        if let Some((start, rest)) = message.split_once(before)
+            && let Some((_, end)) = rest.rsplit_once(after)
+        {
+            return format!("{start}{before}{after}{end}");
+        }
+    }
+    message.to_owned()
+}
+
+/// The text of a file of communities is read, into what can be used, or refused, and the refusal shows no
+/// [`SECRET`] at all.
+pub(crate) fn communities(text: &str) {
+    match parse_communities(text) {
+        Ok(communities) => {
+            for (alias, community) in communities {
+                check_community(&alias, &community);
+            }
+        }
+        Err(problems) => {
+            let message = problems.to_string();
+            assert!(!message.contains(SECRET), "{text}\n{message}");
+        }
+    }
+}
+
+fn check_community(alias: &str, community: &CommunityConfig) {
+    let is_char = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    assert!((1..=64).contains(&alias.len()) && alias.bytes().all(is_char), "{alias}");
+    let ids: BTreeSet<_> = community.servers.iter().map(|server| server.id).collect();
+    assert!(!ids.is_empty() && !ids.contains(&0), "{community:?}");
+    assert_eq!(ids.len(), community.servers.len(), "{community:?}");
+    let account = community.account;
+    assert!((1..=60).contains(&account.requests_per_minute), "{community:?}");
+    assert!(account.servers as usize >= ids.len(), "{community:?}");
+    assert!(community.api.url.path().ends_with('/'), "{community:?}");
+    assert!(community.stale_bound() >= community.ttl_in_force() * 2, "{community:?}");
+}
+
+fn today() -> Now {
+    Now {
+        instant: Instant::now(),
+        unix: Duration::from_secs(TODAY),
+    }
+}
