@@ -2,7 +2,8 @@
 //!
 //! The format is that of
 //! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
-//! What it can say and this program cannot do is refused, never passed over. No message shows a value.
+//! What it can say and this program cannot do is refused, never passed over. No message shows a value, but for the
+//! names of files, users, cipher suites and curves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
