@@ -38,8 +38,11 @@ pub(super) struct WebConfig {
 
 /// Everything that is wrong with a web configuration file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the web configuration cannot be used: {}", .0.join("; "))]
-pub struct WebConfigError(Vec<String>);
+#[error("the web configuration {} cannot be used: {}", .path.display(), .problems.join("; "))]
+pub struct WebConfigError {
+    path: PathBuf,
+    problems: Vec<String>,
+}
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -85,9 +88,13 @@ impl WebConfig {
     ///
     /// All that is wrong with it, or that cannot be done here.
     pub(super) fn read(path: &Path, files: &mut Files) -> Result<Self, WebConfigError> {
-        let text = files.read(path).map_err(|reason| WebConfigError(vec![reason]))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Sections::parse(&text)?.validate(folder, files)
+        let text = files.read(path).map_err(|reason| vec![reason]);
+        text.and_then(|text| Sections::parse(&text)?.validate(folder, files))
+            .map_err(|problems| WebConfigError {
+                path: path.to_owned(),
+                problems,
+            })
     }
 
     /// How connections are made in TLS; `None` for plain HTTP.
@@ -112,18 +119,21 @@ impl WebConfig {
 ///
 /// It is not in the format.
 pub fn parse(text: &str) -> Result<(), WebConfigError> {
-    Sections::parse(text).map(drop)
+    Sections::parse(text).map(drop).map_err(|problems| WebConfigError {
+        path: PathBuf::new(),
+        problems,
+    })
 }
 
 impl Sections {
-    fn parse(text: &str) -> Result<Self, WebConfigError> {
+    fn parse(text: &str) -> Result<Self, Vec<String>> {
         // With its snippet, the error would show lines of the file, and keys in them.
         let sections: Option<Self> =
-            serde_saphyr::from_str(text).map_err(|error| WebConfigError(vec![error.without_snippet().to_string()]))?;
+            serde_saphyr::from_str(text).map_err(|error| vec![error.without_snippet().to_string()])?;
         Ok(sections.unwrap_or_default())
     }
 
-    fn validate(self, folder: &Path, files: &mut Files) -> Result<WebConfig, WebConfigError> {
+    fn validate(self, folder: &Path, files: &mut Files) -> Result<WebConfig, Vec<String>> {
         let mut problems = Vec::new();
         if self.rate_limit.is_some() {
             problems
@@ -146,7 +156,7 @@ impl Sections {
                 headers,
             })
         } else {
-            Err(WebConfigError(problems))
+            Err(problems)
         }
     }
 }

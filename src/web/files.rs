@@ -5,6 +5,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 /// The largest file that is read: a chain of certificates takes a few KiB.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -23,17 +25,21 @@ struct Identity {
 }
 
 impl Files {
-    /// Reads a text, and remembers the file, be it there or not.
+    /// Reads a text, and remembers the file, be it there or not. The text may hold a key: it is wiped when
+    /// it is dropped.
     ///
     /// # Errors
     ///
     /// The reason, with the file's name.
-    pub(super) fn read(&mut self, path: &Path) -> Result<String, String> {
+    pub(super) fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, String> {
         let mut identity = None;
-        let mut read = || -> io::Result<String> {
+        let mut read = || -> io::Result<_> {
             let file = File::open(path)?;
-            identity = file.metadata().ok().as_ref().map(Identity::of);
-            let mut text = String::new();
+            let metadata = file.metadata()?;
+            identity = Some(Identity::of(&metadata));
+            let length = usize::try_from(metadata.len().min(MOST_BYTES)).unwrap_or_default();
+            // At once as large as it will be: growing would leave copies behind.
+            let mut text = Zeroizing::new(String::with_capacity(length + 1));
             file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
             if text.len() as u64 > MOST_BYTES {
                 return Err(io::Error::other(format!("larger than {} MiB", MOST_BYTES >> 20)));

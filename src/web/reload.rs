@@ -107,7 +107,7 @@ impl LiveConfig {
                 info!(path = %path.display(), "the web configuration has been read again");
             }
             Err(error) => {
-                error!(path = %path.display(), %error, "the web configuration stays as it was");
+                error!(%error, "the web configuration stays as it was");
             }
         }
     }

@@ -227,8 +227,7 @@ fn part(
         (Some(text), None) => Ok(Some(text.to_owned().into())),
         (None, Some(file)) => {
             let text = files.read(&folder.join(file));
-            text.map(|text| Some(text.into()))
-                .map_err(|reason| format!("{name}_file: {reason}"))
+            text.map(Some).map_err(|reason| format!("{name}_file: {reason}"))
         }
         (None, None) => Ok(None),
     }

@@ -386,9 +386,9 @@ async fn a_wrong_file_exits_with_2_and_a_check_finds_it() {
     assert_eq!(output.status.code(), Some(2));
     let message = text(&output.stderr);
     assert!(
-        message
-            .starts_with("sonorancad-exporter: the web configuration cannot be used: tls_server_config: cert_file: ")
-            && message.contains("absent.crt cannot be read: No such file"),
+        message.starts_with(&format!(
+            "sonorancad-exporter: the web configuration {file} cannot be used: tls_server_config: cert_file: "
+        )) && message.contains("absent.crt cannot be read: No such file"),
         "{message}"
     );
     let output = run(&["check"], &variables);

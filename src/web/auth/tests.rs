@@ -95,7 +95,8 @@ fn a_check_costs_the_same_whoever_asks() {
         ("nobody", "wrong"),
     ] {
         let percent = time(user, password) * 100 / high;
-        assert!((75..133).contains(&percent), "{user} {password}: {percent} %");
+        // Without its filling, the least is 6 %; a busy machine makes the bounds wide.
+        assert!((50..200).contains(&percent), "{user} {password}: {percent} %");
     }
 }
 

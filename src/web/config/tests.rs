@@ -376,7 +376,7 @@ proptest! {
         let read = Sections::parse(&text);
         let outcome = read.and_then(|sections| sections.validate(Path::new(""), &mut Files::default()));
         if let Err(error) = outcome {
-            prop_assert!(!error.to_string().contains("SECRET"), "{}{}", text, error);
+            prop_assert!(!error.join("; ").contains("SECRET"), "{}{:?}", text, error);
         }
     }
 }
