@@ -34,6 +34,10 @@ impl Files {
     pub(super) fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, String> {
         let mut identity = None;
         let mut read = || -> io::Result<_> {
+            // To open a pipe would wait for its writer.
+            if !std::fs::metadata(path)?.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
             let file = File::open(path)?;
             let metadata = file.metadata()?;
             identity = Some(Identity::of(&metadata));
@@ -42,7 +46,7 @@ impl Files {
             let mut text = Zeroizing::new(String::with_capacity(length + 1));
             file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
             if text.len() as u64 > MOST_BYTES {
-                return Err(io::Error::other(format!("larger than {} MiB", MOST_BYTES >> 20)));
+                return Err(io::Error::other(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
             }
             Ok(text)
         };

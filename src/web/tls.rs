@@ -2,25 +2,23 @@
 //!
 //! Sessions are not resumed, so that each connection shows its certificate anew.
 
+mod names;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
-    SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
-};
+use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use secrecy::ExposeSecret;
 use tracing::warn;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
 
+use self::names::SanVerifier;
 use super::config::TlsSection;
 use super::files::Files;
 
@@ -304,90 +302,4 @@ fn system_roots() -> Result<RootCertStore, String> {
     }
     warn!("client_ca is missing: clients are trusted with certificates of any authority that this machine trusts");
     Ok(roots)
-}
-
-/// Accepts of the certificates that `verifier` accepts those with an allowed name.
-#[derive(Debug)]
-struct SanVerifier {
-    verifier: Arc<dyn ClientCertVerifier>,
-    /// DNS names, IP addresses, e-mail addresses and URIs, each to be met exactly.
-    allowed: Vec<String>,
-}
-
-impl SanVerifier {
-    fn allows(&self, certificate: &[u8]) -> bool {
-        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-            return false;
-        };
-        let Ok(Some(names)) = certificate.subject_alternative_name() else {
-            return false;
-        };
-        let mut names = names.value.general_names.iter().filter_map(text_of);
-        names.any(|name| self.allowed.contains(&name))
-    }
-}
-
-/// An alternative name of a subject, as the format spells it.
-fn text_of(name: &GeneralName) -> Option<String> {
-    match name {
-        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::Ipv4Addr::from(bytes).to_string());
-            let v6 = <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::Ipv6Addr::from(bytes).to_string());
-            v4.or(v6).ok()
-        }
-        _ => None,
-    }
-}
-
-impl ClientCertVerifier for SanVerifier {
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        if self.allows(end_entity) {
-            Ok(verified)
-        } else {
-            Err(Error::InvalidCertificate(
-                CertificateError::ApplicationVerificationFailure,
-            ))
-        }
-    }
-
-    fn offer_client_auth(&self) -> bool {
-        self.verifier.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.verifier.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }

@@ -151,6 +151,7 @@ fn what_is_not_supported_is_refused_in_words() {
 #[test]
 fn what_makes_no_sense_is_refused_in_words() {
     let folder = Folder::new("senseless");
+    folder.write("large.pem", &"x".repeat((1 << 20) + 1));
     for (text, reason) in [
         (
             "tls_server_config: {cert_filse: cert.pem}",
@@ -181,8 +182,12 @@ fn what_makes_no_sense_is_refused_in_words() {
             "certificate and key cannot be used",
         ),
         (
-            "tls_server_config: {cert_file: /dev/zero, key_file: key.pem}",
+            "tls_server_config: {cert_file: large.pem, key_file: key.pem}",
             "larger than 1 MiB",
+        ),
+        (
+            "tls_server_config: {cert_file: /dev/zero, key_file: key.pem}",
+            "/dev/zero cannot be read: it is no regular file",
         ),
         (
             "tls_server_config: {cert_file: cert.pem, cert: x, key_file: key.pem}",
