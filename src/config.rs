@@ -5,22 +5,24 @@
 //! ever shows a setting's text, so a secret in the wrong variable is not printed either.
 
 mod communities;
+mod problem;
+mod setting;
 mod value;
 mod variable;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
-use self::variable::{Name, PREFIX};
+pub use self::problem::{Problem, Problems};
+use self::setting::Texts;
+pub use self::setting::{Flags, Setting};
 pub use self::variable::{VARIABLES, Variable, help};
 
 /// The API's limit of call requests per minute and key (version v2).
@@ -129,70 +131,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// A name, its text, and where both come from.
-pub struct Setting {
-    name: String,
-    text: OsString,
-    source: Source,
-}
-
-/// The conventional flags of exporters; each wins over its variable.
-#[derive(Clone, Debug, Default)]
-pub struct Flags {
-    /// `--web.listen-address`, any number of times.
-    pub listen_addresses: Vec<String>,
-    /// `--web.systemd-socket`.
-    pub systemd_socket: bool,
-    /// `--web.config.file`.
-    pub web_config_file: Option<String>,
-}
-
 /// A community that is read, before it is known with whom it shares its key.
 struct Draft {
     community: CommunityConfig,
     /// `SONORANCAD_REQUESTS_PER_MINUTE`, where it is set.
     requests_per_minute: Option<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Environment,
-    Flag(&'static str),
-}
-
-/// Everything that is wrong with the settings.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
-
-/// One thing that is wrong: which setting, why, and what would be right.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
-    name: String,
-    reason: String,
-    example: Option<&'static str>,
-}
-
-/// The settings as envy reads them: texts, all optional.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Texts {
-    community_id: Option<String>,
-    api_key: Option<SecretString>,
-    api_key_file: Option<String>,
-    server_ids: Option<String>,
-    api_version: Option<String>,
-    api_url: Option<String>,
-    api_timeout: Option<String>,
-    cache_ttl: Option<String>,
-    max_stale: Option<String>,
-    requests_per_minute: Option<String>,
-    allow_http: Option<String>,
-    communities_file: Option<String>,
-    listen_address: Option<String>,
-    systemd_socket: Option<String>,
-    web_config_file: Option<String>,
-    log: Option<String>,
-    log_format: Option<String>,
 }
 
 impl Config {
@@ -205,7 +148,7 @@ impl Config {
     /// All problems of all settings.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
         let mut problems = Problems(Vec::new());
-        let texts = gather(settings, &mut problems);
+        let texts = Texts::gather(settings, &mut problems);
         let mut own = read_own_community(&texts, &mut problems);
         let mut communities = match &texts.communities_file {
             Some(path) => communities::read(path, &mut problems),
@@ -288,7 +231,7 @@ impl Reach {
     ///
     /// The problem of `SONORANCAD_LISTEN_ADDRESS`.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let texts = gather(settings, &mut Problems(Vec::new()));
+        let texts = Texts::gather(settings, &mut Problems(Vec::new()));
         let mut problems = Problems(Vec::new());
         let addresses = problems.read(
             &variable::LISTEN_ADDRESS,
@@ -400,78 +343,6 @@ impl fmt::Display for ApiVersion {
             Self::V2 => "v2",
         })
     }
-}
-
-impl Setting {
-    /// The settings among `variables`, as [`std::env::vars_os`] gives them: those with our prefix.
-    pub fn from_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<Self> {
-        variables
-            .into_iter()
-            .map(|(name, text)| (name.to_string_lossy().into_owned(), text))
-            .filter(|(name, _)| name.starts_with(PREFIX))
-            .map(|(name, text)| Self {
-                name,
-                text,
-                source: Source::Environment,
-            })
-            .collect()
-    }
-
-    /// The settings that the conventional flags of exporters make.
-    #[must_use]
-    pub fn from_flags(flags: &Flags) -> Vec<Self> {
-        let addresses = (!flags.listen_addresses.is_empty()).then(|| flags.listen_addresses.join(","));
-        let socket = flags.systemd_socket.then(|| "true".to_owned());
-        [
-            (&variable::LISTEN_ADDRESS, "--web.listen-address", addresses),
-            (&variable::SYSTEMD_SOCKET, "--web.systemd-socket", socket),
-            (
-                &variable::WEB_CONFIG_FILE,
-                "--web.config.file",
-                // Empty, as every exporter's default, it names none.
-                flags.web_config_file.clone().filter(|path| !path.is_empty()),
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(variable, flag, text)| {
-            Some(Self {
-                name: variable.name(),
-                text: text?.into(),
-                source: Source::Flag(flag),
-            })
-        })
-        .collect()
-    }
-}
-
-/// Drops empty texts, checks the names, and reads what is left.
-fn gather(settings: impl IntoIterator<Item = Setting>, problems: &mut Problems) -> Texts {
-    let mut texts = BTreeMap::new();
-    for Setting { name, text, source } in settings {
-        if text.is_empty() && source == Source::Environment {
-            continue;
-        }
-        let Ok(text) = text.into_string() else {
-            problems.add(name, "is not valid UTF-8", None);
-            continue;
-        };
-        match variable::classify(&name, &text) {
-            Name::Known => {
-                texts.insert(name, text);
-            }
-            Name::KubernetesLink => {}
-            Name::Unknown { nearest } => problems.add(
-                name,
-                format!(
-                    "is not a variable of this program; the nearest one is {} (if Kubernetes sets it for a Service, \
-                     rename the Service or set `enableServiceLinks: false`)",
-                    nearest.name()
-                ),
-                None,
-            ),
-        }
-    }
-    Texts::new(texts)
 }
 
 fn read_listen(texts: &Texts, problems: &mut Problems) -> Option<Listen> {
@@ -626,79 +497,6 @@ fn read_key(texts: &Texts, problems: &mut Problems) -> Option<SecretString> {
             }
         },
         (None, Some(path)) => problems.read(&variable::API_KEY_FILE, Some(path), value::key_file),
-    }
-}
-
-impl Texts {
-    /// The texts of these variables, by their whole names, each of which exists.
-    fn new(texts: BTreeMap<String, String>) -> Self {
-        envy::prefixed(PREFIX)
-            .from_iter(texts)
-            .expect("every name is a field of `Texts`, and any text is a value of each")
-    }
-
-    /// The settings that describe a community, with their texts.
-    fn of_community(&self) -> [(&'static Variable, Option<&str>); 7] {
-        [
-            (&variable::SERVER_IDS, self.server_ids.as_deref()),
-            (&variable::API_VERSION, self.api_version.as_deref()),
-            (&variable::API_URL, self.api_url.as_deref()),
-            (&variable::API_TIMEOUT, self.api_timeout.as_deref()),
-            (&variable::CACHE_TTL, self.cache_ttl.as_deref()),
-            (&variable::MAX_STALE, self.max_stale.as_deref()),
-            (&variable::REQUESTS_PER_MINUTE, self.requests_per_minute.as_deref()),
-        ]
-    }
-}
-
-impl Problems {
-    /// Each problem; shown, it is one line.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
-    }
-
-    /// Reads one setting, or its default; a text that cannot be read becomes a problem.
-    fn read<T>(
-        &mut self,
-        variable: &'static Variable,
-        text: Option<&str>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        parse(text.or(variable.default)?.trim())
-            .map_err(|reason| self.report(variable, reason))
-            .ok()
-    }
-
-    fn report(&mut self, variable: &'static Variable, reason: impl Into<String>) {
-        self.add(variable.name(), reason, Some(variable.example));
-    }
-
-    fn add(&mut self, name: String, reason: impl Into<String>, example: Option<&'static str>) {
-        self.0.push(Problem {
-            name,
-            reason: reason.into(),
-            example,
-        });
-    }
-}
-
-impl std::error::Error for Problems {}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
-            1 => f.write_str("the configuration has a problem:")?,
-            count => write!(f, "the configuration has {count} problems:")?,
-        }
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.reason)?;
-        self.example
-            .map_or(Ok(()), |example| write!(f, "; for example: {example}"))
     }
 }
 

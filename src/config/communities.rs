@@ -8,8 +8,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
+use super::setting::Texts;
 use super::variable::{self, Variable};
-use super::{Draft, Problem, Problems, Texts, read_community, value};
+use super::{Draft, Problem, Problems, read_community, value};
 
 /// The settings that a community has; the others are the program's.
 static SETTINGS: [&Variable; 11] = [

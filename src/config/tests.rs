@@ -351,7 +351,7 @@ fn a_file_that_never_ends_is_not_read_to_its_end() {
 fn text_that_is_not_utf8_is_a_problem() {
     use std::os::unix::ffi::OsStringExt as _;
 
-    let bytes = OsString::from_vec(vec![0xff]);
+    let bytes = std::ffi::OsString::from_vec(vec![0xff]);
     let settings = Setting::from_environment([("SONORANCAD_LOG".into(), bytes.clone()), ("OTHER".into(), bytes)]);
     let message = Config::read(settings).unwrap_err().to_string();
     assert!(message.contains("SONORANCAD_LOG is not valid UTF-8"), "{message}");
@@ -402,10 +402,10 @@ fn no_message_and_no_debug_output_shows_a_secret() {
 #[test]
 fn the_table_of_variables_and_the_fields_are_the_same() {
     for variable in VARIABLES {
-        let texts: Result<Texts, _> = envy::prefixed(PREFIX).from_iter([(variable.name(), "x".to_owned())]);
+        let texts: Result<Texts, _> = envy::prefixed(variable::PREFIX).from_iter([(variable.name(), "x".to_owned())]);
         assert!(texts.is_ok(), "{} is no field", variable.name());
     }
-    let source = include_str!("../config.rs");
+    let source = include_str!("setting.rs");
     let fields = source
         .split_once("struct Texts {")
         .unwrap()
