@@ -11,6 +11,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
@@ -21,6 +22,7 @@ use sonorancad_exporter::process::{self, LONG_VERSION};
 use sonorancad_exporter::{Exporter, StartError, warn_of};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -63,6 +65,9 @@ enum Command {
     Healthcheck,
 }
 
+/// What reads the configuration, as often as it is asked.
+type Reader = Arc<dyn Fn() -> Result<Config, config::Problems> + Send + Sync>;
+
 /// What ended the program early.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -92,7 +97,13 @@ pub(crate) fn run() -> ExitCode {
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(|| Config::read(settings(std::env::vars_os(), flags)), None),
+        Command::Serve => {
+            let flags = flags.clone();
+            serve(
+                Arc::new(move || Config::read(settings(std::env::vars_os(), &flags))),
+                None,
+            )
+        }
         Command::Check(options) => check(settings(std::env::vars_os(), flags), options),
         Command::Demo(options) => serve_demo(options, flags),
         Command::Healthcheck => check_health(settings(std::env::vars_os(), flags)),
@@ -131,12 +142,13 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<(), Failure>
 fn serve_demo(options: demo::Options, flags: &Flags) -> Result<(), Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
-    let read = move || Config::read(settings(environment.clone(), flags));
-    serve(read, Some(demo))
+    let flags = flags.clone();
+    let read = move || Config::read(settings(environment.clone(), &flags));
+    serve(Arc::new(read), Some(demo))
 }
 
 /// Serves what `read` gives, and what it gives later, when a signal asks for it.
-fn serve(read: impl Fn() -> Result<Config, config::Problems>, demo: Option<Demo>) -> Result<(), Failure> {
+fn serve(read: Reader, demo: Option<Demo>) -> Result<(), Failure> {
     let config = read().map_err(Failure::Config)?;
     start_logging(&config.log);
     let runtime = runtime()?;
@@ -154,11 +166,7 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::Runtime)
 }
 
-async fn serve_until_signal(
-    config: Config,
-    read: impl Fn() -> Result<Config, config::Problems>,
-    demo: Option<Demo>,
-) -> Result<(), Failure> {
+async fn serve_until_signal(config: Config, read: Reader, demo: Option<Demo>) -> Result<(), Failure> {
     // Before anything else: the first process of a container ignores signals that it does not handle.
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
     let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
@@ -180,9 +188,15 @@ async fn serve_until_signal(
 }
 
 /// Reads the configuration anew at each signal; never ends.
-async fn reload_at(mut hang_up: Signal, communities: &Directory, read: impl Fn() -> Result<Config, config::Problems>) {
+async fn reload_at(mut hang_up: Signal, communities: &Directory, read: Reader) {
     while hang_up.recv().await.is_some() {
-        match read() {
+        let read = read.clone();
+        // File systems can be slow, and whatever happens, it must be able to stop.
+        let Ok(outcome) = spawn_blocking(move || read()).await else {
+            communities.fail_reload();
+            continue;
+        };
+        match outcome {
             Ok(config) => match communities.reload(&config) {
                 Ok(()) => {
                     let communities = config.all_communities().count();

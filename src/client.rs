@@ -27,6 +27,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderVa
 use url::Url;
 
 use self::body::Body;
+pub use self::courier::MOST_REQUESTS;
 use self::courier::{Answer, Courier};
 pub use self::error::{FetchError, PauseRequest, Refusal, Retry, labels};
 use crate::config::{ApiConfig, ApiVersion};

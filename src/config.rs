@@ -23,6 +23,7 @@ use url::Url;
 pub use self::problem::{Problem, Problems};
 use self::setting::Texts;
 pub use self::setting::{Flags, Setting};
+pub use self::value::{open_regular, read_secret};
 pub use self::variable::{VARIABLES, Variable, help};
 
 /// The API's limit of call requests per minute and key (version v2).

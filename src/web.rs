@@ -28,7 +28,7 @@ use std::time::Duration;
 use axum::body::HttpBody as _;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -125,7 +125,7 @@ impl Web {
         // The last one is the outermost.
         routes
             .layer(from_fn_with_state(self.clone(), authenticate))
-            .layer(from_fn(refuse_bodies))
+            .layer(from_fn(refuse_unfit))
             .layer(CatchPanicLayer::custom(fault))
             .layer(from_fn_with_state(self, add_headers))
     }
@@ -175,8 +175,12 @@ async fn authenticate(
     next.run(request).await
 }
 
-/// No request here has a body, so that none is read.
-async fn refuse_bodies(request: Request, next: Next) -> Response {
+/// No request here has a body, so that none is read; and each names one host
+/// ([RFC 9112, section 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
+async fn refuse_unfit(request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+        return (StatusCode::BAD_REQUEST, "The header Host is missing, or there twice.\n").into_response();
+    }
     if request.body().is_end_stream() {
         return next.run(request).await;
     }

@@ -1,11 +1,13 @@
 //! The threads that talk to the API.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, Room};
@@ -16,6 +18,9 @@ const MOST_ERROR_BYTES: usize = 4 << 10;
 
 /// While some are held up by a flood, the others fetch.
 const THREADS: usize = 4;
+
+/// Requests at once: each has a file descriptor, and there are not as many as there may be communities.
+pub const MOST_REQUESTS: usize = 128;
 
 /// How much later than the time-out a fetch is given up whose own thread does not see that it is over.
 const GRACE: Duration = Duration::from_millis(250);
@@ -30,6 +35,8 @@ pub(super) struct Courier {
     /// There until it is dropped.
     runtime: Option<Runtime>,
     room: Room,
+    /// One for each request that may be under way.
+    turns: Arc<Semaphore>,
 }
 
 /// An answer of any status.
@@ -51,6 +58,7 @@ impl Courier {
         Ok(Self {
             runtime: Some(runtime),
             room: Room::new(),
+            turns: Arc::new(Semaphore::new(MOST_REQUESTS)),
         })
     }
 
@@ -62,9 +70,15 @@ impl Courier {
         most_bytes: usize,
     ) -> Result<Answer, FetchError> {
         let until = Instant::now() + timeout;
+        let Ok(Ok(turn)) = timeout_at(until, self.turns.clone().acquire_owned()).await else {
+            return Err(FetchError::Timeout);
+        };
         let exchange = exchange(request.timeout(timeout), most_bytes, self.room.clone(), until);
         let runtime = self.runtime.as_ref().expect("it is there until it is dropped");
-        let mut exchange = runtime.spawn(exchange);
+        let mut exchange = runtime.spawn(async move {
+            let _turn = turn;
+            exchange.await
+        });
         let Ok(answer) = timeout_at(until + GRACE, &mut exchange).await else {
             exchange.abort();
             return Err(FetchError::Timeout);

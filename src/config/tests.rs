@@ -332,7 +332,7 @@ fn sockets_of_systemd_stand_instead_of_addresses() {
 }
 
 #[test]
-fn a_file_that_never_ends_is_not_read_to_its_end() {
+fn what_is_no_regular_file_is_not_read() {
     for name in ["SONORANCAD_API_KEY_FILE", "SONORANCAD_COMMUNITIES_FILE"] {
         let settings = [("SONORANCAD_COMMUNITY_ID", "c"), (name, "/dev/zero")];
         let settings = settings.map(|(name, text)| (name.into(), text.into()));
@@ -340,7 +340,7 @@ fn a_file_that_never_ends_is_not_read_to_its_end() {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains(&format!("{name} cannot be read: it is larger than")),
+            message.contains(&format!("{name} cannot be read: it is no regular file")),
             "{message}"
         );
     }

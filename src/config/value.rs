@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -59,20 +60,38 @@ pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
     key(&secret).map_err(|reason| format!("names a file that {reason}"))
 }
 
-/// Reads a text that holds secrets, of no more than so many bytes; wiped when dropped.
+/// The text of a file that holds secrets.
 pub(super) fn secret_file(path: &str, most_bytes: u64) -> Result<Zeroizing<String>, String> {
-    let read = || -> io::Result<_> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len().min(most_bytes);
-        // At once as large as it will be: growing would leave copies behind.
-        let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
-        file.take(most_bytes + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > most_bytes {
-            return Err(io::Error::other(format!("it is larger than {most_bytes} bytes")));
-        }
-        Ok(text)
-    };
+    let read = || read_secret(&open_regular(Path::new(path))?, most_bytes);
     read().map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// Opens a regular file. To open a pipe would wait for who writes to it, perhaps for ever.
+///
+/// # Errors
+///
+/// It cannot be opened, or is something else.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    File::open(path)
+}
+
+/// Reads a text that may hold secrets, of no more than so many bytes; it is wiped when it is dropped.
+///
+/// # Errors
+///
+/// It cannot be read, is no UTF-8, or is larger.
+pub fn read_secret(file: &File, most_bytes: u64) -> io::Result<Zeroizing<String>> {
+    let length = file.metadata()?.len().min(most_bytes);
+    // At once as large as it will be: growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
+    file.take(most_bytes + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > most_bytes {
+        return Err(io::Error::other(format!("it is larger than {} KiB", most_bytes >> 10)));
+    }
+    Ok(text)
 }
 
 pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {

@@ -30,6 +30,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// From this cost on, a check takes longer than Prometheus waits for a scrape on many machines.
 const SLOW_COST: u32 = 16;
 
+/// Above this cost, a check would hold up all others for minutes, and up to days.
+const MOST_COST: u32 = 18;
+
 /// What stands for the hash of who is no user: as long as a hash, and none.
 const NO_HASH: &str = "------------------------------------------------------------";
 
@@ -65,11 +68,21 @@ impl Users {
     pub(super) fn new(texts: BTreeMap<String, Option<SecretString>>, problems: &mut Vec<String>) -> Self {
         let mut users = Self::default();
         for (user, hash) in texts {
-            let place = format!("basic_auth_users: {user}");
-            if user.contains(':') {
-                problems.push(format!("{place}: no name with a colon can be sent"));
+            // Behind a colon, it may be a hash that has come too near.
+            let (name, rest) = user
+                .split_once(':')
+                .map_or((&*user, None), |(name, rest)| (name, Some(rest)));
+            let place = format!("basic_auth_users: {name}");
+            if rest.is_some() {
+                problems.push(format!(
+                    "{place}: is followed by a colon without a space; no name can hold one"
+                ));
+                continue;
             }
             match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
+                Some(cost) if cost > MOST_COST => problems.push(format!(
+                    "{place}: a hash of a cost above {MOST_COST} takes minutes to check"
+                )),
                 Some(cost) => {
                     users.cost = users.cost.max(cost);
                     users.hashes.extend(hash.map(|hash| (user, hash)));

@@ -130,7 +130,8 @@ impl Sections {
         // With its snippet, the error would show lines of the file, and keys in them.
         let sections: Option<Self> =
             serde_saphyr::from_str(text).map_err(|error| vec![error.without_snippet().to_string()])?;
-        Ok(sections.unwrap_or_default())
+        // A file that is being written, or could not be, must not open the door.
+        sections.ok_or_else(|| vec!["it is empty; `{}` means plain HTTP for everyone".to_owned()])
     }
 
     fn validate(self, folder: &Path, files: &mut Files) -> Result<WebConfig, Vec<String>> {

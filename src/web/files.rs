@@ -1,11 +1,13 @@
 //! Files that were read, and whether they have changed since.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+
+use crate::config::{open_regular, read_secret};
 
 /// The largest file that is read: a chain of certificates takes a few KiB.
 const MOST_BYTES: u64 = 1 << 20;
@@ -33,24 +35,12 @@ impl Files {
     /// The reason, with the file's name.
     pub(super) fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, String> {
         let mut identity = None;
-        let mut read = || -> io::Result<_> {
-            // To open a pipe would wait for its writer.
-            if !std::fs::metadata(path)?.is_file() {
-                return Err(io::Error::other("it is no regular file"));
-            }
-            let file = File::open(path)?;
-            let metadata = file.metadata()?;
-            identity = Some(Identity::of(&metadata));
-            let length = usize::try_from(metadata.len().min(MOST_BYTES)).unwrap_or_default();
-            // At once as large as it will be: growing would leave copies behind.
-            let mut text = Zeroizing::new(String::with_capacity(length + 1));
-            file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-            if text.len() as u64 > MOST_BYTES {
-                return Err(io::Error::other(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
-            }
-            Ok(text)
+        let mut read = || {
+            let file = open_regular(path)?;
+            identity = file.metadata().ok().as_ref().map(Identity::of);
+            read_secret(&file, MOST_BYTES)
         };
-        let text = read().map_err(|error| format!("{} cannot be read: {error}", path.display()));
+        let text = read().map_err(|error: io::Error| format!("{} cannot be read: {error}", path.display()));
         self.0.push((path.to_owned(), identity));
         text
     }

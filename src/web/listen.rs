@@ -1,9 +1,10 @@
 //! The listener: its sockets, the accept loop and its limits.
 //!
-//! Nobody can keep others out by holding connections: there is a most of them, at which the one that
-//! has waited longest without a request in service makes room for a new one; no request takes more
-//! than 30 s from its first byte until its answer is out; and no connection waits longer than that for
-//! a request, the TLS handshake included.
+//! Nobody can keep others out by holding connections: there is a most of them, at which the client with
+//! the most makes room for a new one, by the one that has waited longest without a request in service;
+//! no request takes more than 30 s from its first byte until its answer is out; and no connection waits
+//! longer than that for a request, the TLS handshake included. What the system keeps of a connection is
+//! bounded, too.
 
 mod connection;
 mod observed;
@@ -36,6 +37,7 @@ pub(super) use self::connection::Connection;
 use self::connection::{Connections, OpenConnection};
 use self::observed::Observed;
 use super::reload::LiveConfig;
+use crate::client::MOST_REQUESTS;
 use crate::config::Listen;
 use crate::process::Process;
 
@@ -64,8 +66,12 @@ const MOST_HEAD_BYTES: usize = 16 << 10;
 /// try again only after a second. Linux allows as many since version 5.4.
 const BACKLOG: u32 = 4096;
 
-/// File descriptors that are not for connections: the API, the log, `/proc`.
-const OTHER_FILES: u64 = 64;
+/// File descriptors that are not for connections: those of requests to the API, the log, `/proc`.
+const OTHER_FILES: u64 = 64 + MOST_REQUESTS as u64;
+
+/// What the system keeps at most of what a client sends and does not get to be read, or is sent and does
+/// not take; Linux doubles it. By itself, it would go up to some MiB each.
+const BUFFER_BYTES: u32 = 64 << 10;
 
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
@@ -175,6 +181,9 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // A restart must not wait until the connections of the last run are forgotten.
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit these.
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::config::{WebConfig, WebConfigError};
 use super::files::Files;
@@ -103,7 +103,13 @@ impl LiveConfig {
         state.is_newest = config.is_ok();
         match config {
             Ok(config) => {
-                state.current = Arc::new(config);
+                let before = std::mem::replace(&mut state.current, Arc::new(config));
+                if before.tls().is_some() && state.current.tls().is_none() {
+                    warn!("from now on, HTTP is spoken in plain text");
+                }
+                if !before.users().is_empty() && state.current.users().is_empty() {
+                    warn!("from now on, no password is asked for");
+                }
                 info!(path = %path.display(), "the web configuration has been read again");
             }
             Err(error) => {

@@ -31,6 +31,9 @@ const HEADERS: [(HeaderName, &str); 4] = [
 /// How often a browser loads the page again, in seconds: as often as Prometheus usually scrapes.
 const REFRESH_SECONDS: u32 = 30;
 
+/// The most communities of the file on the page: each connection that does not take its page holds one.
+const MOST_COMMUNITIES: usize = 100;
+
 /// The page, as it is answered.
 pub(super) fn respond(own: &Report, others: &[(String, Report)]) -> impl IntoResponse + use<> {
     (HEADERS, Html(render(own, others).into_string()))
@@ -61,10 +64,16 @@ fn render(own: &Report, others: &[(String, Report)]) -> Markup {
                     @for server in &own.servers {
                         (render_server(server, own.at))
                     }
-                    @for (alias, report) in others {
+                    @for (alias, report) in most_urgent(others) {
                         h2 class="community" { (alias) }
                         @for server in &report.servers {
                             (render_server(server, report.at))
+                        }
+                    }
+                    @if others.len() > MOST_COMMUNITIES {
+                        p class="quiet" {
+                            "These are " (MOST_COMMUNITIES) " of " (others.len()) " communities, those with trouble first; "
+                            "Prometheus sees them all."
                         }
                     }
                 }
@@ -82,6 +91,17 @@ fn render(own: &Report, others: &[(String, Report)]) -> Markup {
             }
         }
     }
+}
+
+/// The communities to show: all of them, or else those with trouble before the others.
+fn most_urgent(all: &[(String, Report)]) -> Vec<&(String, Report)> {
+    let mut shown: Vec<_> = all.iter().collect();
+    if all.len() > MOST_COMMUNITIES {
+        let is_well = |report: &Report| !report.servers.iter().any(|server| server.failure.is_some());
+        shown.sort_by_key(|(_, report)| is_well(report));
+        shown.truncate(MOST_COMMUNITIES);
+    }
+    shown
 }
 
 /// For the browser's tab: whether anything is wrong.

@@ -386,6 +386,13 @@ async fn a_hangup_reads_the_communities_anew() {
     let reloaded = "sonorancad_config_last_reload_successful";
     assert_eq!(value(&program.scrape().await, reloaded), 0.0);
 
+    // What cannot be read holds up nothing.
+    std::fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    Program::signal("HUP", program.child.id());
+    program.wait_for("it is no regular file");
+    std::fs::remove_file(&path).unwrap();
+
     write("two: {community_id: x, api_key: k, api_url: API}\n");
     Program::signal("HUP", program.child.id());
     program.wait_for("has been read again");

@@ -1,11 +1,14 @@
 //! Several communities in one process: probes, discovery, shared keys, and reloads.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sonorancad_exporter::client::MOST_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting};
+use tokio::task::JoinSet;
 
 use crate::cad::{Answer, Cad};
 use crate::exporter::{NOON, Running, has, reply, value};
@@ -341,4 +344,32 @@ async fn the_status_page_shows_every_community_and_no_secret() {
     }
     assert!(!page.text().contains("key-of") && !page.text().contains("id-of"));
     assert_eq!(hoster.cad.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_requests_are_under_way_than_there_may_be() {
+    let community =
+        |number| format!("c{number}: {{community_id: c, api_key: k{number}, api_url: API, api_timeout: 1m}}");
+    let file = (0..150).map(community).collect::<Vec<_>>().join("\n");
+    let hoster = Arc::new(Hoster::start(&file).await);
+    hoster.cad.hold();
+    let mut probes = JoinSet::new();
+    for number in 0..150 {
+        let hoster = hoster.clone();
+        probes.spawn(async move {
+            let request = hoster.exporter.request("GET", &format!("/probe?community=c{number}"));
+            let request = request.header("X-Prometheus-Scrape-Timeout-Seconds", "29");
+            reply(request)
+                .await
+                .text()
+                .contains("sonorancad_up{server_id=\"1\"} 1\n")
+        });
+    }
+    hoster.cad.wait_for_requests(MOST_REQUESTS).await;
+    // Were there more, they would come at once.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(hoster.cad.requests().len(), MOST_REQUESTS);
+    hoster.cad.release();
+    assert!(probes.join_all().await.into_iter().all(|is_up| is_up));
+    assert_eq!(hoster.cad.requests().len(), 150);
 }

@@ -256,6 +256,25 @@ async fn other_paths_and_methods_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let cad = Cad::start().await;
+    let exporter = Running::start(&cad, &[]);
+    for (request, status) in [
+        ("GET /-/healthy HTTP/1.1\r\nHost: x\r\n", "200"),
+        ("GET /-/healthy HTTP/1.1\r\n", "400"),
+        ("GET /-/healthy HTTP/1.1\r\nHost: x\r\nHost: y\r\n", "400"),
+        ("GET /-/healthy HTTP/1.0\r\n", "200"),
+    ] {
+        let mut stream = TcpStream::connect(exporter.address).await.unwrap();
+        let request = format!("{request}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_with_a_body_is_refused_unread() {
     let cad = Cad::start().await;
     let exporter = Running::start(&cad, &[]);

@@ -272,12 +272,19 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
     );
     assert_eq!(reloaded("secret").await, 0.0);
 
+    // As while it is being written, or on a full disk.
+    place.configure("");
+    let line = program.wait_for("stays as it was");
+    assert!(line.contains("it is empty"), "{line}");
+    assert_eq!(reloaded("secret").await, 0.0);
+
     place.configure(&format!("basic_auth_users: {{alice: {OTHER}}}\n"));
     program.wait_for("has been read again");
     assert_eq!((status("secret").await, reloaded("other").await), (401, 1.0));
 
     // From HTTP with users to HTTPS without.
     place.configure_tls("");
+    program.wait_for("from now on, no password is asked for");
     program.wait_for("has been read again");
     assert!(is_served(place.client(), &program).await);
 
@@ -351,7 +358,7 @@ async fn a_health_check_sees_through_tls_and_users() {
     for text in [
         "tls_server_config: {cert_file: server.crt, key_file: server.key}\n",
         &format!("basic_auth_users: {{alice: {SECRET}}}\n"),
-        "",
+        "{}",
     ] {
         place.configure(text);
         let program = place.start();
@@ -367,7 +374,7 @@ async fn a_health_check_sees_through_tls_and_users() {
         let guarded = check(&[("SONORANCAD_WEB_CONFIG_FILE", "whatever")]);
         assert_eq!(guarded, Some(0), "{text}");
         let unguarded = check(&[]);
-        assert_eq!(unguarded, Some(i32::from(!text.is_empty())), "{text}");
+        assert_eq!(unguarded, Some(i32::from(text != "{}")), "{text}");
     }
 }
 

@@ -214,3 +214,22 @@ fn only_bcrypt_hashes_are_hashes() {
         assert_eq!(cost(&hash), None, "{hash}");
     }
 }
+
+#[test]
+fn a_hash_that_would_take_days_and_one_that_has_lost_its_space_are_refused() {
+    let rest = "abcdefghijklmnopqrstuuE3E6zKzgWyqNV1sDzfIbXCLy4w2u7Lm";
+    let problems = |user: &str, hash: Option<String>| {
+        let mut problems = Vec::new();
+        Users::new(BTreeMap::from([(user.to_owned(), hash.map(Into::into))]), &mut problems);
+        problems
+    };
+    assert!(problems("alice", Some(format!("$2y$18${rest}"))).is_empty());
+    let costly = problems("alice", Some(format!("$2y$19${rest}")));
+    assert!(costly[0].contains("a cost above 18"), "{costly:?}");
+    let near = problems(&format!("alice:$2y$10${rest}"), None);
+    assert_eq!(near.len(), 1);
+    assert!(
+        near[0].starts_with("basic_auth_users: alice: ") && !near[0].contains("$2y"),
+        "{near:?}"
+    );
+}

@@ -1,5 +1,6 @@
 //! The open connections: how many there may be, how far each has come, and which one makes room.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -102,26 +103,31 @@ impl Connections {
         })
     }
 
-    /// Asks the connection to close that has waited longest without a request in service. Where all
-    /// are in service, the oldest request of the client with the most of them gives way, if it has more
-    /// than `newcomer`. Whether any is closing.
+    /// Asks a connection to close: of those without a request in service, one of the client with the most
+    /// connections, and of these the one that has waited longest. Where all are in service, the oldest
+    /// request of the client with the most of them gives way, if it has more than `newcomer`. Whether any
+    /// is closing.
     fn make_room(&self, newcomer: IpAddr) -> bool {
         let open = self.open.lock();
         if open.values().any(|connection| connection.progress.lock().is_closing) {
             return true;
         }
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in open.values() {
+            *counts.entry(connection.client).or_default() += 1;
+        }
+        // Not simply the longest of all: who asks for little things all the time never waits for long.
         let waiting = open
             .values()
-            .filter_map(|connection| Some((connection.waiting_since()?, connection)));
-        let longest = waiting
-            .min_by_key(|(since, _)| *since)
+            .filter_map(|connection| Some((connection.waiting_since()?, connection)))
+            .min_by_key(|(since, connection)| (Reverse(counts[&connection.client]), *since))
             .map(|(_, connection)| connection);
-        let Some(connection) = longest.or_else(|| oldest_of_greediest(&open, newcomer)) else {
+        let Some(connection) = waiting.or_else(|| oldest_of_greediest(&open, &counts, newcomer)) else {
             return false;
         };
         let mut progress = connection.progress.lock();
         progress.is_closing = true;
-        progress.gives_way = longest.is_none();
+        progress.gives_way = waiting.is_none();
         connection.close.notify_one();
         true
     }
@@ -135,18 +141,18 @@ impl Connections {
 
 /// The connection with the oldest request of the client with the most connections, if that has at least
 /// two more than `newcomer`.
-fn oldest_of_greediest(open: &HashMap<u64, Arc<Connection>>, newcomer: IpAddr) -> Option<&Arc<Connection>> {
-    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-    for connection in open.values() {
-        *counts.entry(connection.client).or_default() += 1;
-    }
+fn oldest_of_greediest<'a>(
+    open: &'a HashMap<u64, Arc<Connection>>,
+    counts: &HashMap<IpAddr, usize>,
+    newcomer: IpAddr,
+) -> Option<&'a Arc<Connection>> {
     let own = counts.get(&newcomer).copied().unwrap_or_default();
     let (greediest, _) = counts
-        .into_iter()
-        .filter(|(_, count)| *count >= own + 2)
-        .max_by_key(|(_, count)| *count)?;
+        .iter()
+        .filter(|(_, count)| **count >= own + 2)
+        .max_by_key(|(_, count)| **count)?;
     open.values()
-        .filter(|connection| connection.client == greediest)
+        .filter(|connection| connection.client == *greediest)
         .min_by_key(|connection| connection.progress.lock().began_at)
 }
 
@@ -191,7 +197,7 @@ impl Connection {
     /// Notes that a request is in service from here on, which keeps its connection from making room.
     pub(in crate::web) fn admit(&self) {
         let mut progress = self.progress.lock();
-        if progress.stage != Stage::Receiving {
+        if progress.stage == Stage::Waiting {
             // It came together with the one before.
             progress.began_at = Instant::now();
         }

@@ -26,7 +26,7 @@ const HEADER: &str = "http_server_config: {headers: {X-Frame-Options: deny}}\n";
 #[test]
 fn a_file_is_read_again_once_it_has_stayed_the_same() {
     let file = File::new("same");
-    file.write("");
+    file.write("{}");
     let live = LiveConfig::open(Some(&file.0)).unwrap();
     let headers = || live.current().headers().len();
     let first = live.look(&file.0, &Files::default());

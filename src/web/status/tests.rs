@@ -197,3 +197,22 @@ fn a_name_cannot_be_markup() {
     );
     assert!(!page.contains("<script"));
 }
+
+#[test]
+fn of_very_many_communities_those_with_trouble_are_shown() {
+    let now = now();
+    let report = |failure| Report {
+        servers: vec![ServerReport { failure, ..server() }],
+        at: now,
+        exporter: None,
+    };
+    let mut others: Vec<_> = (0..MOST_COMMUNITIES)
+        .map(|number| (format!("community-{number:03}"), report(None)))
+        .collect();
+    let page = |others: &[(String, Report)]| render(&report(None), others).into_string();
+    let all = page(&others);
+    assert!(all.contains("community-000") && all.contains("community-099") && !all.contains("with trouble first"));
+    others.push(("troubled".to_owned(), report(Some(failure(now)))));
+    let most = page(&others);
+    assert!(most.contains("troubled") && most.contains("100 of 101 communities") && !most.contains("community-099"));
+}
