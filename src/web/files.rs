@@ -1,7 +1,5 @@
 //! Files that were read, and whether they have changed since.
 
-use std::fs::Metadata;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -34,30 +32,25 @@ impl Files {
     ///
     /// The reason, with the file's name.
     pub(super) fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, String> {
-        let mut identity = None;
-        let mut read = || {
-            let file = open_regular(path)?;
-            identity = file.metadata().ok().as_ref().map(Identity::of);
-            read_secret(&file, MOST_BYTES)
-        };
-        let text = read().map_err(|error: io::Error| format!("{} cannot be read: {error}", path.display()));
-        self.0.push((path.to_owned(), identity));
-        text
+        // Before it is read, so that a change meanwhile is seen at the next look.
+        self.0.push((path.to_owned(), Identity::of(path)));
+        open_regular(path)
+            .and_then(|file| read_secret(&file, MOST_BYTES))
+            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
     }
 
     /// The same files as they are now.
     pub(super) fn look_again(&self) -> Self {
-        let look = |(path, _): &(PathBuf, _)| {
-            let metadata = std::fs::metadata(path).ok();
-            (path.clone(), metadata.as_ref().map(Identity::of))
-        };
+        let look = |(path, _): &(PathBuf, _)| (path.clone(), Identity::of(path));
         Self(self.0.iter().map(look).collect())
     }
 }
 
 impl Identity {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
+    /// What is at `path`, readable or not; `None` where there is nothing.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
             device: metadata.dev(),
             number: metadata.ino(),
             length: metadata.len(),
@@ -65,6 +58,6 @@ impl Identity {
                 (metadata.mtime(), metadata.mtime_nsec()),
                 (metadata.ctime(), metadata.ctime_nsec()),
             ],
-        }
+        })
     }
 }

@@ -73,3 +73,13 @@ fn without_a_file_nothing_is_configured() {
     assert!(live.is_newest() && live.current().tls().is_none() && live.current().users().is_empty());
     assert!(LiveConfig::open(Some(Path::new("/nowhere/web.yml"))).is_err());
 }
+
+#[test]
+fn what_cannot_be_read_is_the_same_until_it_changes() {
+    let mut files = Files::default();
+    for path in ["/", "/nowhere"] {
+        files.read(Path::new(path)).unwrap_err();
+    }
+    // Something else would be read, and complained of, at every look.
+    assert_eq!(files.look_again(), files);
+}
