@@ -377,15 +377,11 @@ fn the_key_can_come_from_a_file() {
         assert!(read_file(content).is_err(), "{content:?}");
     }
     std::fs::remove_dir_all(&directory).unwrap();
-    let message = read_file_error(&path);
+    let message = read(&[LEAST[0], ("SONORANCAD_API_KEY_FILE", path.to_str().unwrap())]).unwrap_err();
     assert!(
         message.contains("SONORANCAD_API_KEY_FILE cannot be read: No such file"),
         "{message}"
     );
-}
-
-fn read_file_error(path: &std::path::Path) -> String {
-    read(&[LEAST[0], ("SONORANCAD_API_KEY_FILE", path.to_str().unwrap())]).unwrap_err()
 }
 
 #[test]

@@ -13,15 +13,14 @@ pub struct Variable {
     /// The text that holds where the user gives none.
     pub default: Option<&'static str>,
     /// A value that works, for messages.
-    pub example: &'static str,
+    pub(super) example: &'static str,
     /// One sentence for `--help`.
     pub help: &'static str,
 }
 
 impl Variable {
     /// The name as the file of communities spells it: `api_key`.
-    #[must_use]
-    pub fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         self.short.to_ascii_lowercase()
     }
 

@@ -12,8 +12,8 @@ pub(super) struct RateLimit {
     game_servers: u32,
     /// Times of the requests in the window, oldest first; since the first look, as all times here.
     granted: VecDeque<Duration>,
-    /// When the next game server asks, and which one.
-    next_game_request: (Duration, u32),
+    /// When the next game server asks.
+    next_game_request: Duration,
 }
 
 impl RateLimit {
@@ -21,7 +21,7 @@ impl RateLimit {
         Self {
             game_servers,
             granted: VecDeque::new(),
-            next_game_request: (Duration::ZERO, 0),
+            next_game_request: Duration::ZERO,
         }
     }
 
@@ -31,12 +31,10 @@ impl RateLimit {
     ///
     /// The limit is reached: how long until there is room.
     pub(super) fn take(&mut self, now: Duration) -> Result<(), Duration> {
-        while self.next_game_request.0 <= now {
-            let (at, server) = self.next_game_request;
+        while self.next_game_request <= now {
             // Refused, it tries again a minute later.
-            let _ = self.grant(at);
-            let next = (server + 1) % self.game_servers;
-            self.next_game_request = (at + WINDOW / self.game_servers, next);
+            let _ = self.grant(self.next_game_request);
+            self.next_game_request += WINDOW / self.game_servers;
         }
         self.grant(now)
     }

@@ -36,9 +36,7 @@ fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     out.gauge(
         "sonorancad_up",
         "Whether the newest request to the API succeeded and its answer is recent enough to be shown (1), or not (0).",
-        servers
-            .iter()
-            .map(|server| ([("server_id", &*server.id)], u64::from(server.is_up))),
+        each(servers, |server| u64::from(server.is_up)),
     )?;
     out.gauge(
         "sonorancad_active_calls",
@@ -93,9 +91,7 @@ fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     out.gauge(
         "sonorancad_last_success_timestamp_seconds",
         "When the request that brought the newest good answer started, in Unix time; 0 before the first.",
-        servers
-            .iter()
-            .map(|server| ([("server_id", &*server.id)], timestamp(server.last_success))),
+        each(servers, |server| timestamp(server.last_success)),
     )
 }
 
@@ -175,9 +171,7 @@ fn encode_api(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     out.gauge(
         "sonorancad_api_retry_timestamp_seconds",
         "Before this Unix time the API is not asked again, after a rate limit or failures; 0 without such a wait.",
-        servers
-            .iter()
-            .map(|server| ([("server_id", &*server.id)], timestamp(server.retry_at))),
+        each(servers, |server| timestamp(server.retry_at)),
     )
 }
 
@@ -186,23 +180,17 @@ fn encode_cache(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     out.counter(
         "sonorancad_cache_queries_total",
         "Scrapes that asked for this server.",
-        servers
-            .iter()
-            .map(|server| ([("server_id", &*server.id)], server.counts.queries)),
+        each(servers, |server| server.counts.queries),
     )?;
     out.counter(
         "sonorancad_cache_hits_total",
         "Scrapes that were answered at once from an answer younger than the TTL.",
-        servers
-            .iter()
-            .map(|server| ([("server_id", &*server.id)], server.counts.hits)),
+        each(servers, |server| server.counts.hits),
     )?;
     out.gauge(
         "sonorancad_cache_ttl_seconds",
         "How long an answer counts as fresh: the configured TTL, or longer where the request budget asks for it.",
-        servers
-            .iter()
-            .map(|server| ([("server_id", &*server.id)], server.ttl.as_secs_f64())),
+        each(servers, |server| server.ttl.as_secs_f64()),
     )?;
     out.info(
         "sonorancad_server_info",
@@ -231,11 +219,11 @@ fn encode_exporter(exporter: &ExporterReport, out: &mut Dialect) -> fmt::Result 
         "Requests to the exporter that met a fault in it, and got status 500.",
         [([], exporter.panics)],
     )?;
-    let each = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));
+    let of_process = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));
     out.counter(
         "process_cpu_seconds_total",
         "CPU time the exporter spent in user and system mode.",
-        each(|process| process.cpu_seconds),
+        of_process(|process| process.cpu_seconds),
     )?;
     out.gauge(
         "process_resident_memory_bytes",
@@ -255,8 +243,18 @@ fn encode_exporter(exporter: &ExporterReport, out: &mut Dialect) -> fmt::Result 
     out.gauge(
         "process_start_time_seconds",
         "When the exporter started, in Unix time.",
-        each(|process| process.start_time_seconds),
+        of_process(|process| process.start_time_seconds),
     )
+}
+
+/// One sample for each server.
+fn each<'a, V>(
+    servers: &'a [ServerReport],
+    value: impl Fn(&'a ServerReport) -> V,
+) -> impl Iterator<Item = (Labels<'a, 1>, V)> {
+    servers
+        .iter()
+        .map(move |server| ([("server_id", &*server.id)], value(server)))
 }
 
 /// The servers of which something recent is known.

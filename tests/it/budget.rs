@@ -28,8 +28,8 @@ struct Outcome {
 async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> Option<Answer>) -> Outcome {
     let cad = Cad::start().await;
     let good = Answer::ok(r#"{"activeCalls":[]}"#);
-    let clock_setting = [("SONORANCAD_SERVER_IDS", server_ids)];
-    let (exporter, clock) = Running::start_at_noon(&cad, &clock_setting);
+    let variables = [("SONORANCAD_SERVER_IDS", server_ids)];
+    let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     cad.keep_time(&clock, latency);
     let mut greatest_age = Duration::ZERO;
     for scrape in 0..80 {
