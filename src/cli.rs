@@ -10,6 +10,7 @@ mod healthcheck;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -79,10 +80,11 @@ enum Failure {
     Demo(#[source] std::io::Error),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
-    #[error("not everything is well")]
-    Checked,
-    #[error("not healthy")]
-    Unhealthy(#[source] std::io::Error),
+    #[error("not healthy at {address}")]
+    Unhealthy {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
 }
 
 /// Does what the command line says.
@@ -91,71 +93,58 @@ pub(crate) fn run() -> ExitCode {
         eprintln!("sonorancad-exporter: other processes may be able to read the key in memory: {error}");
     }
     let arguments = Arguments::parse();
-    let flags = &Flags {
+    let flags = Flags {
         listen_addresses: arguments.listen_addresses,
         systemd_socket: arguments.systemd_socket,
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => {
-            let flags = flags.clone();
-            serve(
-                Arc::new(move || Config::read(settings(std::env::vars_os(), &flags))),
-                None,
-            )
-        }
-        Command::Check(options) => check(settings(std::env::vars_os(), flags), options),
+        Command::Serve => serve(
+            Arc::new(move || Config::read(settings(std::env::vars_os(), &flags))),
+            None,
+        ),
+        Command::Check(options) => check(settings(std::env::vars_os(), &flags), options),
         Command::Demo(options) => serve_demo(options, flags),
-        Command::Healthcheck => check_health(settings(std::env::vars_os(), flags)),
+        Command::Healthcheck => check_health(settings(std::env::vars_os(), &flags)),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        // The findings have been written.
-        Err(Failure::Checked) => ExitCode::FAILURE,
-        Err(failure) => {
-            eprintln!("sonorancad-exporter: {}", with_sources(&failure));
-            match failure {
-                Failure::Config(_) | Failure::Start(StartError::WebConfig(_)) => ExitCode::from(2),
-                Failure::Checked
-                | Failure::Start(_)
-                | Failure::Demo(_)
-                | Failure::Runtime(_)
-                | Failure::Unhealthy(_) => ExitCode::from(1),
-            }
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("sonorancad-exporter: {}", with_sources(&failure));
+        match failure {
+            Failure::Config(_) | Failure::Start(StartError::WebConfig(_)) => ExitCode::from(2),
+            Failure::Start(_) | Failure::Demo(_) | Failure::Runtime(_) | Failure::Unhealthy { .. } => ExitCode::FAILURE,
         }
-    }
+    })
 }
 
-fn check(settings: Vec<Setting>, options: check::Options) -> Result<(), Failure> {
+fn check(settings: Vec<Setting>, options: check::Options) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let findings = runtime.block_on(check::check(Config::read(settings)));
     runtime.shutdown_background();
     // Nobody reads on: that changes nothing of what was found.
     let _ = std::io::stdout().write_all(findings.render(options).as_bytes());
-    if findings.is_ok() {
-        Ok(())
+    Ok(if findings.is_ok() {
+        ExitCode::SUCCESS
     } else {
-        Err(Failure::Checked)
-    }
+        ExitCode::FAILURE
+    })
 }
 
-fn serve_demo(options: demo::Options, flags: &Flags) -> Result<(), Failure> {
+fn serve_demo(options: demo::Options, flags: Flags) -> Result<ExitCode, Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
-    let flags = flags.clone();
     let read = move || Config::read(settings(environment.clone(), &flags));
     serve(Arc::new(read), Some(demo))
 }
 
 /// Serves what `read` gives, and what it gives later, when a signal asks for it.
-fn serve(read: Reader, demo: Option<Demo>) -> Result<(), Failure> {
+fn serve(read: Reader, demo: Option<Demo>) -> Result<ExitCode, Failure> {
     let config = read().map_err(Failure::Config)?;
     start_logging(&config.log);
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve_until_signal(config, read, demo));
     // A look-up of the API's name cannot be cut short, and must not hold up the end.
     runtime.shutdown_background();
-    outcome
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -235,14 +224,13 @@ fn tell_systemd(state: &[NotifyState]) {
     }
 }
 
-/// Asks at the first address; all of them are served by the same process.
-fn check_health(settings: Vec<Setting>) -> Result<(), Failure> {
-    let reach = config::Reach::read(settings).map_err(Failure::Config)?;
-    reach
-        .addresses
-        .first()
-        .map_or(Ok(()), |address| healthcheck::ask(*address, reach.is_guarded))
-        .map_err(Failure::Unhealthy)
+fn check_health(settings: Vec<Setting>) -> Result<ExitCode, Failure> {
+    let config::Reach { address, is_guarded } = config::Reach::read(settings).map_err(Failure::Config)?;
+    let address = healthcheck::reachable(address);
+    match healthcheck::ask(address, is_guarded) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(source) => Err(Failure::Unhealthy { address, source }),
+    }
 }
 
 /// The environment, and the flags, which win.

@@ -219,14 +219,14 @@ pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>
 /// Where a running exporter with these settings can be asked; what else is set does not matter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// `SONORANCAD_LISTEN_ADDRESS`.
-    pub addresses: Vec<SocketAddr>,
+    /// The first of `SONORANCAD_LISTEN_ADDRESS`; all of them are served by the same process.
+    pub address: SocketAddr,
     /// Whether TLS or users may be configured.
     pub is_guarded: bool,
 }
 
 impl Reach {
-    /// Reads them.
+    /// Reads what is needed to know that.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl Reach {
             value::listen_addresses,
         );
         Ok(Self {
-            addresses: addresses.ok_or(problems)?,
+            address: addresses.as_deref().and_then(<[_]>::first).copied().ok_or(problems)?,
             is_guarded: texts.web_config_file.is_some(),
         })
     }
@@ -386,10 +386,11 @@ fn read_own_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
 fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
     let api = read_api(texts, problems);
     let servers = problems.read(&variable::SERVER_IDS, texts.server_ids.as_deref(), value::servers);
-    let requests_per_minute = match &texts.requests_per_minute {
-        Some(text) => problems.read(&variable::REQUESTS_PER_MINUTE, Some(text), value::requests_per_minute),
-        None => None,
-    };
+    let requests_per_minute = problems.read(
+        &variable::REQUESTS_PER_MINUTE,
+        texts.requests_per_minute.as_deref(),
+        value::requests_per_minute,
+    );
     let cache_ttl = problems.read(&variable::CACHE_TTL, texts.cache_ttl.as_deref(), value::up_to_an_hour);
     let max_stale = problems.read(&variable::MAX_STALE, texts.max_stale.as_deref(), value::up_to_an_hour);
     Some(Draft {
@@ -456,10 +457,11 @@ fn read_api(texts: &Texts, problems: &mut Problems) -> Option<ApiConfig> {
     });
     let timeout = problems.read(&variable::API_TIMEOUT, texts.api_timeout.as_deref(), value::timeout);
     let key = read_key(texts, problems);
-    let community_id = match &texts.community_id {
-        Some(id) => problems.read(&variable::COMMUNITY_ID, Some(id), value::community_id),
-        None => None,
-    };
+    let community_id = problems.read(
+        &variable::COMMUNITY_ID,
+        texts.community_id.as_deref(),
+        value::community_id,
+    );
     let version = match problems.read(&variable::API_VERSION, texts.api_version.as_deref(), value::api_version)? {
         value::VersionNumber::Two => Some(ApiVersion::V2),
         value::VersionNumber::One => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The longest wait for each step.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks `/-/healthy` at `address`, which is where the exporter listens.
+/// Asks `/-/healthy` at `address`.
 ///
 /// One that `is_guarded` may want TLS or a password, and to say so is healthy as well.
 ///
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// Nobody answers there in time, or with another status.
 pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&reachable(address), PATIENCE)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -24,6 +24,9 @@ pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
     match &head {
         b"HTTP/1.1 200 " => Ok(()),
         b"HTTP/1.1 400 " | b"HTTP/1.1 401 " if is_guarded => Ok(()),
+        b"HTTP/1.1 400 " | b"HTTP/1.1 401 " => Err(io::Error::other(
+            "it wants TLS or a password; is SONORANCAD_WEB_CONFIG_FILE set as for the exporter?",
+        )),
         _ => Err(io::Error::other("the answer is not that of a healthy exporter")),
     }
 }

@@ -55,10 +55,7 @@ fn a_wrong_configuration_or_command_line_exits_with_2() {
         message.starts_with("sonorancad-exporter: the configuration has 3 problems:\n  SONORANCAD_"),
         "{message}"
     );
-    assert!(
-        !message.contains("spaces key") && !message.contains("a key with"),
-        "{message}"
-    );
+    assert!(!message.contains("a key with"), "{message}");
     for arguments in [&["--nonsense"][..], &["demo-does-not-exist"], &["--web.listen-address"]] {
         assert_eq!(run(arguments, &[]).status.code(), Some(2), "{arguments:?}");
     }
@@ -299,7 +296,7 @@ async fn healthcheck_tells_whether_it_serves() {
     let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", &address)]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stderr).starts_with("sonorancad-exporter: not healthy: "),
+        text(&output.stderr).starts_with(&format!("sonorancad-exporter: not healthy at {address}: ")),
         "{}",
         text(&output.stderr)
     );
