@@ -46,14 +46,14 @@ const MOST_UNLISTED: usize = 20;
 /// An idle connection is dropped before a server in between (nginx: 75 s) would drop it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Asks the API; one for the process.
-#[derive(Debug)]
+/// Asks the API. Clones share their threads and bounds; there is one set of them in the process.
+#[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     /// For addresses of this machine, which no proxy can reach.
     local_http: reqwest::Client,
-    courier: Courier,
-    unlisted: Mutex<BTreeSet<Arc<str>>>,
+    courier: Arc<Courier>,
+    unlisted: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
 /// Why there is no client.
@@ -75,30 +75,26 @@ impl Client {
     ///
     /// HTTPS cannot be prepared, or there are no threads for it.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
-        // Fails when another part of the process has chosen a provider, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            let builder = reqwest::Client::builder();
-            // A machine without CA certificates can still ask itself.
-            let builder = if needs_certificates {
-                builder
-            } else {
-                builder.tls_certs_only([])
-            };
-            builder
-                .user_agent(format!("sonorancad-exporter/{VERSION}"))
-                .default_headers(HeaderMap::from_iter([
-                    (ACCEPT, HeaderValue::from_static("application/json")),
-                    (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
-                ]))
-                .redirect(reqwest::redirect::Policy::none())
-                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        };
+        let builder = || http_builder(needs_certificates);
         Ok(Self {
             http: builder().build().map_err(ClientError::Https)?,
             local_http: builder().no_proxy().build().map_err(ClientError::Https)?,
-            courier: Courier::new().map_err(ClientError::Threads)?,
-            unlisted: Mutex::default(),
+            courier: Arc::new(Courier::new().map_err(ClientError::Threads)?),
+            unlisted: Arc::default(),
+        })
+    }
+
+    /// A clone that trusts what this machine trusts now.
+    ///
+    /// # Errors
+    ///
+    /// HTTPS cannot be prepared.
+    pub fn with_certificates(&self) -> Result<Self, ClientError> {
+        let builder = || http_builder(true);
+        Ok(Self {
+            http: builder().build().map_err(ClientError::Https)?,
+            local_http: builder().no_proxy().build().map_err(ClientError::Https)?,
+            ..self.clone()
         })
     }
 
@@ -205,6 +201,27 @@ impl Client {
         unlisted.insert(text.clone());
         FetchError::Unlisted(text)
     }
+}
+
+/// How every request is made.
+fn http_builder(needs_certificates: bool) -> reqwest::ClientBuilder {
+    // Fails when another part of the process has chosen a provider, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder();
+    // A machine without CA certificates can still ask itself.
+    let builder = if needs_certificates {
+        builder
+    } else {
+        builder.tls_certs_only([])
+    };
+    builder
+        .user_agent(format!("sonorancad-exporter/{VERSION}"))
+        .default_headers(HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
+        ]))
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
 }
 
 /// Reads the body of a good answer.

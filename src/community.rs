@@ -55,11 +55,17 @@ pub struct ExporterReport {
 
 impl Community {
     /// A community of which nothing is known yet.
-    fn new(config: &CommunityConfig, account: Arc<Account>, client: &Arc<Client>, clock: &Clock) -> Self {
+    fn new(
+        alias: Option<&str>,
+        config: &CommunityConfig,
+        account: Arc<Account>,
+        client: &Arc<Client>,
+        clock: &Clock,
+    ) -> Self {
         let api = Arc::new(config.api.clone());
         let new = |server| {
             let (api, account, client) = (api.clone(), account.clone(), client.clone());
-            Arc::new(Server::new(server, config, api, account, client, clock.clone()))
+            Arc::new(Server::new(alias, server, config, api, account, client, clock.clone()))
         };
         Self {
             servers: config.servers.iter().map(new).collect(),

@@ -65,16 +65,17 @@ impl Directory {
         let mut entries = self.entries.write();
         if config.needs_certificates() && !entries.has_certificates {
             entries.is_reload_successful = false;
-            entries.client = Arc::new(Client::new(true)?);
+            entries.client = Arc::new(entries.client.with_certificates()?);
             entries.has_certificates = true;
         }
         let mut communities = entries.communities();
         let own = config.community.as_ref();
-        let own = own.map(|config| self.keep_or_make(config, entries.own.as_ref(), &mut communities, &entries.client));
+        let own =
+            own.map(|config| self.keep_or_make(None, config, entries.own.as_ref(), &mut communities, &entries.client));
         let mut by_alias = BTreeMap::new();
         for (alias, config) in &config.communities {
             let before = entries.by_alias.get(alias);
-            let community = self.keep_or_make(config, before, &mut communities, &entries.client);
+            let community = self.keep_or_make(Some(alias), config, before, &mut communities, &entries.client);
             by_alias.insert(alias.clone(), community);
         }
         entries.own = own;
@@ -91,6 +92,7 @@ impl Directory {
     /// The community as it was, or a new one; `known` are those of which one may share the key.
     fn keep_or_make(
         &self,
+        alias: Option<&str>,
         config: &CommunityConfig,
         before: Option<&Arc<Community>>,
         known: &mut Vec<Arc<Community>>,
@@ -109,7 +111,7 @@ impl Directory {
             }
             return community.clone();
         }
-        let community = Arc::new(Community::new(config, account, client, &self.clock));
+        let community = Arc::new(Community::new(alias, config, account, client, &self.clock));
         known.push(community.clone());
         community
     }

@@ -24,6 +24,8 @@ const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// One CAD server of a community.
 #[derive(Debug)]
 pub(super) struct Server {
+    /// The alias of its community, for the log.
+    community: Option<String>,
     id: u32,
     name: Option<String>,
     api: Arc<ApiConfig>,
@@ -107,6 +109,7 @@ struct Flight {
 
 impl Server {
     pub(super) fn new(
+        community: Option<&str>,
         server: &ServerConfig,
         config: &CommunityConfig,
         api: Arc<ApiConfig>,
@@ -116,6 +119,7 @@ impl Server {
     ) -> Self {
         let cache = ScrapeCache::new(config.ttl_in_force(), config.stale_bound());
         Self {
+            community: community.map(str::to_owned),
             id: server.id,
             name: server.name.clone(),
             api,
@@ -199,7 +203,12 @@ impl Server {
             Ok(snapshot) => {
                 state.cache.succeed(snapshot);
                 if let Some(failure) = state.failure.take() {
-                    info!(server_id = self.id, error = %failure.label, "the API can be read again");
+                    info!(
+                        community = self.community,
+                        server_id = self.id,
+                        error = %failure.label,
+                        "the API can be read again"
+                    );
                 }
             }
             Err(error) => self.fail(&mut state, now, &error),
@@ -221,7 +230,14 @@ impl Server {
         let label = error.label();
         *state.counts.errors.entry(label.clone()).or_default() += 1;
         if state.failure.as_ref().is_none_or(|failure| failure.label != label) {
-            warn!(server_id = self.id, error = %label, reason = %error, advice = error.advice(), "the API cannot be read");
+            warn!(
+                community = self.community,
+                server_id = self.id,
+                error = %label,
+                reason = %error,
+                advice = error.advice(),
+                "the API cannot be read"
+            );
         }
         state.failure = Some(Failure {
             label,

@@ -10,8 +10,10 @@ use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting};
 use tokio::task::JoinSet;
 
+use crate::authority::Authority;
 use crate::cad::{Answer, Cad};
-use crate::exporter::{NOON, Running, has, reply, value};
+use crate::exporter::{NOON, Running, failures, has, http, reply, value};
+use crate::program::{Program, command};
 use crate::tools::Folder;
 
 /// An exporter of the communities of a file, on a clock that is moved by hand.
@@ -372,4 +374,65 @@ async fn no_more_requests_are_under_way_than_there_may_be() {
     hoster.cad.release();
     assert!(probes.join_all().await.into_iter().all(|is_up| is_up));
     assert_eq!(hoster.cad.requests().len(), 150);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_community_fails() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::status(400, &[], "INVALID API KEY"));
+    let folder = Folder::new();
+    let file = folder.path().join("communities.yml");
+    std::fs::write(&file, TWO.replace("API", &cad.url())).unwrap();
+    let mut program = Program::start(command(
+        &cad,
+        &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())],
+    ));
+    for alias in ["blaine", "sandy"] {
+        probe(&program, alias).await;
+        let line = program.wait_for(&format!("community=\"{alias}\" server_id=1"));
+        assert!(line.contains("the API cannot be read"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_brings_https_widens_no_bound() {
+    let cad = Cad::start().await;
+    let folder = Folder::new();
+    let [file, authority] = ["communities.yml", "ca.crt"].map(|name| folder.path().join(name));
+    std::fs::write(&authority, Authority::new().pem()).unwrap();
+    // Each meets an error that is not known in advance, and only twenty of those become labels.
+    let entries: Vec<_> = ('A'..='U')
+        .zip(1..)
+        .map(|(letter, server_id)| {
+            cad.answer_server(server_id, Answer::status(400, &[], &format!("FAULT {letter}")));
+            let url = cad.url();
+            format!(
+                "{letter}: {{api_version: v2, api_key: key{server_id}, api_url: '{url}', server_ids: {server_id}}}\n"
+            )
+        })
+        .collect();
+    std::fs::write(&file, entries[..20].concat()).unwrap();
+    let mut program = Program::start(command(
+        &cad,
+        &[
+            ("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap()),
+            ("SSL_CERT_FILE", authority.to_str().unwrap()),
+        ],
+    ));
+    for letter in 'A'..='T' {
+        let text = probe(&program, &letter.to_string()).await;
+        assert_eq!(failures(&text), [(format!("FAULT {letter}"), 1)]);
+    }
+    let secure = "secure: {api_version: v2, api_key: k, api_url: 'https://localhost:1'}\n";
+    std::fs::write(&file, entries.concat() + secure).unwrap();
+    Program::signal("HUP", program.child.id());
+    program.wait_for("has been read again");
+    for (alias, failure) in [("secure", "CONNECT"), ("U", "HTTP 4XX")] {
+        assert_eq!(failures(&probe(&program, alias).await), [(failure.to_owned(), 1)]);
+    }
+}
+
+async fn probe(program: &Program, alias: &str) -> String {
+    let url = format!("http://{}/probe?community={alias}", program.address);
+    http().get(url).send().await.unwrap().text().await.unwrap()
 }

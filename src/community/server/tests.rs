@@ -31,6 +31,7 @@ impl House {
         let clock = ManualClock::new(Duration::from_secs(1_795_392_000));
         let new = |server| {
             Arc::new(Server::new(
+                None,
                 server,
                 &config,
                 Arc::new(config.api.clone()),
