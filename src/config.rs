@@ -2,7 +2,7 @@
 //!
 //! The environment and the flags become one list of [`Setting`]s; [`Config::read`] turns that list, and
 //! the file of communities that it may name, into what the program means, or into [`Problems`]. No message
-//! ever shows a setting's text, so a secret in the wrong variable is not printed either.
+//! shows a setting's text, but for the path of that file, so a secret in the wrong variable is not printed either.
 
 mod communities;
 mod problem;
@@ -155,11 +155,8 @@ impl Config {
             Some(path) => communities::read(path, &mut problems),
             None => BTreeMap::new(),
         };
-        let named = communities.iter_mut().map(|(alias, draft)| (&**alias, draft));
-        let all = own
-            .iter_mut()
-            .map(|draft| ("the environment's own", draft))
-            .chain(named);
+        let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
+        let all = own.iter_mut().map(|draft| (None, draft)).chain(named);
         share_accounts(all, &mut problems);
         let listen = read_listen(&texts, &mut problems);
         let filter = problems.read(&variable::LOG, texts.log.as_deref(), value::log_filter);
@@ -175,7 +172,7 @@ impl Config {
                     log: LogConfig { filter, format },
                 })
             }
-            _ => Err(problems),
+            _ => Err(texts.name_flags(problems)),
         }
     }
 
@@ -205,7 +202,8 @@ impl Config {
 pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>, Problems> {
     let mut problems = Problems(Vec::new());
     let mut drafts = communities::parse(text, "the file", &mut problems);
-    share_accounts(drafts.iter_mut().map(|(alias, draft)| (&**alias, draft)), &mut problems);
+    let named = drafts.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
+    share_accounts(named, &mut problems);
     if problems.0.is_empty() {
         Ok(drafts
             .into_iter()
@@ -240,7 +238,10 @@ impl Reach {
             value::listen_addresses,
         );
         Ok(Self {
-            address: addresses.as_deref().and_then(<[_]>::first).copied().ok_or(problems)?,
+            address: *addresses
+                .as_deref()
+                .and_then(<[_]>::first)
+                .ok_or_else(|| texts.name_flags(problems))?,
             is_guarded: texts.web_config_file.is_some(),
         })
     }
@@ -359,7 +360,7 @@ fn read_listen(texts: &Texts, problems: &mut Problems) -> Option<Listen> {
     }
     if texts.listen_address.is_some() {
         let reason = "means nothing beside SONORANCAD_SYSTEMD_SOCKET; the socket unit says where to listen";
-        problems.report(&variable::LISTEN_ADDRESS, reason);
+        problems.add(variable::LISTEN_ADDRESS.name(), reason, None);
     }
     Some(Listen::SystemdSocket)
 }
@@ -373,10 +374,9 @@ fn read_own_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
     }
     for (variable, text) in texts.of_community() {
         if text.is_some() {
-            problems.report(
-                variable,
-                "means nothing here: it is for the environment's own community, which has no key; set it in the file",
-            );
+            let reason =
+                "means nothing here: it is for the environment's own community, which has no key; set it in the file";
+            problems.add(variable.name(), reason, None);
         }
     }
     None
@@ -409,17 +409,17 @@ fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
     })
 }
 
-/// Gives all communities that use the same key the same account.
-fn share_accounts<'a>(drafts: impl Iterator<Item = (&'a str, &'a mut Draft)>, problems: &mut Problems) {
-    let mut accounts: Vec<Vec<(&str, &mut Draft)>> = Vec::new();
-    for (name, draft) in drafts {
+/// Gives all communities, each with its alias if it has one, that use the same key the same account.
+fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Draft)>, problems: &mut Problems) {
+    let mut accounts: Vec<Vec<(Option<&str>, &mut Draft)>> = Vec::new();
+    for (alias, draft) in drafts {
         let api = &draft.community.api;
         match accounts
             .iter_mut()
             .find(|account| account[0].1.community.api.is_same_account(api))
         {
-            Some(account) => account.push((name, draft)),
-            None => accounts.push(vec![(name, draft)]),
+            Some(account) => account.push((alias, draft)),
+            None => accounts.push(vec![(alias, draft)]),
         }
     }
     for mut account in accounts {
@@ -431,12 +431,22 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (&'a str, &'a mut Draft)>, pr
             .collect();
         asked.dedup();
         if asked.len() > 1 {
-            let names: Vec<_> = account.iter().map(|(name, _)| *name).collect();
+            let names: Vec<_> = account
+                .iter()
+                .map(|(alias, _)| alias.unwrap_or("the environment's own"))
+                .collect();
             let reason = format!(
                 "differs between communities that use the same key, and so share one budget: {}",
                 names.join(", ")
             );
-            problems.report(&variable::REQUESTS_PER_MINUTE, reason);
+            let variable = &variable::REQUESTS_PER_MINUTE;
+            let is_own_among_them = account.iter().any(|(alias, _)| alias.is_none());
+            let name = if is_own_among_them {
+                variable.name()
+            } else {
+                variable.key()
+            };
+            problems.add(name, reason, None);
         }
         for (_, draft) in &mut account {
             draft.community.account = AccountConfig {
@@ -482,10 +492,8 @@ fn read_api(texts: &Texts, problems: &mut Problems) -> Option<ApiConfig> {
 fn read_key(texts: &Texts, problems: &mut Problems) -> Option<SecretString> {
     match (&texts.api_key, &texts.api_key_file) {
         (Some(_), Some(_)) => {
-            problems.report(
-                &variable::API_KEY,
-                "and SONORANCAD_API_KEY_FILE are both set; keep one of them",
-            );
+            let reason = "and SONORANCAD_API_KEY_FILE are both set; keep one of them";
+            problems.add(variable::API_KEY.name(), reason, None);
             None
         }
         (None, None) => {

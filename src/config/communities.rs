@@ -9,11 +9,11 @@ use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::setting::Texts;
-use super::variable::{self, Variable};
+use super::variable::{self, VARIABLES, Variable};
 use super::{Draft, Problem, Problems, read_community, value};
 
 /// The settings that a community has; the others are the program's.
-static SETTINGS: [&Variable; 11] = [
+pub(super) static SETTINGS: [&Variable; 11] = [
     &variable::COMMUNITY_ID,
     // Before what its name begins with.
     &variable::API_KEY_FILE,
@@ -132,11 +132,14 @@ impl Place<'_> {
             let key = key.value;
             let is_new = self.lines.insert(key.clone(), line).is_none();
             let Some(variable) = SETTINGS.iter().find(|variable| variable.key() == key) else {
-                let nearest = variable::nearest(&key, &SETTINGS);
-                let reason = format!(
-                    "has a setting that does not exist; the nearest one is {}",
-                    nearest.key()
-                );
+                let of_program = VARIABLES.iter().find(|variable| variable.key() == key);
+                let reason = match of_program {
+                    Some(variable) => format!("has a setting of the whole program, which is {}", variable.name()),
+                    None => format!(
+                        "has a setting that does not exist; the nearest one is {}",
+                        variable::nearest(&key, &SETTINGS).key()
+                    ),
+                };
                 // The key itself may be a secret that has lost its place.
                 problems.add(
                     format!("{}, line {line}: {}", self.path, self.shown_alias()),

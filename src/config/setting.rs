@@ -27,7 +27,6 @@ pub struct Flags {
     pub web_config_file: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Environment,
     Flag(&'static str),
@@ -54,6 +53,9 @@ pub(super) struct Texts {
     pub(super) web_config_file: Option<String>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<String>,
+    /// The flags that were given, by the names of their variables.
+    #[serde(skip)]
+    flags: BTreeMap<String, &'static str>,
 }
 
 impl Setting {
@@ -102,9 +104,12 @@ impl Texts {
     /// Drops empty texts, checks the names, and reads what is left.
     pub(super) fn gather(settings: impl IntoIterator<Item = Setting>, problems: &mut Problems) -> Self {
         let mut texts = BTreeMap::new();
+        let mut flags = BTreeMap::new();
         for Setting { name, text, source } in settings {
-            if text.is_empty() && source == Source::Environment {
-                continue;
+            match source {
+                Source::Environment if text.is_empty() => continue,
+                Source::Environment => {}
+                Source::Flag(flag) => drop(flags.insert(name.clone(), flag)),
             }
             let Ok(text) = text.into_string() else {
                 problems.add(name, "is not valid UTF-8", None);
@@ -126,7 +131,21 @@ impl Texts {
                 ),
             }
         }
-        Self::new(texts)
+        Self {
+            flags,
+            ..Self::new(texts)
+        }
+    }
+
+    /// The same problems, but of the flags where these have made the settings.
+    pub(super) fn name_flags(&self, mut problems: Problems) -> Problems {
+        for (variable, flag) in &self.flags {
+            for problem in &mut problems.0 {
+                problem.name = problem.name.replace(variable, flag);
+                problem.reason = problem.reason.replace(variable, flag);
+            }
+        }
+        problems
     }
 
     /// The texts of these variables, by their whole names, each of which exists.
@@ -137,7 +156,7 @@ impl Texts {
     }
 
     /// The settings that describe a community, with their texts.
-    pub(super) fn of_community(&self) -> [(&'static Variable, Option<&str>); 7] {
+    pub(super) fn of_community(&self) -> [(&'static Variable, Option<&str>); 8] {
         [
             (&variable::SERVER_IDS, self.server_ids.as_deref()),
             (&variable::API_VERSION, self.api_version.as_deref()),
@@ -146,6 +165,7 @@ impl Texts {
             (&variable::CACHE_TTL, self.cache_ttl.as_deref()),
             (&variable::MAX_STALE, self.max_stale.as_deref()),
             (&variable::REQUESTS_PER_MINUTE, self.requests_per_minute.as_deref()),
+            (&variable::ALLOW_HTTP, self.allow_http.as_deref()),
         ]
     }
 }

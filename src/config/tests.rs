@@ -63,7 +63,7 @@ fn every_problem_is_reported_at_once() {
          SONORANCAD_COMMUNITY_ID is missing; API version v1 needs it; for example: mycommunity\n  \
          SONORANCAD_SERVER_IDS must list server ids: whole numbers from 1, separated by commas; for example: 1=Main,2=Events\n  \
          SONORANCAD_CACHE_TTL is not a duration; for example: 25s\n  \
-         SONORANCAD_LISTEN_ADDRESS must be an IP address with a port, or a colon and a port; for example: 0.0.0.0:10911\n  \
+         SONORANCAD_LISTEN_ADDRESS must be an IP address or localhost with a port, or a colon and a port; for example: 0.0.0.0:10911\n  \
          SONORANCAD_LOG_FORMAT must be text or json; for example: json"
     );
 }
@@ -109,7 +109,7 @@ fn each_bad_value_has_its_reason() {
         (
             "LISTEN_ADDRESS",
             ":99999",
-            "must be an IP address with a port, or a colon and a port; for example: 0.0.0.0:10911",
+            "must be an IP address or localhost with a port, or a colon and a port; for example: 0.0.0.0:10911",
         ),
         (
             "LOG",
@@ -134,7 +134,7 @@ fn each_bad_value_has_its_reason() {
         (
             "API_KEY_FILE",
             "/nowhere/key",
-            "and SONORANCAD_API_KEY_FILE are both set; keep one of them; for example: 0f8a...",
+            "and SONORANCAD_API_KEY_FILE are both set; keep one of them",
         ),
     ] {
         let name = format!("SONORANCAD_{short}");
@@ -305,7 +305,11 @@ fn an_empty_flag_names_no_address_and_no_file() {
         listen_addresses: vec![String::new()],
         ..Flags::default()
     };
-    assert!(read_with_flags(&[], &no_address).is_err());
+    assert_eq!(
+        read_with_flags(&[], &no_address).unwrap_err().to_string(),
+        "the configuration has a problem:\n  --web.listen-address must be an IP address or localhost with a port, or a \
+         colon and a port; for example: 0.0.0.0:10911"
+    );
     let no_file = Flags {
         web_config_file: Some(String::new()),
         ..Flags::default()
@@ -324,10 +328,10 @@ fn sockets_of_systemd_stand_instead_of_addresses() {
     let config = read_with_flags(&variable, &Flags::default()).unwrap();
     assert_eq!(config.listen, Listen::SystemdSocket);
     let both = read_with_flags(&[("SONORANCAD_LISTEN_ADDRESS", ":1")], &flags);
-    let message = both.unwrap_err().to_string();
-    assert!(
-        message.contains("SONORANCAD_LISTEN_ADDRESS means nothing beside SONORANCAD_SYSTEMD_SOCKET"),
-        "{message}"
+    assert_eq!(
+        both.unwrap_err().to_string(),
+        "the configuration has a problem:\n  SONORANCAD_LISTEN_ADDRESS means nothing beside --web.systemd-socket; the \
+         socket unit says where to listen"
     );
 }
 
@@ -472,8 +476,13 @@ fn the_environment_may_describe_one_beside_the_file() {
     assert_eq!(
         read_communities(file, &[("SONORANCAD_CACHE_TTL", "30s")]).unwrap_err(),
         "the configuration has a problem:\n  SONORANCAD_CACHE_TTL means nothing here: it is for the environment's own \
-         community, which has no key; set it in the file; for example: 25s"
+         community, which has no key; set it in the file"
     );
+    // All but the first three, which name one.
+    for name in communities::SETTINGS[3..].iter().map(|variable| variable.name()) {
+        let message = read_communities(file, &[(&name, "whatever")]).unwrap_err();
+        assert!(message.contains(&format!("{name} means nothing here")), "{message}");
+    }
 }
 
 #[test]
@@ -499,31 +508,39 @@ fn communities_that_use_the_same_key_share_one_budget() {
     assert!(with(", requests_per_minute: 1", ", requests_per_minute: 1").is_ok());
     assert_eq!(
         with(", requests_per_minute: 1", ", requests_per_minute: 2").unwrap_err(),
+        "the configuration has a problem:\n  requests_per_minute differs between communities that use the same key, and \
+         so share one budget: a, b"
+    );
+    let budget = ("SONORANCAD_REQUESTS_PER_MINUTE", "3");
+    let file = "a: {community_id: x, api_key: secret, requests_per_minute: 1}\n";
+    assert_eq!(
+        read_communities(file, &[LEAST[0], LEAST[1], budget]).unwrap_err(),
         "the configuration has a problem:\n  SONORANCAD_REQUESTS_PER_MINUTE differs between communities that use the \
-         same key, and so share one budget: a, b; for example: 4"
+         same key, and so share one budget: the environment's own, a"
     );
 }
 
 #[test]
 fn every_problem_of_a_file_is_reported_with_its_line() {
     let message = read_communities(
-        "one:\n  community_id: x\n  api_kye: SECRET\n  cache_ttl: 5\none:\n  community_id: x\n  api_key: SECRET\n  \
+        "one:\n  community_id: x\n  api_kye: SECRET\n  cache_ttl: 5\n  log: debug\none:\n  community_id: x\n  api_key: SECRET\n  \
          api_key: SECRET\n'no such/alias SECRET':\n  api_version: v2\n  api_key:\nlast:\n  community_id: x\n  \
          api_key_file: /nowhere/SECRET\n",
         &[("SONORANCAD_LOG_FORMAT", "xml")],
     );
     assert_eq!(
         message.unwrap_err(),
-        "the configuration has 10 problems:\n  \
+        "the configuration has 11 problems:\n  \
          FILE, line 3: one has a setting that does not exist; the nearest one is api_key\n  \
+         FILE, line 5: one has a setting of the whole program, which is SONORANCAD_LOG\n  \
          FILE, line 1: one: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
          FILE, line 4: one: cache_ttl is not a duration; for example: 25s\n  \
-         FILE, line 8: one: api_key is there twice\n  \
-         FILE, line 5: one is there twice\n  \
-         FILE, line 9: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
-         FILE, line 11: the alias: api_key is empty; for example: 0f8a...\n  \
-         FILE, line 11: the alias: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
-         FILE, line 14: last: api_key_file cannot be read: No such file or directory (os error 2); for example: \
+         FILE, line 9: one: api_key is there twice\n  \
+         FILE, line 6: one is there twice\n  \
+         FILE, line 10: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
+         FILE, line 12: the alias: api_key is empty; for example: 0f8a...\n  \
+         FILE, line 12: the alias: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
+         FILE, line 15: last: api_key_file cannot be read: No such file or directory (os error 2); for example: \
          /run/secrets/sonorancad_api_key\n  \
          SONORANCAD_LOG_FORMAT must be text or json; for example: json"
     );

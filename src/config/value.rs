@@ -187,7 +187,7 @@ pub(super) fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let reason = "must be an IP address with a port, or a colon and a port";
+    let reason = "must be an IP address or localhost with a port, or a colon and a port";
     let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("localhost:")) else {
         return text.parse().map_err(|_| reason.to_owned());
     };
