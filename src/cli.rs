@@ -164,7 +164,7 @@ async fn serve_until_signal(config: Config, read: Reader, demo: Option<Demo>) ->
     // Its keys are not to outlive the communities that they are for.
     drop(config);
     if let Some(demo) = demo {
-        demo.start(&exporter.local_addresses()).map_err(Failure::Demo)?;
+        demo.start(&exporter).map_err(Failure::Demo)?;
     }
     let communities = exporter.communities();
     tell_systemd(&[NotifyState::Ready]);

@@ -1,7 +1,7 @@
 //! Fetches a snapshot from the API over HTTP.
 //!
-//! The key goes to the configured address and nowhere else: redirects are not followed, and no
-//! error holds a body, a header or an address. What holds it is wiped when the request is over; the
+//! The key goes to the configured address and nowhere else: redirects are not followed, and of an answer
+//! no error holds more than an error string in capitals. What holds it is wiped when the request is over; the
 //! buffers of HTTP and TLS, through which it goes, are not.
 //!
 //! Nothing that an API answers takes more than its share: of memory (few large answers are held at once,

@@ -95,6 +95,12 @@ impl Exporter {
         self.listener.local_addresses()
     }
 
+    /// Whether it is to be asked over HTTPS, as things are now.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        self.web.speaks_tls()
+    }
+
     /// Answers until `shutdown` completes and what is in service then is answered, within 5 s.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         self.web.serve(self.listener, self.communities, shutdown).await;

@@ -89,6 +89,12 @@ impl Web {
         })
     }
 
+    /// Whether it is to be asked over HTTPS, as things are now.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        self.config.current().tls().is_some()
+    }
+
     /// Serves `communities` until `shutdown` completes and what is in service then is answered, for a
     /// few seconds at most.
     pub async fn serve(self, listener: Listener, communities: Arc<Directory>, shutdown: impl Future<Output = ()>) {

@@ -66,7 +66,7 @@ struct FailureFindings {
 /// The calls of one server, counted.
 #[derive(Debug, Serialize)]
 struct Calls {
-    /// Those in the list of active calls; the combinations that occur, and all usual ones.
+    /// Those in the list of active calls; every combination.
     active: Vec<ActiveCalls>,
     emergency: u64,
     civil: u64,

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use clap::Args;
+use sonorancad_exporter::Exporter;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
 
@@ -93,17 +94,19 @@ impl Demo {
     }
 
     /// Answers from now on, and says what there is to see at `exporter`.
-    pub(super) fn start(self, addresses: &[SocketAddr]) -> io::Result<()> {
+    pub(super) fn start(self, exporter: &Exporter) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         tokio::spawn(self.cad.serve(listener));
+        let scheme = if exporter.speaks_tls() { "https" } else { "http" };
+        let addresses = exporter.local_addresses();
         let exporter = addresses.first().copied().map_or(self.address, reachable);
         let Settings {
             seed, calls_per_hour, ..
         } = self.settings;
         eprintln!(
             "This is a demo: every call is simulated (--seed {seed}, about {calls_per_hour} calls per hour and server).\n\
-             \n    Status page    http://{exporter}/\
-             \n    Metrics        http://{exporter}/metrics\
+             \n    Status page    {scheme}://{exporter}/\
+             \n    Metrics        {scheme}://{exporter}/metrics\
              \n    Simulated CAD  http://{address}/statistics/1 tells what truly happened\n\n\
              Let Prometheus scrape the metrics every 30 s, or reload them: the CAD is only asked when they are read.",
             address = self.address,

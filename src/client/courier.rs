@@ -50,6 +50,8 @@ impl Courier {
     pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
+            // They look up names.
+            .max_blocking_threads(MOST_REQUESTS)
             .thread_name("api")
             // Where all are held up, the other connections and the time-outs have their turn each time.
             .event_interval(1)

@@ -67,7 +67,7 @@ variables! {
     COMMUNITIES_FILE = None, "/etc/sonorancad-exporter/communities.yml",
         "A file of several communities, each served at `/probe?community=<alias>`.";
     LISTEN_ADDRESS = Some("0.0.0.0:10911"), "0.0.0.0:10911",
-        "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses.";
+        "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses, `[::]:10911` for those of IPv6 too.";
     SYSTEMD_SOCKET = Some("false"), "true",
         "Whether to serve the sockets that systemd hands over, instead of addresses.";
     WEB_CONFIG_FILE = None, "/etc/sonorancad-exporter/web.yml",

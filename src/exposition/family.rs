@@ -160,7 +160,7 @@ fn encode_api(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_api_request_duration_seconds",
-        "Time from sending a request to the end of its answer, failures included.",
+        "Time from asking the API to having read its answer, failures included.",
         servers.iter().map(|server| {
             (
                 [("server_id", &*server.id), ("endpoint", CALLS)],

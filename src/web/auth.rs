@@ -88,7 +88,7 @@ impl Users {
                     users.hashes.extend(hash.map(|hash| (user, hash)));
                 }
                 None => problems.push(format!(
-                    "{place}: is no bcrypt hash; make one with `htpasswd -nBC 10 \"\"`"
+                    "{place}: is no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, of which it is what follows the colon"
                 )),
             }
         }

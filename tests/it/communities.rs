@@ -388,7 +388,7 @@ async fn the_log_says_which_community_fails() {
         &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())],
     ));
     for alias in ["blaine", "sandy"] {
-        probe(&program, alias).await;
+        probe(&http(), &program, alias).await;
         let line = program.wait_for(&format!("community=\"{alias}\" server_id=1"));
         assert!(line.contains("the API cannot be read"), "{line}");
     }
@@ -420,7 +420,7 @@ async fn a_reload_that_brings_https_widens_no_bound() {
         ],
     ));
     for letter in 'A'..='T' {
-        let text = probe(&program, &letter.to_string()).await;
+        let text = probe(&http(), &program, &letter.to_string()).await;
         assert_eq!(failures(&text), [(format!("FAULT {letter}"), 1)]);
     }
     let secure = "secure: {api_version: v2, api_key: k, api_url: 'https://localhost:1'}\n";
@@ -428,11 +428,45 @@ async fn a_reload_that_brings_https_widens_no_bound() {
     Program::signal("HUP", program.child.id());
     program.wait_for("has been read again");
     for (alias, failure) in [("secure", "CONNECT"), ("U", "HTTP 4XX")] {
-        assert_eq!(failures(&probe(&program, alias).await), [(failure.to_owned(), 1)]);
+        assert_eq!(
+            failures(&probe(&http(), &program, alias).await),
+            [(failure.to_owned(), 1)]
+        );
     }
 }
 
-async fn probe(program: &Program, alias: &str) -> String {
+/// The memory in KiB of a program that has answered for so many communities.
+async fn memory_of(count: u32) -> u64 {
+    let cad = Cad::start().await;
+    cad.answer(calls(3));
+    let folder = Folder::new();
+    let file = folder.path().join("communities.yml");
+    let url = cad.url();
+    let entries =
+        (0..count).map(|number| format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: '{url}'}}\n"));
+    std::fs::write(&file, entries.collect::<String>()).unwrap();
+    let program = Program::start(command(
+        &cad,
+        &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())],
+    ));
+    let http = http();
+    for number in 0..count {
+        let text = probe(&http, &program, &format!("c{number}")).await;
+        assert!(text.contains("sonorancad_up{server_id=\"1\"} 1\n"), "{text}");
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let (_, rest) = status.split_once("VmRSS:").unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_communities_take_less_than_three_times_the_memory_of_one() {
+    let [one, thousand] = [memory_of(1).await, memory_of(1000).await];
+    eprintln!("one {one} KiB, a thousand {thousand} KiB");
+    assert!(thousand < 3 * one, "{thousand} KiB, {one} KiB");
+}
+
+async fn probe(http: &reqwest::Client, program: &Program, alias: &str) -> String {
     let url = format!("http://{}/probe?community={alias}", program.address);
-    http().get(url).send().await.unwrap().text().await.unwrap()
+    http.get(url).send().await.unwrap().text().await.unwrap()
 }

@@ -8,7 +8,7 @@ use sonorancad_exporter::config::VARIABLES;
 use crate::cad::{Answer, Cad};
 use crate::exporter::Running;
 
-const README: &str = include_str!("../../README.md");
+pub(crate) const README: &str = include_str!("../../README.md");
 
 #[track_caller]
 fn assert_in_readme(table: &str) {

@@ -11,7 +11,7 @@ use reqwest::{Certificate, ClientBuilder, Response};
 use crate::authority::{Authority, Identity};
 use crate::cad::Cad;
 use crate::exporter::{eventually, http, value};
-use crate::program::{Program, command, run, text};
+use crate::program::{BINARY, Program, command, run, text};
 use crate::tools::{Folder, Prometheus, has};
 
 /// Bcrypt hashes of "secret" and of "other".
@@ -350,6 +350,23 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
     assert!(is_served(trusting(&next), &program).await);
     is_over.store(true, Ordering::Relaxed);
     load.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_says_over_what_it_is_to_be_asked() {
+    let place = Place::new().await;
+    place.configure_tls("");
+    let mut command = Command::new(BINARY);
+    command
+        .args(["demo", "--web.config.file", &place.web_config()])
+        .env_clear()
+        .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0");
+    let mut program = Program::start(command);
+    let metrics = program.wait_for("Metrics");
+    assert!(
+        metrics.ends_with(&format!(" https://{}/metrics", program.address)),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ fn dependabot_accepts_its_configuration() {
     let updates = yaml(".github/dependabot.yml")["updates"].clone();
     let ecosystems: Vec<_> = updates.as_array().unwrap().iter().collect();
     let names = ecosystems.iter().map(|update| &update["package-ecosystem"]);
-    assert!(names.eq(["cargo", "github-actions", "docker"]));
+    assert!(names.eq(["cargo", "github-actions", "docker", "docker-compose"]));
 }
 
 #[test]
