@@ -4,9 +4,10 @@
 //! the most makes room for a new one, by the one that has waited longest without a request in service;
 //! no request takes more than 30 s from its first byte until its answer is out; and no connection waits
 //! longer than that for a request, the TLS handshake included. What the system keeps of a connection is
-//! bounded, too.
+//! bounded, too, and nothing stays behind.
 
 mod connection;
+mod lingering;
 mod observed;
 
 use std::io;
@@ -31,10 +32,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 pub(super) use self::connection::Connection;
 use self::connection::{Connections, OpenConnection};
+use self::lingering::Lingering;
 use self::observed::Observed;
 use super::reload::LiveConfig;
 use crate::client::MOST_REQUESTS;
@@ -262,6 +265,7 @@ impl Service {
     async fn serve(self, stream: TcpStream, open: OpenConnection) {
         // Only a little latency is lost where this fails.
         let _ = stream.set_nodelay(true);
+        let stream = Lingering::new(stream, self.stopping.clone());
         let Some(tls) = self.config.current().tls().cloned() else {
             let is_current = |config: &LiveConfig| config.current().tls().is_none();
             return self.serve_http(stream, &open, is_current).await;
@@ -343,23 +347,20 @@ impl Service {
 
 /// The stream within TLS; `None` where the client and the configuration do not agree, or who speaks
 /// HTTP has been told.
-async fn shake_hands(
-    mut stream: TcpStream,
-    acceptor: TlsAcceptor,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+async fn shake_hands(mut stream: Lingering, acceptor: TlsAcceptor) -> Option<TlsStream<Lingering>> {
     let mut first = [0];
-    let length = stream.peek(&mut first).await.ok()?;
+    let length = stream.get_ref().peek(&mut first).await.ok()?;
     if length == 1 && first[0].is_ascii_uppercase() {
-        // Bytes that stay unread would cut the answer off.
-        let _ = stream.try_read(&mut [0; MOST_HEAD_BYTES]);
         let _ = stream.write_all(HTTPS_ONLY).await;
         let _ = stream.shutdown().await;
         return None;
     }
-    match acceptor.accept(stream).await {
+    match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => Some(stream),
-        Err(error) => {
+        Err((error, mut stream)) => {
             debug!(%error, "no agreement on TLS");
+            // The client is to read why.
+            let _ = stream.shutdown().await;
             None
         }
     }

@@ -78,8 +78,8 @@ impl Connections {
         }
     }
 
-    /// Opens a connection; at the limit, another one is closed for it. `None` where that would be no
-    /// fairer.
+    /// Opens a connection; at the limit, another one is closed for it. `None` where the client has at
+    /// least as many as any other, and all of these are in service.
     pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
@@ -103,10 +103,9 @@ impl Connections {
         })
     }
 
-    /// Asks a connection to close: of those without a request in service, one of the client with the most
-    /// connections, and of these the one that has waited longest. Where all are in service, the oldest
-    /// request of the client with the most of them gives way, if it has more than `newcomer`. Whether any
-    /// is closing.
+    /// Asks a connection of the client with the most to close: the one that has waited longest without a
+    /// request in service. Where all of them are in service, the oldest request gives way, if `newcomer`
+    /// has fewer connections. Whether any is closing.
     fn make_room(&self, newcomer: IpAddr) -> bool {
         let open = self.open.lock();
         if open.values().any(|connection| connection.progress.lock().is_closing) {
@@ -116,18 +115,23 @@ impl Connections {
         for connection in open.values() {
             *counts.entry(connection.client).or_default() += 1;
         }
-        // Not simply the longest of all: who asks for little things all the time never waits for long.
-        let waiting = open
+        // Not simply the longest of all: who asks for little things all the time never waits for long, and
+        // whoever has every request in service would have nothing to give.
+        let first_to_go = open
             .values()
-            .filter_map(|connection| Some((connection.waiting_since()?, connection)))
-            .min_by_key(|(since, connection)| (Reverse(counts[&connection.client]), *since))
-            .map(|(_, connection)| connection);
-        let Some(connection) = waiting.or_else(|| oldest_of_greediest(&open, &counts, newcomer)) else {
-            return false;
+            .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.standing()));
+        let Some(connection) = first_to_go else {
+            // The last one is just going.
+            return true;
         };
         let mut progress = connection.progress.lock();
+        let is_in_service = progress.stage == Stage::Answering;
+        let own = counts.get(&newcomer).copied().unwrap_or_default();
+        if is_in_service && counts[&connection.client] <= own {
+            return false;
+        }
         progress.is_closing = true;
-        progress.gives_way = waiting.is_none();
+        progress.gives_way = is_in_service;
         connection.close.notify_one();
         true
     }
@@ -137,23 +141,6 @@ impl Connections {
         // An error would mean that the semaphore is closed, which it never is.
         let _ = self.slots.acquire_many(self.most).await;
     }
-}
-
-/// The connection with the oldest request of the client with the most connections, if that has at least
-/// two more than `newcomer`.
-fn oldest_of_greediest<'a>(
-    open: &'a HashMap<u64, Arc<Connection>>,
-    counts: &HashMap<IpAddr, usize>,
-    newcomer: IpAddr,
-) -> Option<&'a Arc<Connection>> {
-    let own = counts.get(&newcomer).copied().unwrap_or_default();
-    let (greediest, _) = counts
-        .iter()
-        .filter(|(_, count)| **count >= own + 2)
-        .max_by_key(|(_, count)| **count)?;
-    open.values()
-        .filter(|connection| connection.client == *greediest)
-        .min_by_key(|connection| connection.progress.lock().began_at)
 }
 
 impl OpenConnection {
@@ -221,10 +208,13 @@ impl Connection {
         }
     }
 
-    /// Since when nothing has been in service; `None` while something is.
-    fn waiting_since(&self) -> Option<Instant> {
+    /// Whether a request is in service, and since when; or since when none has been.
+    fn standing(&self) -> (bool, Instant) {
         let progress = self.progress.lock();
-        (progress.stage != Stage::Answering).then_some(progress.waiting_since)
+        match progress.stage {
+            Stage::Answering => (true, progress.began_at),
+            Stage::Waiting | Stage::Receiving | Stage::Sending => (false, progress.waiting_since),
+        }
     }
 
     /// Completes when the connection is to make room. A request that has come into service since it was

@@ -11,8 +11,11 @@ use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
+/// What the system's buffers hold, but not those of a client that reads nothing.
+const PAGE_BYTES: usize = 64 << 10;
+
 /// A listener within small limits that answers `GET /` at once, `GET /sleep` after a while, `GET /slow`
-/// never, `GET /large` with more than any buffer holds, and `GET /panic` with a fault.
+/// never, `GET /page` with some KiB, `GET /large` with more than any buffer holds, and `GET /panic` with a fault.
 struct House {
     address: std::net::SocketAddr,
     web: Web,
@@ -34,6 +37,7 @@ impl House {
             .route("/slow", get(std::future::pending::<()>))
             .route("/sleep", get(async || sleep(Duration::from_millis(150)).await))
             .route("/panic", get(async || -> () { panic!("as this test wants it") }))
+            .route("/page", get(async || vec![b'x'; PAGE_BYTES]))
             .route("/large", get(async || vec![b'x'; 32 << 20]));
         let web = Web::new(None).unwrap();
         let config = web.config.clone();
@@ -65,6 +69,15 @@ impl House {
         stream
     }
 
+    /// Connects as a client that gets little before it reads.
+    async fn connect_with_little_room(&self, sent: &[u8]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        stream
+    }
+
     /// Whether a new client gets its answer.
     async fn answers(&self) -> bool {
         is_answered(&mut self.connect(REQUEST).await).await
@@ -76,6 +89,8 @@ async fn is_answered(stream: &mut TcpStream) -> bool {
     let mut answer = [0; 15];
     stream.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 200 OK"
 }
+
+const LAST_REQUEST: &[u8] = b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 const SLOW_REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -251,6 +266,97 @@ async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others()
     assert!(begin.elapsed() < Duration::from_secs(5));
     for stream in &greedy {
         assert!(stream.try_read(&mut [0]).is_err(), "they are still in service");
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_all_in_service_takes_no_place_of_who_waits() {
+    let house = House::open(4, Duration::from_secs(60)).await;
+    // It has not asked yet.
+    let mut other = house.connect_from("127.0.0.2", b"GET / HT").await;
+    let mut greedy = Vec::new();
+    for _ in 0..3 {
+        greedy.push(house.connect(SLOW_REQUEST).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+    closed(house.connect(SLOW_REQUEST).await).await;
+    other.write_all(b"TP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(is_answered(&mut other).await);
+    for stream in &greedy {
+        assert!(stream.try_read(&mut [0]).is_err(), "they are still in service");
+    }
+}
+
+#[tokio::test]
+async fn where_each_client_has_one_in_service_the_oldest_gives_way_to_another() {
+    let house = House::open(3, Duration::from_secs(60)).await;
+    let mut clients = Vec::new();
+    for address in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+        clients.push(house.connect_from(address, SLOW_REQUEST).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut newcomer = house.connect_from("127.0.0.4", REQUEST).await;
+    assert!(
+        timeout(Duration::from_secs(5), is_answered(&mut newcomer))
+            .await
+            .unwrap()
+    );
+    closed(clients.remove(0)).await;
+    for stream in &clients {
+        assert!(stream.try_read(&mut [0]).is_err(), "they are still in service");
+    }
+}
+
+/// The bytes that the system keeps for clients of this port after the exporter has closed the connection.
+fn left_behind(port: u16) -> u64 {
+    // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = sockets
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let orphans = sockets.filter(|socket| socket[1].ends_with(&format!(":{port:04X}")) && socket[9] == "0");
+    orphans
+        .map(|socket| u64::from_str_radix(socket[4].split(':').next().unwrap(), 16).unwrap())
+        .sum()
+}
+
+#[tokio::test]
+async fn nothing_stays_behind_of_who_takes_no_answer() {
+    let house = House::open(4, Duration::from_millis(500)).await;
+    let mut clients = Vec::new();
+    for number in 0..12 {
+        let mut client = house.connect_with_little_room(LAST_REQUEST).await;
+        assert!(is_answered(&mut client).await);
+        if number % 2 == 0 {
+            client.shutdown().await.unwrap();
+        }
+        clients.push(client);
+        assert_eq!(left_behind(house.address.port()), 0);
+    }
+    sleep(Duration::from_millis(700)).await;
+    assert_eq!(left_behind(house.address.port()), 0);
+    for client in clients {
+        let mut rest = Vec::new();
+        let end = { client }.read_to_end(&mut rest).await;
+        assert!(end.is_err() && rest.len() < PAGE_BYTES, "it was reset");
+    }
+}
+
+#[tokio::test]
+async fn who_is_slow_to_take_the_last_answer_gets_all_of_it() {
+    let house = House::open(4, Duration::from_secs(60)).await;
+    for closes_before in [false, true] {
+        let mut client = house.connect_with_little_room(LAST_REQUEST).await;
+        client.write_all(b"what nobody asked for").await.unwrap();
+        if closes_before {
+            assert!(is_answered(&mut client).await);
+            client.shutdown().await.unwrap();
+        }
+        sleep(Duration::from_millis(300)).await;
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() > PAGE_BYTES);
     }
 }
 
