@@ -26,6 +26,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -150,7 +151,13 @@ impl Listener {
                 let Some(socket) = handed.take_tcp_listener(index)? else {
                     return Ok(None);
                 };
-                socket.set_nonblocking(true)?;
+                let options = SockRef::from(&socket);
+                if !options.is_listener()? {
+                    return Err(io::Error::other("it does not listen"));
+                }
+                options.set_nonblocking(true)?;
+                options.set_send_buffer_size(BUFFER_BYTES as usize)?;
+                options.set_recv_buffer_size(BUFFER_BYTES as usize)?;
                 TcpListener::from_std(socket).map(Some)
             };
             sockets.extend(take().map_err(|source| ListenError::SystemdSocket { number, source })?);
@@ -170,7 +177,14 @@ impl Listener {
     /// Serves `router` on every socket, in TLS where `config` says so, until `shutdown` completes and
     /// the rest is drained.
     pub(super) async fn serve(self, router: Router, config: Arc<LiveConfig>, shutdown: impl Future<Output = ()>) {
-        let connections = most_connections(Process::read().and_then(|process| process.max_fds));
+        let max_fds = Process::read().and_then(|process| process.max_fds);
+        let connections = most_connections(max_fds);
+        if connections < LIMITS.connections {
+            warn!(
+                max_fds,
+                connections, "the limit of open files allows so few connections only"
+            );
+        }
         let limits = Limits { connections, ..LIMITS };
         serve_within(limits, self.sockets, router, config, shutdown).await;
     }

@@ -14,10 +14,10 @@ use crate::tools::{Folder, has};
 const HAND_OVER: &str = "
 import os, socket, sys
 kinds, arguments = sys.argv[1].split(), sys.argv[2:]
-sockets = [socket.socket(type=getattr(socket, kind)) for kind in kinds]
-for each in sockets:
+sockets = [socket.socket(type=getattr(socket, kind.replace('DEAF', 'STREAM'))) for kind in kinds]
+for kind, each in zip(kinds, sockets):
     each.bind(('127.0.0.1', 0))
-    if each.type == socket.SOCK_STREAM:
+    if kind == 'SOCK_STREAM':
         each.listen()
 high = [os.dup2(each.fileno(), 100 + number) for number, each in enumerate(sockets)]
 for number, file in enumerate(high):
@@ -66,11 +66,25 @@ async fn other_sockets_and_none_are_refused_in_words() {
             "cannot listen on socket 1 of systemd, which must be a TCP listener",
         ),
         ("SOCK_STREAM SOCK_DGRAM", "cannot listen on socket 2 of systemd"),
+        (
+            "SOCK_STREAM SOCK_DEAF",
+            "(`ListenStream=` with a port): it does not listen",
+        ),
     ] {
         let output = with_sockets(&cad, kinds).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{kinds}");
         assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_limit_of_files_is_told() {
+    let cad = Cad::start().await;
+    let mut command = Command::new("sh");
+    set_environment(&mut command, &cad, &[("PATH", "/usr/bin:/bin")]);
+    command.args(["-c", "ulimit -n 250; exec \"$0\"", BINARY]);
+    let line = Program::start(command).wait_for("the limit of open files");
+    assert!(line.contains("WARN") && line.contains("max_fds=250"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
