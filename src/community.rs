@@ -26,7 +26,6 @@ use crate::process::Process;
 struct Community {
     api: Arc<ApiConfig>,
     server_configs: Vec<ServerConfig>,
-    account: Arc<Account>,
     servers: Vec<Arc<Server>>,
     clock: Clock,
 }
@@ -58,7 +57,7 @@ impl Community {
     fn new(
         alias: Option<&str>,
         config: &CommunityConfig,
-        account: Arc<Account>,
+        account: &Arc<Account>,
         client: &Arc<Client>,
         clock: &Clock,
     ) -> Self {
@@ -71,7 +70,6 @@ impl Community {
             servers: config.servers.iter().map(new).collect(),
             api,
             server_configs: config.servers.clone(),
-            account,
             clock: clock.clone(),
         }
     }
@@ -99,6 +97,11 @@ impl Community {
         // Whether all of them landed shows in the report.
         let _ = timeout(patience, all_landed).await;
         self.report()
+    }
+
+    /// Whether the newest attempt of any server failed.
+    fn has_trouble(&self) -> bool {
+        self.servers.iter().any(|server| server.has_failed())
     }
 
     /// Reports what is known, and asks nothing.

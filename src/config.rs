@@ -298,10 +298,10 @@ impl ApiConfig {
         self.url.scheme() != "http" || !self.is_local()
     }
 
-    /// Whether both ask as the same client of the API, which shares one limit.
+    /// As whom the API is asked: its address, and the key itself. Whatever has both in common shares one limit.
     #[must_use]
-    pub fn is_same_account(&self, other: &Self) -> bool {
-        self.url == other.url && self.key.expose_secret() == other.key.expose_secret()
+    pub fn account(&self) -> (&str, &str) {
+        (self.url.as_str(), self.key.expose_secret())
     }
 
     /// Whether the API is on this machine.
@@ -332,7 +332,7 @@ impl ApiConfig {
 
 impl PartialEq for ApiConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.is_same_account(other) && self.version == other.version && self.timeout == other.timeout
+        self.account() == other.account() && self.version == other.version && self.timeout == other.timeout
     }
 }
 
@@ -411,36 +411,34 @@ fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
 
 /// Gives all communities, each with its alias if it has one, that use the same key the same account.
 fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Draft)>, problems: &mut Problems) {
-    let mut accounts: Vec<Vec<(Option<&str>, &mut Draft)>> = Vec::new();
-    for (alias, draft) in drafts {
-        let api = &draft.community.api;
-        match accounts
-            .iter_mut()
-            .find(|account| account[0].1.community.api.is_same_account(api))
-        {
-            Some(account) => account.push((alias, draft)),
-            None => accounts.push(vec![(alias, draft)]),
-        }
+    let mut drafts: Vec<_> = drafts.collect();
+    let mut accounts: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, (_, draft)) in drafts.iter().enumerate() {
+        accounts.entry(draft.community.api.account()).or_default().push(index);
     }
-    for mut account in accounts {
-        let servers: usize = account.iter().map(|(_, draft)| draft.community.servers.len()).sum();
+    let mut accounts: Vec<_> = accounts.into_values().collect();
+    // As they are in the file.
+    accounts.sort_unstable();
+    for account in accounts {
+        let servers: usize = account
+            .iter()
+            .map(|&index| drafts[index].1.community.servers.len())
+            .sum();
         let servers = u32::try_from(servers).unwrap_or(u32::MAX);
         let mut asked: Vec<_> = account
             .iter()
-            .filter_map(|(_, draft)| draft.requests_per_minute)
+            .filter_map(|&index| drafts[index].1.requests_per_minute)
             .collect();
         asked.dedup();
         if asked.len() > 1 {
-            let names: Vec<_> = account
-                .iter()
-                .map(|(alias, _)| alias.unwrap_or("the environment's own"))
-                .collect();
+            let aliases = account.iter().map(|&index| drafts[index].0);
+            let names: Vec<_> = aliases.map(|alias| alias.unwrap_or("the environment's own")).collect();
             let reason = format!(
                 "differs between communities that use the same key, and so share one budget: {}",
                 names.join(", ")
             );
             let variable = &variable::REQUESTS_PER_MINUTE;
-            let is_own_among_them = account.iter().any(|(alias, _)| alias.is_none());
+            let is_own_among_them = account.iter().any(|&index| drafts[index].0.is_none());
             let name = if is_own_among_them {
                 variable.name()
             } else {
@@ -448,8 +446,8 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Dra
             };
             problems.add(name, reason, None);
         }
-        for (_, draft) in &mut account {
-            draft.community.account = AccountConfig {
+        for index in account {
+            drafts[index].1.community.account = AccountConfig {
                 requests_per_minute: asked
                     .first()
                     .copied()

@@ -205,7 +205,8 @@ async fn add_headers(State(web): State<Web>, request: Request, next: Next) -> Re
 
 async fn status_page(State(answerer): State<Answerer>) -> impl IntoResponse {
     let communities = &answerer.communities;
-    status::respond(&answerer.with_exporter(communities.report()), &communities.reports())
+    let (others, count) = communities.most_urgent_reports(status::MOST_COMMUNITIES);
+    status::respond(&answerer.with_exporter(communities.report()), &others, count)
 }
 
 async fn healthy() -> &'static str {

@@ -39,11 +39,16 @@ impl Budget {
 
     /// Takes a slot, if one is free at `now`.
     pub fn try_take(&mut self, now: Now) -> bool {
-        self.answered_at
-            .retain(|answered_at| now.instant.saturating_duration_since(*answered_at) < WINDOW);
+        self.answered_at.retain(|answered_at| counts(*answered_at, now));
         let is_free = self.in_flight + self.answered_at.len() < self.slots;
         self.in_flight += usize::from(is_free);
         is_free
+    }
+
+    /// Whether any slot is taken at `now`.
+    #[must_use]
+    pub fn still_counts(&self, now: Now) -> bool {
+        self.in_flight > 0 || self.answered_at.iter().any(|answered_at| counts(*answered_at, now))
     }
 
     /// Notes the answer to the request of one taken slot, or that there will be none.
@@ -51,4 +56,9 @@ impl Budget {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.answered_at.push(now.instant);
     }
+}
+
+/// Whether a request that was answered then still counts.
+fn counts(answered_at: Instant, now: Now) -> bool {
+    now.instant.saturating_duration_since(answered_at) < WINDOW
 }

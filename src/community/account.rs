@@ -53,6 +53,12 @@ impl Account {
         self.limits.lock().pause.extend(now + duration);
     }
 
+    /// Whether it still matters what has been asked: slots are taken, or a pause holds.
+    pub(super) fn still_counts(&self, now: Now) -> bool {
+        let limits = self.limits.lock();
+        limits.pause.holds(now) || limits.budget.still_counts(now)
+    }
+
     pub(super) fn pause(&self) -> Pause {
         self.limits.lock().pause
     }

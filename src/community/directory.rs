@@ -1,10 +1,11 @@
 //! Every community that is served, by the name it is asked for; a reload changes what must change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use tokio::task::JoinSet;
 
 use super::account::Account;
@@ -17,6 +18,8 @@ use crate::config::{CommunityConfig, Config};
 #[derive(Debug)]
 pub struct Directory {
     clock: Clock,
+    /// Makes the ids of accounts, in this process only.
+    hasher: RandomState,
     /// Held for look-ups and changes only, never across an `.await`.
     entries: RwLock<Entries>,
 }
@@ -27,9 +30,14 @@ struct Entries {
     has_certificates: bool,
     /// The environment's own.
     own: Option<Arc<Community>>,
-    by_alias: BTreeMap<String, Arc<Community>>,
+    by_alias: Arc<BTreeMap<String, Arc<Community>>>,
+    /// Those of the communities, and those of earlier ones while it matters what they have asked.
+    accounts: HashMap<AccountId, Arc<Account>>,
     is_reload_successful: bool,
 }
+
+/// An address of the API and a key, as a number that says nothing of either: the key is to be gone with its communities.
+type AccountId = u64;
 
 impl Directory {
     /// The communities of `config`; nothing is known of them yet, and nothing is asked.
@@ -41,11 +49,13 @@ impl Directory {
         let has_certificates = config.needs_certificates();
         let directory = Self {
             clock: clock.clone(),
+            hasher: RandomState::new(),
             entries: RwLock::new(Entries {
                 client: Arc::new(Client::new(has_certificates)?),
                 has_certificates,
                 own: None,
-                by_alias: BTreeMap::new(),
+                by_alias: Arc::default(),
+                accounts: HashMap::new(),
                 is_reload_successful: true,
             }),
         };
@@ -55,65 +65,67 @@ impl Directory {
 
     /// Makes these communities the ones that are served.
     ///
-    /// One whose API, key and servers are the same keeps its caches, trackers and counts; so does an account
-    /// its budget and pauses. Fetches in flight of those that go end by themselves.
+    /// One whose API, key and servers are the same keeps its caches, trackers and counts. An account keeps
+    /// its budget and pauses as long as they count, even while no community uses it. Fetches in flight of
+    /// those that go end by themselves.
     ///
     /// # Errors
     ///
     /// This machine has no CA certificates, and one of them needs some; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), ClientError> {
-        let mut entries = self.entries.write();
-        if config.needs_certificates() && !entries.has_certificates {
-            entries.is_reload_successful = false;
-            entries.client = Arc::new(entries.client.with_certificates()?);
-            entries.has_certificates = true;
-        }
-        let mut communities = entries.communities();
+        // Scrapes go on meanwhile.
+        let entries = self.entries.upgradable_read();
+        let has_certificates = entries.has_certificates || config.needs_certificates();
+        let client = if has_certificates == entries.has_certificates {
+            entries.client.clone()
+        } else {
+            match entries.client.with_certificates() {
+                Ok(client) => Arc::new(client),
+                Err(error) => {
+                    RwLockUpgradableReadGuard::upgrade(entries).is_reload_successful = false;
+                    return Err(error);
+                }
+            }
+        };
+        let mut accounts = entries.accounts.clone();
+        let mut used = HashSet::new();
+        let mut keep_or_make = |alias, config: &CommunityConfig, before: Option<&Arc<Community>>| {
+            let id = self.hasher.hash_one(config.api.account());
+            used.insert(id);
+            let budget = config.account.requests_per_minute;
+            let account = accounts.entry(id).or_insert_with(|| Arc::new(Account::new(budget)));
+            account.set_budget(budget);
+            if let Some(community) = before.filter(|community| community.is_read_as(config)) {
+                for server in &community.servers {
+                    server.set_limits(config);
+                }
+                return community.clone();
+            }
+            Arc::new(Community::new(alias, config, account, &client, &self.clock))
+        };
         let own = config.community.as_ref();
-        let own =
-            own.map(|config| self.keep_or_make(None, config, entries.own.as_ref(), &mut communities, &entries.client));
-        let mut by_alias = BTreeMap::new();
-        for (alias, config) in &config.communities {
-            let before = entries.by_alias.get(alias);
-            let community = self.keep_or_make(Some(alias), config, before, &mut communities, &entries.client);
-            by_alias.insert(alias.clone(), community);
-        }
-        entries.own = own;
-        entries.by_alias = by_alias;
-        entries.is_reload_successful = true;
+        let own = own.map(|config| keep_or_make(None, config, entries.own.as_ref()));
+        let named = config.communities.iter().map(|(alias, config)| {
+            let community = keep_or_make(Some(alias), config, entries.by_alias.get(alias));
+            (alias.clone(), community)
+        });
+        let by_alias = Arc::new(named.collect());
+        let now = self.clock.now();
+        accounts.retain(|id, account| used.contains(id) || account.still_counts(now));
+        *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
+            client,
+            has_certificates,
+            own,
+            by_alias,
+            accounts,
+            is_reload_successful: true,
+        };
         Ok(())
     }
 
     /// Notes that the configuration has been read anew, and was not fit for use.
     pub fn fail_reload(&self) {
         self.entries.write().is_reload_successful = false;
-    }
-
-    /// The community as it was, or a new one; `known` are those of which one may share the key.
-    fn keep_or_make(
-        &self,
-        alias: Option<&str>,
-        config: &CommunityConfig,
-        before: Option<&Arc<Community>>,
-        known: &mut Vec<Arc<Community>>,
-        client: &Arc<Client>,
-    ) -> Arc<Community> {
-        let account = known
-            .iter()
-            .find(|community| community.api.is_same_account(&config.api))
-            .map(|community| community.account.clone());
-        let requests_per_minute = config.account.requests_per_minute;
-        let account = account.unwrap_or_else(|| Arc::new(Account::new(requests_per_minute)));
-        account.set_budget(requests_per_minute);
-        if let Some(community) = before.filter(|community| community.is_read_as(config)) {
-            for server in &community.servers {
-                server.set_limits(config);
-            }
-            return community.clone();
-        }
-        let community = Arc::new(Community::new(alias, config, account, client, &self.clock));
-        known.push(community.clone());
-        community
     }
 
     /// Whether the configuration that was read last is in use.
@@ -158,10 +170,26 @@ impl Directory {
     #[must_use]
     pub fn reports(&self) -> Vec<(String, Report)> {
         let by_alias = self.entries.read().by_alias.clone();
-        let reports = by_alias
+        by_alias
+            .iter()
+            .map(|(alias, community)| (alias.clone(), community.report()))
+            .collect()
+    }
+
+    /// The same of no more than `most` communities, those with trouble before the others; and how many
+    /// there are.
+    #[must_use]
+    pub fn most_urgent_reports(&self, most: usize) -> (Vec<(String, Report)>, usize) {
+        let by_alias = self.entries.read().by_alias.clone();
+        let mut shown: Vec<_> = by_alias.iter().collect();
+        if shown.len() > most {
+            shown.sort_by_cached_key(|(_, community)| !community.has_trouble());
+            shown.truncate(most);
+        }
+        let reports = shown
             .into_iter()
-            .map(|(alias, community)| (alias, community.report()));
-        reports.collect()
+            .map(|(alias, community)| (alias.clone(), community.report()));
+        (reports.collect(), by_alias.len())
     }
 
     /// The aliases, in order.

@@ -148,6 +148,11 @@ impl Server {
         self.state.lock().cache.started_at().map(|now| now.instant)
     }
 
+    /// Whether the newest attempt failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state.lock().failure.is_some()
+    }
+
     /// Counts a scrape; where it has to wait for a fetch, gives what tells that it has landed.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let server = self.clone();

@@ -32,14 +32,14 @@ const HEADERS: [(HeaderName, &str); 4] = [
 const REFRESH_SECONDS: u32 = 30;
 
 /// The most communities of the file on the page: each connection that does not take its page holds one.
-const MOST_COMMUNITIES: usize = 100;
+pub(super) const MOST_COMMUNITIES: usize = 100;
 
-/// The page, as it is answered.
-pub(super) fn respond(own: &Report, others: &[(String, Report)]) -> impl IntoResponse + use<> {
-    (HEADERS, Html(render(own, others).into_string()))
+/// The page, as it is answered, with the most urgent `others` of `count`.
+pub(super) fn respond(own: &Report, others: &[(String, Report)], count: usize) -> impl IntoResponse + use<> {
+    (HEADERS, Html(render(own, others, count).into_string()))
 }
 
-fn render(own: &Report, others: &[(String, Report)]) -> Markup {
+fn render(own: &Report, others: &[(String, Report)], count: usize) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -64,15 +64,15 @@ fn render(own: &Report, others: &[(String, Report)]) -> Markup {
                     @for server in &own.servers {
                         (render_server(server, own.at))
                     }
-                    @for (alias, report) in most_urgent(others) {
+                    @for (alias, report) in others {
                         h2 class="community" { (alias) }
                         @for server in &report.servers {
                             (render_server(server, report.at))
                         }
                     }
-                    @if others.len() > MOST_COMMUNITIES {
+                    @if others.len() < count {
                         p class="quiet" {
-                            "These are " (MOST_COMMUNITIES) " of " (others.len()) " communities, those with trouble first; "
+                            "These are " (others.len()) " of " (count) " communities, those with trouble first; "
                             "Prometheus sees them all."
                         }
                     }
@@ -91,17 +91,6 @@ fn render(own: &Report, others: &[(String, Report)]) -> Markup {
             }
         }
     }
-}
-
-/// The communities to show: all of them, or else those with trouble before the others.
-fn most_urgent(all: &[(String, Report)]) -> Vec<&(String, Report)> {
-    let mut shown: Vec<_> = all.iter().collect();
-    if all.len() > MOST_COMMUNITIES {
-        let is_well = |report: &Report| !report.servers.iter().any(|server| server.failure.is_some());
-        shown.sort_by_key(|(_, report)| is_well(report));
-        shown.truncate(MOST_COMMUNITIES);
-    }
-    shown
 }
 
 /// For the browser's tab: whether anything is wrong.

@@ -348,6 +348,42 @@ async fn the_status_page_shows_every_community_and_no_secret() {
     assert_eq!(hoster.cad.requests().len(), 2);
 }
 
+#[tokio::test]
+async fn of_very_many_communities_the_status_page_shows_those_with_trouble() {
+    let community = |number| format!("c{number:03}: {{api_version: v2, api_key: k{number}, api_url: API}}\n");
+    let file = (0..=100).map(community).collect::<Vec<_>>().concat();
+    let hoster = Hoster::start(&file).await;
+    hoster.cad.answer(Answer::status(500, &[], ""));
+    hoster.probe("c100").await;
+    let page = hoster.exporter.get("/").await;
+    let shows = |part: &str| page.text().contains(part);
+    assert!(shows("100 of 101 communities"), "{}", page.text());
+    assert!(shows(">c100<") && shows(">c000<") && shows(">c098<") && !shows(">c099<"));
+}
+
+#[tokio::test]
+async fn a_community_that_goes_and_comes_back_has_no_new_budget_and_no_pause_less() {
+    let other = "other: {community_id: x, api_key: other, api_url: API}\n";
+    let one = "one: {community_id: x, api_key: k, api_url: API, requests_per_minute: 1}\n";
+    let refused = Answer::status(429, &[("Retry-After", "600")], "");
+    for (answer, seconds) in [(calls(1), 60), (refused, 600)] {
+        let hoster = Hoster::start(&[one, other].concat()).await;
+        let come_and_go = async |requests: usize| {
+            hoster.reload(other);
+            hoster.reload(&[other, one].concat());
+            hoster.probe("one").await;
+            assert_eq!(hoster.cad.requests().len(), requests);
+        };
+        hoster.cad.answer(answer);
+        hoster.probe("one").await;
+        come_and_go(1).await;
+        hoster.pass(seconds - 1);
+        come_and_go(1).await;
+        hoster.pass(1);
+        come_and_go(2).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_requests_are_under_way_than_there_may_be() {
     let community =
