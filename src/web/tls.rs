@@ -223,12 +223,21 @@ fn part(
     match (text, file.filter(|file| !file.as_os_str().is_empty())) {
         (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; keep one of them")),
         (Some(text), None) => Ok(Some(text.to_owned().into())),
+        (None, Some(file)) if !is_name(file) => Err(format!(
+            "{name}_file: holds a key or certificate itself, not a file's name; use `{name}`"
+        )),
         (None, Some(file)) => {
             let text = files.read(&folder.join(file));
             text.map(Some).map_err(|reason| format!("{name}_file: {reason}"))
         }
         (None, None) => Ok(None),
     }
+}
+
+/// Whether it can be the name of a file, which messages show, and is no text in the format PEM.
+fn is_name(file: &Path) -> bool {
+    let name = file.to_string_lossy();
+    !name.contains(char::is_control) && !name.contains("-----BEGIN")
 }
 
 /// Every certificate of a text in the format PEM; at least one.

@@ -247,6 +247,35 @@ fn what_makes_no_sense_is_refused_in_words() {
 }
 
 #[test]
+fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
+    let folder = Folder::new("mixed-up");
+    let key = folder.text("key.pem");
+    let body = key.lines().nth(1).unwrap();
+    let block = |mark: &str| format!("{mark}\n    {}\n", key.replace('\n', "\n    "));
+    for name in ["cert", "key", "client_ca"] {
+        for text in [
+            block("|"),
+            block(">"),
+            block(""),
+            format!("\"{body}\\n\"\n"),
+            format!("\"{body}\\0\"\n"),
+            format!("-----BEGIN PRIVATE KEY-----{body}\n"),
+        ] {
+            let text = format!("tls_server_config:\n  {name}_file: {text}");
+            folder.write("web.yml", &text);
+            let mut files = Files::default();
+            let error = WebConfig::read(&folder.0.join("web.yml"), &mut files).unwrap_err();
+            let error = error.to_string();
+            let reason = format!("{name}_file: holds a key or certificate itself, not a file's name; use `{name}`");
+            assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
+            let mut only = Files::default();
+            only.read(&folder.0.join("web.yml")).unwrap();
+            assert_eq!(files, only, "{text}");
+        }
+    }
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let folder = Folder::new("problems");
     let error = folder
