@@ -9,6 +9,7 @@ mod problem;
 mod setting;
 mod value;
 mod variable;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ use self::setting::Texts;
 pub use self::setting::{Flags, Setting};
 pub use self::value::{open_regular, read_secret};
 pub use self::variable::{VARIABLES, Variable, help};
+pub use self::yaml::{Entries, describe as describe_yaml};
 
 /// The API's limit of call requests per minute and key (version v2).
 const API_LIMIT_PER_MINUTE: u32 = 5;

@@ -1,15 +1,13 @@
 //! The file of communities: YAML, from aliases to the settings of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::setting::Texts;
 use super::variable::{self, VARIABLES, Variable};
+use super::yaml::{self, Entries};
 use super::{Draft, Problem, Problems, read_community, value};
 
 /// The settings that a community has; the others are the program's.
@@ -34,9 +32,6 @@ const MOST_FILE_BYTES: u64 = 4 << 20;
 /// The longest alias: it becomes a label and a part of addresses.
 const LONGEST_ALIAS: usize = 64;
 
-/// A mapping with every entry, in order, those with a repeated key too.
-struct Entries<T>(Vec<(Spanned<String>, T)>);
-
 /// A community's settings. A text may be missing behind its key.
 type Settings = Entries<Spanned<Option<String>>>;
 
@@ -57,8 +52,7 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
     let entries: Entries<Settings> = match serde_saphyr::from_str_with_options(text, options) {
         Ok(entries) => entries,
         Err(error) => {
-            // With its snippet, the error would show lines of the file, and keys in them.
-            let reason = format!("is not as it should be: {}", error.without_snippet());
+            let reason = format!("is not as it should be: {}", yaml::describe(&error));
             problems.add(path.to_owned(), reason, None);
             return BTreeMap::new();
         }
@@ -171,29 +165,5 @@ impl Place<'_> {
             reason: in_file(problem.reason),
             example: problem.example,
         }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
-            type Value = Entries<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
     }
 }

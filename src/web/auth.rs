@@ -5,7 +5,7 @@
 //! second, and who was right once is not checked again. All checks cost the same, whatever the user's
 //! hash, and whether there is such a user, so that their time tells nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use secrecy::{ExposeSecret, SecretString};
+use serde_saphyr::Spanned;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -65,31 +66,30 @@ pub(super) struct Authenticator {
 
 impl Users {
     /// Users as the web configuration file lists them.
-    pub(super) fn new(texts: BTreeMap<String, Option<SecretString>>, problems: &mut Vec<String>) -> Self {
+    pub(super) fn new(texts: Vec<(Spanned<String>, Option<SecretString>)>, problems: &mut Vec<String>) -> Self {
         let mut users = Self::default();
         for (user, hash) in texts {
-            // Behind a colon, it may be a hash that has come too near.
-            let (name, rest) = user
-                .split_once(':')
-                .map_or((&*user, None), |(name, rest)| (name, Some(rest)));
-            let place = format!("basic_auth_users: {name}");
-            if rest.is_some() {
-                problems.push(format!(
-                    "{place}: is followed by a colon without a space; no name can hold one"
-                ));
+            // Without the name, in whose place a password or a hash may stand.
+            let mut report = |reason: &str| {
+                let line = user.referenced.line();
+                problems.push(format!("basic_auth_users: line {line}: {reason}"));
+            };
+            if user.value.contains(':') {
+                report("the user's name is followed by a colon without a space; no name can hold one");
                 continue;
             }
             match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
-                Some(cost) if cost > MOST_COST => problems.push(format!(
-                    "{place}: a hash of a cost above {MOST_COST} takes minutes to check"
-                )),
+                Some(cost) if cost > MOST_COST => {
+                    report(&format!("a hash of a cost above {MOST_COST} takes minutes to check"));
+                }
                 Some(cost) => {
                     users.cost = users.cost.max(cost);
-                    users.hashes.extend(hash.map(|hash| (user, hash)));
+                    users.hashes.extend(hash.map(|hash| (user.value, hash)));
                 }
-                None => problems.push(format!(
-                    "{place}: is no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, of which it is what follows the colon"
-                )),
+                None => report(
+                    "the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, of which it is what follows \
+                     the colon",
+                ),
             }
         }
         if users.cost >= SLOW_COST {

@@ -2,10 +2,9 @@
 //!
 //! The format is that of
 //! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
-//! What it can say and this program cannot do is refused, never passed over. No message shows a value, but for the
-//! names of files, users, cipher suites and curves.
+//! What it can say and this program cannot do is refused, never passed over. No message shows a text of the
+//! file, but for what can be a file's name: the line tells where to look.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +13,12 @@ use rustls::ServerConfig;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_saphyr::Spanned;
 
 use super::auth::Users;
 use super::files::Files;
 use super::tls;
+use crate::config::{Entries, describe_yaml};
 
 /// The headers that can be set, with the values that each may have, if that is a closed set.
 const HEADERS: [(&str, &[&str]); 5] = [
@@ -45,12 +46,12 @@ pub struct WebConfigError {
 }
 
 /// The file as it is written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Sections {
     tls_server_config: Option<TlsSection>,
     http_server_config: Option<HttpSection>,
-    basic_auth_users: Option<BTreeMap<String, Option<SecretString>>>,
+    basic_auth_users: Option<Entries<Option<SecretString>>>,
     rate_limit: Option<IgnoredAny>,
 }
 
@@ -68,16 +69,16 @@ pub(super) struct TlsSection {
     pub(super) client_allowed_sans: Option<Vec<String>>,
     pub(super) min_version: Option<String>,
     pub(super) max_version: Option<String>,
-    pub(super) cipher_suites: Option<Vec<String>>,
+    pub(super) cipher_suites: Option<Vec<Spanned<String>>>,
     pub(super) prefer_server_cipher_suites: Option<bool>,
-    pub(super) curve_preferences: Option<Vec<String>>,
+    pub(super) curve_preferences: Option<Vec<Spanned<String>>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct HttpSection {
     http2: Option<bool>,
-    headers: Option<BTreeMap<String, Option<String>>>,
+    headers: Option<Entries<Option<String>>>,
 }
 
 impl WebConfig {
@@ -113,13 +114,20 @@ impl WebConfig {
     }
 }
 
-/// Reads the text of a web configuration file, without the files that it names.
+/// Reads the text of a web configuration file as if it named no other file.
 ///
 /// # Errors
 ///
-/// It is not in the format.
+/// All that is wrong with it, or that cannot be done here.
 pub fn parse(text: &str) -> Result<(), WebConfigError> {
-    Sections::parse(text).map(drop).map_err(|problems| WebConfigError {
+    let sections = Sections::parse(text).map(|mut sections| {
+        if let Some(tls) = &mut sections.tls_server_config {
+            (tls.cert_file, tls.key_file, tls.client_ca_file) = (None, None, None);
+        }
+        sections
+    });
+    let config = sections.and_then(|sections| sections.validate(Path::new(""), &mut Files::default()));
+    config.map(drop).map_err(|problems| WebConfigError {
         path: PathBuf::new(),
         problems,
     })
@@ -127,9 +135,7 @@ pub fn parse(text: &str) -> Result<(), WebConfigError> {
 
 impl Sections {
     fn parse(text: &str) -> Result<Self, Vec<String>> {
-        // With its snippet, the error would show lines of the file, and keys in them.
-        let sections: Option<Self> =
-            serde_saphyr::from_str(text).map_err(|error| vec![error.without_snippet().to_string()])?;
+        let sections: Option<Self> = serde_saphyr::from_str(text).map_err(|error| vec![describe_yaml(&error)])?;
         // A file that is being written, or could not be, must not open the door.
         sections.ok_or_else(|| vec!["it is empty; `{}` means plain HTTP for everyone".to_owned()])
     }
@@ -144,8 +150,11 @@ impl Sections {
         if http.http2 == Some(true) {
             problems.push("http_server_config: http2: is not supported; only HTTP/1.1 is spoken".to_owned());
         }
-        let headers = headers(http.headers.unwrap_or_default(), &mut problems);
-        let users = Users::new(self.basic_auth_users.unwrap_or_default(), &mut problems);
+        let headers = headers(http.headers.map_or_else(Vec::new, |headers| headers.0), &mut problems);
+        let users = Users::new(
+            self.basic_auth_users.map_or_else(Vec::new, |users| users.0),
+            &mut problems,
+        );
         let tls = self
             .tls_server_config
             .filter(|section| !section.is_empty())
@@ -184,24 +193,29 @@ impl TlsSection {
             .iter()
             .all(|text| text.is_none())
             && [cert_file, key_file, client_ca_file].iter().all(|path| path.is_none())
-            && [client_allowed_sans, cipher_suites, curve_preferences]
-                .iter()
-                .all(|list| list.is_none())
+            && [cipher_suites, curve_preferences].iter().all(|list| list.is_none())
+            && client_allowed_sans.is_none()
             && key.is_none()
             && prefer_server_cipher_suites.is_none()
     }
 }
 
 /// The headers to set; one without a value is left out.
-fn headers(texts: BTreeMap<String, Option<String>>, problems: &mut Vec<String>) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(
+    texts: Vec<(Spanned<String>, Option<String>)>,
+    problems: &mut Vec<String>,
+) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     for (name, text) in texts {
-        let place = format!("http_server_config: headers: {name}");
-        let Some((name, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
+        let Some((name, values)) = HEADERS.iter().find(|(known, _)| *known == name.value) else {
             let known = HEADERS.map(|(name, _)| name).join(", ");
-            problems.push(format!("{place}: cannot be set; these can: {known}"));
+            problems.push(format!(
+                "http_server_config: headers: line {}: cannot be set; these can: {known}",
+                name.referenced.line()
+            ));
             continue;
         };
+        let place = format!("http_server_config: headers: {name}");
         let Some(text) = text.filter(|text| !text.is_empty()) else {
             continue;
         };

@@ -155,12 +155,13 @@ fn provider(section: &TlsSection, report: &mut impl FnMut(String)) -> Arc<Crypto
             .cipher_suites
             .retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
         for name in names {
-            let suite = TLS12_SUITES.iter().find(|(known, _)| known == name);
+            let suite = TLS12_SUITES.iter().find(|(known, _)| *known == name.value);
             match suite.and_then(|(_, id)| all.iter().find(|suite| suite.suite() == *id)) {
                 Some(suite) => provider.cipher_suites.push(*suite),
-                None if TLS13_SUITES.contains(&&**name) => {}
+                None if TLS13_SUITES.contains(&&*name.value) => {}
                 None => report(format!(
-                    "cipher_suites: {name} is not supported; these are: {}",
+                    "cipher_suites: line {}: is not supported; these are: {}",
+                    name.referenced.line(),
                     TLS12_SUITES.map(|(name, _)| name).join(", ")
                 )),
             }
@@ -169,10 +170,11 @@ fn provider(section: &TlsSection, report: &mut impl FnMut(String)) -> Arc<Crypto
     if let Some(names) = section.curve_preferences.as_deref().filter(|names| !names.is_empty()) {
         provider.kx_groups.clear();
         for name in names {
-            match CURVES.iter().find(|(known, _)| known == name) {
+            match CURVES.iter().find(|(known, _)| *known == name.value) {
                 Some((_, group)) => provider.kx_groups.push(*group),
                 None => report(format!(
-                    "curve_preferences: {name} is not supported; these are: {}",
+                    "curve_preferences: line {}: is not supported; these are: {}",
+                    name.referenced.line(),
                     CURVES.map(|(name, _)| name).join(", ")
                 )),
             }

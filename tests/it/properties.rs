@@ -149,7 +149,7 @@ fn any_reset_text() -> impl Strategy<Value = String> {
 fn any_yaml(words: &'static [&'static str]) -> impl Strategy<Value = String> {
     let grammar = [
         "\n", "\n  ", "\n    ", ": ", "- ", ", ", "{", "}", "[", "]", "'", "\"", "|\n", ">\n", "? ", "# ", "&a ", "*a",
-        "<<: *a", "!!str ", "!!int ", "!x ", "%YAML ", "---\n", "...\n", "\t", "\\", "@", "`",
+        "<<: *a", "!!str ", "!!int ", "!x ", "!", "&", "*", "%YAML ", "%", "---\n", "...\n", "\t", "\\", "@", "`",
     ];
     let piece = prop_oneof![
         4 => select(grammar.to_vec()).prop_map(str::to_owned),
@@ -169,13 +169,50 @@ const SECTIONS: &[&str] = &[
     "key",
     "client_auth_type",
     "client_allowed_sans",
+    "cipher_suites",
     "prefer_server_cipher_suites",
+    "curve_preferences",
     "headers",
     "http2",
     "X-Frame-Options",
     "true",
     "john",
 ];
+
+/// A web configuration of the right shape, in which the secret stands in the place of names and values.
+fn any_sections() -> impl Strategy<Value = String> {
+    let mapping = |names: &'static [&'static str]| {
+        let key = prop_oneof![
+            6 => select(names.to_vec()),
+            1 => Just(SECRET),
+        ];
+        let value = prop_oneof![
+            2 => Just(SECRET.to_owned()),
+            1 => Just(format!("[{SECRET}]")),
+            1 => select(vec!["true", "deny", "TLS12", "''", "[]"]).prop_map(str::to_owned),
+        ];
+        let entry = (key, value).prop_map(|(key, value)| format!("{key}: {value}"));
+        prop::collection::vec(entry, 0..4).prop_map(|entries| format!("{{{}}}", entries.join(", ")))
+    };
+    let tls = mapping(&[
+        "cert",
+        "key",
+        "client_ca",
+        "client_auth_type",
+        "client_allowed_sans",
+        "min_version",
+        "cipher_suites",
+        "curve_preferences",
+    ]);
+    let headers = mapping(&["X-Frame-Options", "X-XSS-Protection", "Server"]);
+    let users = mapping(&["john", "'a:b'"]);
+    (tls, headers, users, mapping(&["rate_limit"])).prop_map(|(tls, headers, users, more)| {
+        let more = more.trim_matches(['{', '}']).replace(", ", "\n");
+        format!(
+            "tls_server_config: {tls}\nhttp_server_config: {{headers: {headers}}}\nbasic_auth_users: {users}\n{more}\n"
+        )
+    })
+}
 
 /// Without the file of a key, which would be read.
 const SETTINGS: &[&str] = &[
@@ -302,6 +339,11 @@ proptest! {
 
     #[test]
     fn any_web_configuration_is_read_or_refused(text in any_yaml(SECTIONS)) {
+        promises::web_config(&text);
+    }
+
+    #[test]
+    fn any_sections_are_read_or_refused(text in any_sections()) {
         promises::web_config(&text);
     }
 

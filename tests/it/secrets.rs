@@ -116,7 +116,7 @@ async fn a_whole_life_says_nothing_of_key_and_password() {
         // Files with the key in every wrong place; nothing of them is taken.
         write(
             "web.yml",
-            &format!("{web}http_server_config: {{headers: {{X-Frame-Options: {KEY}}}}}\n"),
+            &format!("{web}http_server_config: {{headers: {{X-Frame-Options: {KEY}, {KEY}: deny}}}}\n"),
         );
         write(
             "communities.yml",

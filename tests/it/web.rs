@@ -267,7 +267,7 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
     place.configure("basic_auth_users: {alice: THE-SECRET}\n");
     let line = program.wait_for("stays as it was");
     assert!(
-        line.contains("alice: is no bcrypt hash") && !line.contains("THE-SECRET"),
+        line.contains("basic_auth_users: line 1: the user has no bcrypt hash") && !line.contains("THE-SECRET"),
         "{line}"
     );
     assert_eq!(reloaded("secret").await, 0.0);

@@ -1,0 +1,85 @@
+//! Files in YAML: their entries with the lines, and what is wrong with them.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_saphyr::{Error, Spanned};
+
+/// How much, of 0 to 1, a name must be like one that exists to be taken for a misspelt one.
+const LEAST_LIKENESS: f64 = 0.5;
+
+/// A mapping with every entry, in order, and where its key stands. It cannot be printed: it may hold secrets.
+pub struct Entries<T>(
+    /// Of keys and values.
+    pub Vec<(Spanned<String>, T)>,
+);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+/// What is wrong with a file, and in which line, without a text of the file: a secret may have lost its place, and
+/// stand where a setting's name belongs.
+#[must_use]
+pub fn describe(error: &Error) -> String {
+    let reason = match error {
+        // A snippet would show lines of the file.
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => return describe(error),
+        Error::SerdeUnknownField { field, expected, .. } => match nearest(field, expected) {
+            Some(name) => format!("has a setting that does not exist; the nearest one is {name}"),
+            None => format!("has a setting that does not exist; these do: {}", expected.join(", ")),
+        },
+        Error::DuplicateMappingKey { .. } => "has a key that is there twice".to_owned(),
+        Error::MultipleDocuments { .. } => "begins a second document; there must be one".to_owned(),
+        Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
+            format!("must be {expected}")
+        }
+        // Their words are the library's own.
+        Error::ExternalMessage { .. }
+        | Error::Eof { .. }
+        | Error::Unexpected { .. }
+        | Error::InvalidScalar { .. }
+        | Error::NullIntoString { .. }
+        | Error::UnknownAnchor { .. }
+        | Error::MergeValueNotMapOrSeqOfMaps { .. }
+        | Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => return error.to_string(),
+        _ => "cannot be understood".to_owned(),
+    };
+    match error.location() {
+        Some(location) => format!("line {}: {reason}", location.line()),
+        None => reason,
+    }
+}
+
+/// The one of `names` that `text` is a slip of the pen for, if it is of one.
+fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::sorensen_dice(name, text);
+    let nearest = names
+        .iter()
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    nearest.copied().filter(|name| likeness(name) > LEAST_LIKENESS)
+}
