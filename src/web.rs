@@ -256,7 +256,7 @@ async fn probe(
 
 async fn discovery(State(answerer): State<Answerer>, headers: HeaderMap) -> Response {
     match discovery::target(headers.get(HOST)) {
-        Some(target) => discovery::respond(&answerer.communities.aliases(), target).into_response(),
+        Some(target) => discovery::respond(answerer.communities.aliases(), target).into_response(),
         None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
     }
 }

@@ -31,6 +31,8 @@ struct Entries {
     /// The environment's own.
     own: Option<Arc<Community>>,
     by_alias: Arc<BTreeMap<String, Arc<Community>>>,
+    /// The keys of these.
+    aliases: Arc<[String]>,
     /// Those of the communities, and those of earlier ones while it matters what they have asked.
     accounts: HashMap<AccountId, Arc<Account>>,
     is_reload_successful: bool,
@@ -55,6 +57,7 @@ impl Directory {
                 has_certificates,
                 own: None,
                 by_alias: Arc::default(),
+                aliases: Arc::default(),
                 accounts: HashMap::new(),
                 is_reload_successful: true,
             }),
@@ -109,14 +112,15 @@ impl Directory {
             let community = keep_or_make(Some(alias), config, entries.by_alias.get(alias));
             (alias.clone(), community)
         });
-        let by_alias = Arc::new(named.collect());
+        let by_alias: BTreeMap<_, _> = named.collect();
         let now = self.clock.now();
         accounts.retain(|id, account| used.contains(id) || account.still_counts(now));
         *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
             client,
             has_certificates,
             own,
-            by_alias,
+            aliases: by_alias.keys().cloned().collect(),
+            by_alias: Arc::new(by_alias),
             accounts,
             is_reload_successful: true,
         };
@@ -194,8 +198,8 @@ impl Directory {
 
     /// The aliases, in order.
     #[must_use]
-    pub fn aliases(&self) -> Vec<String> {
-        self.entries.read().by_alias.keys().cloned().collect()
+    pub fn aliases(&self) -> Arc<[String]> {
+        self.entries.read().aliases.clone()
     }
 
     fn nothing(&self) -> Report {

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sonorancad_exporter::client::MOST_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::authority::Authority;
@@ -148,11 +150,24 @@ async fn discovery_lists_the_communities_as_prometheus_reads_them() {
     for secret in ["key-of", "id-of", "http"] {
         assert!(!reply.text().contains(secret), "{secret}");
     }
-    for host in ["", "a b", "user@host:1", "host/path", "<script>"] {
+    let long = "x".repeat(254);
+    for host in [
+        "",
+        "a b",
+        "user@host:1",
+        "host/path",
+        "<script>",
+        &format!("{long}:65535"),
+    ] {
         let request = hoster.exporter.request("GET", "/sd").header("Host", host);
         let status = crate::exporter::reply(request).await.status;
         assert_eq!(status, 400, "{host}");
     }
+    let longest = format!("{}:65535", &long[1..]);
+    let request = hoster.exporter.request("GET", "/sd").header("Host", &longest);
+    let reply = crate::exporter::reply(request).await;
+    let groups: Value = serde_json::from_str(reply.text()).unwrap();
+    assert_eq!(groups[1]["targets"], json!([longest]));
 }
 
 #[tokio::test]
@@ -471,28 +486,35 @@ async fn a_reload_that_brings_https_widens_no_bound() {
     }
 }
 
-/// The memory in KiB of a program that has answered for so many communities.
-async fn memory_of(count: u32) -> u64 {
-    let cad = Cad::start().await;
-    cad.answer(calls(3));
+/// A program for so many communities of the CAD.
+fn start_with_many(count: u32, cad: &Cad) -> Program {
     let folder = Folder::new();
     let file = folder.path().join("communities.yml");
     let url = cad.url();
     let entries =
         (0..count).map(|number| format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: '{url}'}}\n"));
     std::fs::write(&file, entries.collect::<String>()).unwrap();
-    let program = Program::start(command(
-        &cad,
-        &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())],
-    ));
+    Program::start(command(cad, &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())]))
+}
+
+/// The memory of a program in KiB.
+fn memory(program: &Program) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
+    let (_, rest) = status.split_once("VmRSS:").unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// The memory in KiB of a program that has answered for so many communities.
+async fn memory_of(count: u32) -> u64 {
+    let cad = Cad::start().await;
+    cad.answer(calls(3));
+    let program = start_with_many(count, &cad);
     let http = http();
     for number in 0..count {
         let text = probe(&http, &program, &format!("c{number}")).await;
         assert!(text.contains("sonorancad_up{server_id=\"1\"} 1\n"), "{text}");
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-    let (_, rest) = status.split_once("VmRSS:").unwrap();
-    rest.split_whitespace().next().unwrap().parse().unwrap()
+    memory(&program)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -500,6 +522,43 @@ async fn a_thousand_communities_take_less_than_three_times_the_memory_of_one() {
     let [one, thousand] = [memory_of(1).await, memory_of(1000).await];
     eprintln!("one {one} KiB, a thousand {thousand} KiB");
     assert!(thousand < 3 * one, "{thousand} KiB, {one} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory() {
+    let cad = Cad::start().await;
+    let program = start_with_many(4000, &cad);
+    let request = format!("GET /sd HTTP/1.1\r\nHost: {}:65535\r\n\r\n", "x".repeat(253));
+    let ask = async || {
+        let mut client = TcpStream::connect(program.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 15];
+        client.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        client
+    };
+    ask().await;
+    let before = memory(&program);
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        clients.push(ask().await);
+    }
+    let after = memory(&program);
+    eprintln!("before {before} KiB, after {after} KiB");
+    // One answer takes 1.5 MiB.
+    assert!(after < before + (20 << 10), "before {before} KiB, after {after} KiB");
+
+    // And who reads gets all of it.
+    let url = format!("http://{}/sd", program.address);
+    let groups: Value = serde_json::from_str(&http().get(url).send().await.unwrap().text().await.unwrap()).unwrap();
+    let aliases: BTreeSet<_> = groups
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| &group["labels"]["community"])
+        .map(Value::to_string)
+        .collect();
+    assert_eq!(aliases.len(), 4000);
 }
 
 async fn probe(http: &reqwest::Client, program: &Program, alias: &str) -> String {
