@@ -181,10 +181,11 @@ async fn authenticate(
     next.run(request).await
 }
 
-/// No request here has a body, so that none is read; and each names one host
+/// No request here has a body, so that none is read; and each names one host, or in HTTP/1.0 none
 /// ([RFC 9112, section 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
 async fn refuse_unfit(request: Request, next: Next) -> Response {
-    if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
         return (StatusCode::BAD_REQUEST, "The header Host is missing, or there twice.\n").into_response();
     }
     if request.body().is_end_stream() {

@@ -256,7 +256,7 @@ async fn other_paths_and_methods_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn a_request_names_no_more_than_one_host() {
     let cad = Cad::start().await;
     let exporter = Running::start(&cad, &[]);
     for (request, status) in [
@@ -264,6 +264,8 @@ async fn a_request_names_one_host() {
         ("GET /-/healthy HTTP/1.1\r\n", "400"),
         ("GET /-/healthy HTTP/1.1\r\nHost: x\r\nHost: y\r\n", "400"),
         ("GET /-/healthy HTTP/1.0\r\n", "200"),
+        ("GET /-/healthy HTTP/1.0\r\nHost: x\r\n", "200"),
+        ("GET /-/healthy HTTP/1.0\r\nHost: x\r\nHost: y\r\n", "400"),
     ] {
         let mut stream = TcpStream::connect(exporter.address).await.unwrap();
         let request = format!("{request}Connection: close\r\n\r\n");
