@@ -11,9 +11,10 @@ use std::sync::Arc;
 use axum::http::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
 use secrecy::SecretString;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
+use tracing::warn;
 
 use super::auth::Users;
 use super::files::Files;
@@ -51,6 +52,7 @@ pub struct WebConfigError {
 struct Sections {
     tls_server_config: Option<TlsSection>,
     http_server_config: Option<HttpSection>,
+    #[serde(deserialize_with = "stated")]
     basic_auth_users: Option<Entries<Option<SecretString>>>,
     rate_limit: Option<IgnoredAny>,
 }
@@ -151,15 +153,17 @@ impl Sections {
             problems.push("http_server_config: http2: is not supported; only HTTP/1.1 is spoken".to_owned());
         }
         let headers = headers(http.headers.map_or_else(Vec::new, |headers| headers.0), &mut problems);
-        let users = Users::new(
-            self.basic_auth_users.map_or_else(Vec::new, |users| users.0),
-            &mut problems,
-        );
+        let are_users_listed = self.basic_auth_users.is_some();
+        let users = self.basic_auth_users.map_or_else(Vec::new, |users| users.0);
+        let users = Users::new(users, &mut problems);
         let tls = self
             .tls_server_config
             .filter(|section| !section.is_empty())
             .and_then(|section| tls::server_config(&section, folder, files, &mut problems));
         if problems.is_empty() {
+            if are_users_listed && users.is_empty() {
+                warn!("basic_auth_users lists nobody: no password is asked for");
+            }
             Ok(WebConfig {
                 tls: tls.map(Arc::new),
                 users: Arc::new(users),
@@ -169,6 +173,16 @@ impl Sections {
             Err(problems)
         }
     }
+}
+
+/// A mapping that is there, even if nothing is below its name.
+fn stated<'de, D, T>(deserializer: D) -> Result<Option<Entries<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let entries = Option::<Entries<T>>::deserialize(deserializer)?;
+    Ok(Some(entries.unwrap_or(Entries(Vec::new()))))
 }
 
 impl TlsSection {

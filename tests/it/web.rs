@@ -295,6 +295,35 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_users_lets_everyone_in_and_is_warned_of() {
+    let place = Place::new().await;
+    let warning = "basic_auth_users lists nobody: no password is asked for";
+    for text in ["basic_auth_users:\n", "basic_auth_users: {}\n"] {
+        place.configure(text);
+        let mut program = place.start();
+        let warnings = |program: &Program| program.log.iter().filter(|line| line.contains(warning)).count();
+        assert_eq!(warnings(&program), 1, "{text}{:?}", program.log);
+        assert!(program.log[0].contains(" WARN "), "{:?}", program.log);
+
+        place.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
+        program.wait_for("has been read again");
+        place.configure(text);
+        program.wait_for("has been read again");
+        assert_eq!(warnings(&program), 2, "{text}{:?}", program.log);
+    }
+    // Where nobody is to be listed, there is nothing to warn of.
+    for text in ["{}\n", "http_server_config:\n"] {
+        place.configure(text);
+        let program = place.start();
+        assert!(
+            !program.log.iter().any(|line| line.contains(" WARN ")),
+            "{:?}",
+            program.log
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
     let place = Place::new().await;
     place.configure_tls("");
