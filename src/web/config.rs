@@ -92,7 +92,9 @@ impl WebConfig {
     /// All that is wrong with it, or that cannot be done here.
     pub(super) fn read(path: &Path, files: &mut Files) -> Result<Self, WebConfigError> {
         let folder = path.parent().unwrap_or(Path::new(""));
-        let text = files.read(path).map_err(|reason| vec![reason]);
+        let text = files
+            .read(path)
+            .map_err(|error| vec![format!("it cannot be read: {error}")]);
         text.and_then(|text| Sections::parse(&text)?.validate(folder, files))
             .map_err(|problems| WebConfigError {
                 path: path.to_owned(),

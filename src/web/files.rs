@@ -1,5 +1,6 @@
 //! Files that were read, and whether they have changed since.
 
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -30,13 +31,11 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// The reason, with the file's name.
-    pub(super) fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, String> {
+    /// It cannot be opened or read, is no regular file, no UTF-8, or larger than 1 MiB.
+    pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
         // Before it is read, so that a change meanwhile is seen at the next look.
         self.0.push((path.to_owned(), Identity::of(path)));
-        open_regular(path)
-            .and_then(|file| read_secret(&file, MOST_BYTES))
-            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        open_regular(path).and_then(|file| read_secret(&file, MOST_BYTES))
     }
 
     /// The same files as they are now.

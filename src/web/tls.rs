@@ -229,8 +229,10 @@ fn part(
             "{name}_file: holds a key or certificate itself, not a file's name; use `{name}`"
         )),
         (None, Some(file)) => {
-            let text = files.read(&folder.join(file));
-            text.map(Some).map_err(|reason| format!("{name}_file: {reason}"))
+            let path = folder.join(file);
+            let text = files.read(&path);
+            text.map(Some)
+                .map_err(|error| format!("{name}_file: {} cannot be read: {error}", path.display()))
         }
         (None, None) => Ok(None),
     }

@@ -451,6 +451,16 @@ async fn a_wrong_file_exits_with_2_and_a_check_finds_it() {
         "{}",
         text(&output.stdout)
     );
+    // Nor is a file that cannot be read itself, which is named once.
+    std::fs::remove_file(&file).unwrap();
+    for (arguments, code) in [(&[][..], 2), (&["check"], 1)] {
+        let output = run(arguments, &variables);
+        assert_eq!(output.status.code(), Some(code));
+        let said = text(&output.stdout) + &text(&output.stderr);
+        let reason = format!("the web configuration {file} cannot be used: it cannot be read: No such file");
+        assert!(said.contains(&reason), "{said}");
+        assert_eq!(said.matches(&file).count(), 1, "{said}");
+    }
     assert!(place.cad.requests().is_empty());
 }
 
