@@ -19,6 +19,9 @@ use crate::tools::Folder;
 /// More than the listener takes.
 const MANY: usize = 600;
 
+/// How soon a good scrape is answered; a debug build on a busy machine may take longer.
+const PROMPT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
+
 /// Where the besiegers come from; the good scrape comes from another address.
 const BESIEGER: &str = "127.0.0.2";
 
@@ -106,7 +109,7 @@ async fn half_sent_requests_and_idle_connections_keep_nobody_out() {
     let after = usage(&program);
     let slowest = times.iter().max().unwrap();
     eprintln!("before {before:?} {quiet:?}, during {during:?} {slowest:?}, after {after:?}");
-    assert!(*slowest < Duration::from_secs(1), "{times:?}");
+    assert!(*slowest < PROMPT, "{times:?}");
     assert!(during.files <= before.files + 512, "{during:?}");
     assert!(during.kib < before.kib + 32 * 1024, "{before:?} {during:?}");
 }
@@ -132,7 +135,7 @@ async fn who_never_stops_connecting_keeps_nobody_out() {
     }
     for _ in 0..20 {
         let took = time(program.address, "/metrics", "").await;
-        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(took < PROMPT, "{took:?}");
     }
     siege.shutdown().await;
 }
@@ -159,12 +162,9 @@ async fn guesses_of_a_password_keep_nobody_out() {
     let mut answer = [0; 15];
     let begin = Instant::now();
     beside_them.read_exact(&mut answer).await.unwrap();
-    assert!(answer == *b"HTTP/1.1 200 OK" && begin.elapsed() < Duration::from_secs(1));
+    assert!(answer == *b"HTTP/1.1 200 OK" && begin.elapsed() < PROMPT);
     eprintln!("under 600 guesses: first {first:?}, then {known:?}");
-    assert!(
-        first < Duration::from_secs(5) && known < Duration::from_secs(1),
-        "{first:?} {known:?}"
-    );
+    assert!(first < 5 * PROMPT && known < PROMPT, "{first:?} {known:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +183,7 @@ async fn scrapes_that_wait_for_the_api_keep_nobody_out() {
             "X-Prometheus-Scrape-Timeout-Seconds: 0.2\r\n",
         )
         .await;
-        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(took < PROMPT, "{took:?}");
     }
 }
 
@@ -357,7 +357,7 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
     {
         eprintln!("round {number}: {usage:?}");
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < 2 * PROMPT, "{slowest:?}");
     assert!(fetches > hostile.len());
     eventually("all is closed", async || usage(&program).files < 40).await;
     let after = usage(&program);
