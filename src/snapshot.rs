@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 pub use self::sightings::Sightings;
 
-/// More different units than this are not told apart, so that no answer can fill the memory.
-const MOST_UNITS: usize = 100_000;
+/// More different units than this are not told apart: they are kept for every server as long as its snapshot is
+/// shown, and no answer may fill the memory.
+const MOST_UNITS: usize = 10_000;
 
 /// Declares an enum whose variants are all the values of one label.
 macro_rules! label_values {
@@ -246,7 +247,7 @@ impl ActiveCalls {
         self.unassigned[priority as usize]
     }
 
-    /// Different units attached to open calls; counted up to 100,000, and 1,000 of one call.
+    /// Different units attached to open calls; counted up to 10,000, and 1,000 of one call.
     #[must_use]
     pub fn attached_units(&self) -> u64 {
         self.units.len() as u64
@@ -338,8 +339,8 @@ mod tests {
     #[test]
     fn units_beyond_the_bound_are_not_kept() {
         let mut active = ActiveCalls::default();
-        let units: Vec<i64> = (0..150_000).collect();
+        let units: Vec<i64> = (0..15_000).collect();
         active.add(&call(Status::Active, &units));
-        assert_eq!(active.attached_units(), 100_000);
+        assert_eq!(active.attached_units(), 10_000);
     }
 }

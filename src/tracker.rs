@@ -12,7 +12,8 @@
 //! - If no id of an answer is known and all are lower than before, the CAD was wiped, and the answer
 //!   seeds like the first.
 //! - A call that left and returns within a day is the same call, and counts no more.
-//! - A call without an id, or which shares its id with another of the same list, is not followed.
+//! - A call without an id, or which shares its id with another of the same list, is not followed. Nor is
+//!   a list that is longer than any CAD's: it is as one that the answer lacks.
 //! - No time is observed of a call that was there before the first snapshot, or across a gap between
 //!   answers of more than twice the TTL in force (and more than 90 s): when it came is not known then.
 

@@ -13,6 +13,8 @@ use sonorancad_exporter::tracker::Tracker;
 
 #[path = "it/answer.rs"]
 mod answer;
+#[path = "it/newcomers.rs"]
+mod newcomers;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -99,4 +101,40 @@ fn a_day_of_a_busy_community_takes_little_memory() {
     assert!(opened > 15_000, "{opened}");
     // Of ten thousand calls that are gone, it remembers an id and a time.
     assert!(size < 1_000_000, "{size} bytes");
+}
+
+#[test]
+fn new_ids_in_each_answer_take_little_memory_for_good() {
+    let _turn = TURN.lock();
+    for counts in [
+        &[2_000; 20][..],
+        &[100_000; 2],
+        &[2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 100_000],
+    ] {
+        let clock = ManualClock::new(Duration::from_secs(1_795_435_200));
+        let before = HEAP.current_usage();
+        let mut tracker = Tracker::new(Duration::from_secs(25));
+        let mut snapshot = Snapshot::default();
+        let mut first = 1_000_000_000;
+        let mut most = 0;
+        for calls in counts {
+            clock.advance(Duration::from_secs(25));
+            let body = newcomers::answer(*calls, first);
+            first += calls;
+            snapshot = decode_snapshot(body.as_bytes()).expect("an answer");
+            drop(body);
+            tracker.observe(&snapshot, Clock::Manual(clock.clone()).now());
+            most = most.max(HEAP.current_usage() - before);
+        }
+        let last = counts[counts.len() - 1];
+        eprintln!(
+            "{} answers of new ids, {last} in the last: {most} bytes kept",
+            counts.len()
+        );
+        assert_eq!(
+            snapshot.active.count(Priority::One, Status::Pending, Origin::Caller),
+            last
+        );
+        assert!(most < 3 << 20, "{most} bytes");
+    }
 }

@@ -740,3 +740,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_list_of_closed_calls_counts_none_twice_however_long_it_is() {
+    for length in [100, 2_000, 10_001, 30_000] {
+        let mut story = Story::begin(&active(&[]).closed([]));
+        let long = active(&[]).closed(1..=length);
+        story.then(&long);
+        let counts = story.counts();
+        story.then(&long).then(&long);
+        assert_eq!(story.counts(), counts, "{length} calls");
+    }
+}

@@ -15,6 +15,7 @@ use crate::answer;
 use crate::authority::{Authority, Identity};
 use crate::cad::{Answer, Cad, Stream};
 use crate::exporter::{Running, failures, has, http, value};
+use crate::newcomers;
 use crate::program::{KEY, Program, command};
 use crate::tools::Folder;
 
@@ -122,6 +123,34 @@ async fn survive_together(attacks: impl IntoIterator<Item = Attack>) {
     }
 }
 
+/// The program with a file of communities.
+struct Communities {
+    program: Program,
+    _folder: Folder,
+}
+
+impl Communities {
+    /// Starts it; `file` makes the file for the API's address.
+    fn start(cad: &Cad, file: impl FnOnce(&str) -> String) -> Self {
+        let folder = Folder::new();
+        let path = folder.path().join("communities.yml");
+        std::fs::write(&path, file(&cad.url())).unwrap();
+        let variables = [("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())];
+        Self {
+            program: Program::start(command(cad, &variables)),
+            _folder: folder,
+        }
+    }
+
+    /// Probes a community as a client that waits no longer than so many seconds.
+    fn probe(&self, alias: &str, seconds: u64) -> impl Future<Output = String> + Send + use<> {
+        let request = http()
+            .get(format!("http://{}/probe?community={alias}", self.program.address))
+            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds);
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    }
+}
+
 /// The calls of [`small`] answers.
 const CALLS: &str = "sonorancad_active_calls{server_id=\"1\",priority=\"1\",status=\"pending\",origin=\"caller\"}";
 
@@ -187,9 +216,14 @@ fn fetch_time(text: &str) -> Duration {
 
 /// The most memory that the process has had.
 fn peak_mebibytes(program: &Program) -> u64 {
+    status_kibibytes(program, "VmHWM:") >> 10
+}
+
+/// A size that the system knows of the process.
+fn status_kibibytes(program: &Program, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -600,30 +634,19 @@ async fn large_answers_of_many_communities_share_one_room() {
     const COMMUNITIES: usize = 10;
     let cad = Cad::start().await;
     cad.answer_server(1, padded(47, false));
-    let folder = Folder::new();
-    let path = folder.path().join("communities.yml");
-    let url = cad.url();
-    let large =
-        |number| format!("c{number}: {{community_id: x, api_key: key{number}, api_url: '{url}', api_timeout: 60s}}\n");
-    let small = format!("small: {{community_id: x, api_key: small, api_url: '{url}', server_ids: 2}}\n");
-    let file = (0..COMMUNITIES).map(large).chain([small]).collect::<String>();
-    std::fs::write(&path, file).unwrap();
-    let program = Program::start(command(
-        &cad,
-        &[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())],
-    ));
-    let probe = |alias: String, seconds: u64| {
-        let request = http()
-            .get(format!("http://{}/probe?community={alias}", program.address))
-            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds);
-        async move { request.send().await.unwrap().text().await.unwrap() }
-    };
+    let communities = Communities::start(&cad, |url| {
+        let large = |number| {
+            format!("c{number}: {{community_id: x, api_key: key{number}, api_url: '{url}', api_timeout: 60s}}\n")
+        };
+        let small = format!("small: {{community_id: x, api_key: small, api_url: '{url}', server_ids: 2}}\n");
+        (0..COMMUNITIES).map(large).chain([small]).collect()
+    });
     let begin = Instant::now();
     let large: Vec<_> = (0..COMMUNITIES)
-        .map(|number| tokio::spawn(probe(format!("c{number}"), 120)))
+        .map(|number| tokio::spawn(communities.probe(&format!("c{number}"), 120)))
         .collect();
     cad.wait_for_requests(COMMUNITIES).await;
-    let small = probe("small".to_owned(), 5).await;
+    let small = communities.probe("small", 5).await;
     assert_eq!(
         value(&small, "sonorancad_up{server_id=\"2\"}"),
         1.0,
@@ -633,7 +656,7 @@ async fn large_answers_of_many_communities_share_one_room() {
     for probe in large {
         outcomes.push(outcome(&probe.await.unwrap()));
     }
-    let peak = peak_mebibytes(&program);
+    let peak = peak_mebibytes(&communities.program);
     eprintln!(
         "{COMMUNITIES} answers of 48 MiB: {peak} MiB in {:?}, {outcomes:?}",
         begin.elapsed()
@@ -676,6 +699,53 @@ async fn whoever_waits_for_room_in_vain_has_timed_out() {
     assert_eq!(value(&text, "sonorancad_up{server_id=\"3\"}"), 0.0);
     let text = exporter.scrape_within("60").await;
     assert_eq!(failures(&text), vec![("TIMEOUT".to_owned(), 1); 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_ids_in_each_answer_fill_no_memory() {
+    const SERVERS: usize = 4;
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(&newcomers::answer(0, 1)));
+    let communities = Communities::start(&cad, |url| {
+        let community = |number| {
+            format!(
+                "c{number}: {{api_version: v2, api_key: key{number}, api_url: '{url}', api_timeout: 60s, \
+                 cache_ttl: 1s, requests_per_minute: 60}}\n"
+            )
+        };
+        (0..SERVERS).map(community).collect()
+    });
+    let memory = || status_kibibytes(&communities.program, "VmRSS:");
+    let mut first = 1_000_000_000;
+    let mut before = 0;
+    // Those of a list that is too long are counted alone.
+    for (round, calls) in [0, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 100_000, 2_000]
+        .into_iter()
+        .enumerate()
+    {
+        cad.answer(Answer::ok(&newcomers::answer(calls, first)));
+        first += calls;
+        for number in 0..SERVERS {
+            let text = communities.probe(&format!("c{number}"), 60).await;
+            #[expect(clippy::cast_precision_loss, reason = "there are few")]
+            let expected = calls as f64;
+            assert_eq!(value(&text, CALLS), expected, "round {round}");
+        }
+        if round == 0 {
+            before = memory();
+        }
+        eprintln!(
+            "{calls} calls in each list: {} KiB, peak {} MiB",
+            memory(),
+            peak_mebibytes(&communities.program)
+        );
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    let each = memory().saturating_sub(before) / SERVERS as u64;
+    eprintln!("{each} KiB for each server");
+    assert!(each <= 8 << 10, "{each} KiB for each server");
+    let peak = peak_mebibytes(&communities.program);
+    assert!(peak <= 120, "{peak} MiB");
 }
 
 /// An exporter on a clock that is moved by hand, whose API answers each time in another way.

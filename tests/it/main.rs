@@ -7,6 +7,7 @@ mod answer;
 mod authority;
 mod cad;
 mod exporter;
+mod newcomers;
 mod program;
 mod promises;
 mod simulated;
