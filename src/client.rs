@@ -19,7 +19,6 @@ mod wire;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::StatusCode;
@@ -42,9 +41,6 @@ const MOST_SERVERS_BYTES: usize = 1 << 20;
 
 /// At most so many texts that are not known in advance become labels, in the life of a process.
 const MOST_UNLISTED: usize = 20;
-
-/// An idle connection is dropped before a server in between (nginx: 75 s) would drop it.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Asks the API. Clones share their threads and bounds; there is one set of them in the process.
 #[derive(Clone, Debug)]
@@ -221,7 +217,9 @@ fn http_builder(needs_certificates: bool) -> reqwest::ClientBuilder {
             (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
         ]))
         .redirect(reqwest::redirect::Policy::none())
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        // All communities with the same address would share what is kept. A surplus answer that comes late on a
+        // connection would be taken for the answer to its next request, which may be another community's.
+        .pool_max_idle_per_host(0)
 }
 
 /// Reads the body of a good answer.

@@ -100,8 +100,8 @@ impl Attack {
 
         cad.answer(Answer::ok(&small(1)));
         scrape_until(address, &context, is_well).await;
-        // What the attack came through is closed.
-        cad.wait_for_connections(1).await;
+        // What the attack came through is closed, and so is what a good answer came through.
+        cad.wait_for_connections(0).await;
         let peak = peak_mebibytes(&program);
         eprintln!(
             "{:60} {:18} {peak:4} MiB  scrape {took:>8.1?}  fetch {fetch:>8.1?}",
@@ -1017,6 +1017,36 @@ async fn an_answer_to_no_request_is_nobodys() {
             found == "CONNECT" || found == SUCCESS && value(&text, CALLS) == 3.0,
             "{found}\n{text}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_late_is_not_another_communitys() {
+    let ok = |calls: usize| {
+        let body = small(calls);
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let cad = Cad::start().await;
+    let surplus = Stream {
+        times: 1,
+        pause: Duration::from_millis(300),
+        ..Stream::endless(ok(1).as_bytes(), ok(9).as_bytes())
+    };
+    cad.answer_server(1, Answer::Stream(surplus));
+    cad.answer_server(2, Answer::ok(&small(2)));
+    for _ in 0..3 {
+        let communities = Communities::start(&cad, |url| {
+            format!(
+                "first: {{community_id: x, api_key: key1, api_url: '{url}'}}\n\
+                 second: {{community_id: y, api_key: key2, api_url: '{url}', server_ids: 2}}\n"
+            )
+        });
+        let first = communities.probe("first", 5).await;
+        assert_eq!(value(&first, CALLS), 1.0, "{first}");
+        // While the other answer is still on its way.
+        let second = communities.probe("second", 5).await;
+        let calls = CALLS.replacen("server_id=\"1\"", "server_id=\"2\"", 1);
+        assert_eq!(value(&second, &calls), 2.0, "{second}");
     }
 }
 
