@@ -55,7 +55,7 @@ pub struct Client {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No CA certificates are found where they are needed, or a proxy's address cannot be read.
+    /// No CA certificates are found where they are needed. A proxy's address that cannot be read is passed over.
     #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
     Https(#[source] reqwest::Error),
     /// There are no threads for it.
