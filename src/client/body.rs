@@ -11,26 +11,32 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::{FetchError, Phase};
 
-/// A body beyond this size is large.
-const SMALL_BYTES: usize = MEBIBYTE;
+/// A body beyond this size is large. Up to twice as much is held of each that waits for room, and what came
+/// with it at once.
+const SMALL_BYTES: usize = MEBIBYTE / 4;
 
 const MEBIBYTE: usize = 1 << 20;
 
 /// All large bodies that are held at once are together no larger than this: two of the largest.
 const ROOM_MEBIBYTES: usize = 96;
 
-/// So much of a compressed body is inflated at once: at most 1 MiB comes out of it.
-const STEP_BYTES: usize = 1 << 10;
+/// So much of a body is taken over at once.
+const STEP_BYTES: usize = 64 << 10;
+
+/// So much of a compressed body is inflated at once: at most 1032 times as much comes out of it, which is less than
+/// [`SMALL_BYTES`].
+const PACKED_STEP_BYTES: usize = 250;
 
 /// Room for large bodies, shared by all fetches: however many APIs go mad at once, the memory is bounded.
 #[derive(Clone, Debug)]
 pub(super) struct Room(Arc<Semaphore>);
 
-/// A whole body, uncompressed; while it is held, so is its room.
+/// A whole body, uncompressed; while it is held, so are its room and the turn of its request.
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
     _place: Option<OwnedSemaphorePermit>,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// A body that is being read.
@@ -67,6 +73,7 @@ impl Body {
         mut response: Response,
         most_bytes: usize,
         room: &Room,
+        turn: OwnedSemaphorePermit,
         until: Instant,
     ) -> Result<Self, FetchError> {
         let mut decoder = Decoder::new(response.headers(), most_bytes)?;
@@ -78,7 +85,11 @@ impl Body {
         }
         // What a compressed body holds is not announced.
         let size = announced.filter(|_| !decoder.is_gzip()).unwrap_or(most_bytes);
-        let step = if decoder.is_gzip() { STEP_BYTES } else { usize::MAX };
+        let step = if decoder.is_gzip() {
+            PACKED_STEP_BYTES
+        } else {
+            STEP_BYTES
+        };
         let mut received = 0;
         let mut place = None;
         let failed = |error| FetchError::from_transport(&error, Phase::Body);
@@ -98,6 +109,7 @@ impl Body {
         Ok(Self {
             bytes: decoder.finish()?,
             _place: place,
+            _turn: turn,
         })
     }
 }
@@ -205,5 +217,27 @@ mod tests {
         );
         drop(first);
         let _fourth = room.take(48 * MEBIBYTE, soon()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_body_above_a_quarter_of_a_mebibyte_needs_room() {
+        let room = Room::new();
+        let soon = || Instant::now() + std::time::Duration::from_millis(50);
+        let place = room.take(ROOM_MEBIBYTES * MEBIBYTE, soon()).await.unwrap();
+        let turns = Arc::new(Semaphore::new(1));
+        let read = async |bytes: usize| {
+            let turn = turns.clone().acquire_owned().await.unwrap();
+            let response = axum::http::Response::new(vec![b' '; bytes]);
+            Body::read(response.into(), MEBIBYTE, &room, turn, soon()).await
+        };
+        let small = read(256 << 10).await.unwrap();
+        assert_eq!(small.bytes.len(), 256 << 10);
+        drop(small);
+        assert!(matches!(read((256 << 10) + 1).await, Err(FetchError::Timeout)));
+        drop(place);
+        let large = read((256 << 10) + 1).await.unwrap();
+        assert_eq!(room.0.available_permits(), ROOM_MEBIBYTES - 1);
+        drop(large);
+        assert_eq!(room.0.available_permits(), ROOM_MEBIBYTES);
     }
 }

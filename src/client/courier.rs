@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, Room};
@@ -19,7 +19,8 @@ const MOST_ERROR_BYTES: usize = 4 << 10;
 /// While some are held up by a flood, the others fetch.
 const THREADS: usize = 4;
 
-/// Requests at once: each has a file descriptor, and there are not as many as there may be communities.
+/// Requests at once, and answers that are held until they are decoded: each request has a file descriptor, of
+/// which there are not as many as there may be communities, and each answer takes memory.
 pub const MOST_REQUESTS: usize = 128;
 
 /// How much later than the time-out a fetch is given up whose own thread does not see that it is over.
@@ -35,7 +36,7 @@ pub(super) struct Courier {
     /// There until it is dropped.
     runtime: Option<Runtime>,
     room: Room,
-    /// One for each request that may be under way.
+    /// One for each request that may be under way, until its answer is dropped.
     turns: Arc<Semaphore>,
 }
 
@@ -75,12 +76,9 @@ impl Courier {
         let Ok(Ok(turn)) = timeout_at(until, self.turns.clone().acquire_owned()).await else {
             return Err(FetchError::Timeout);
         };
-        let exchange = exchange(request.timeout(timeout), most_bytes, self.room.clone(), until);
+        let exchange = exchange(request.timeout(timeout), most_bytes, self.room.clone(), turn, until);
         let runtime = self.runtime.as_ref().expect("it is there until it is dropped");
-        let mut exchange = runtime.spawn(async move {
-            let _turn = turn;
-            exchange.await
-        });
+        let mut exchange = runtime.spawn(exchange);
         let Ok(answer) = timeout_at(until + GRACE, &mut exchange).await else {
             exchange.abort();
             return Err(FetchError::Timeout);
@@ -102,6 +100,7 @@ async fn exchange(
     request: RequestBuilder,
     most_bytes: usize,
     room: Room,
+    turn: OwnedSemaphorePermit,
     until: Instant,
 ) -> Result<Answer, FetchError> {
     let response = request
@@ -117,6 +116,40 @@ async fn exchange(
     Ok(Answer {
         status,
         headers: response.headers().clone(),
-        body: Body::read(response, most_bytes, &room, until).await,
+        body: Body::read(response, most_bytes, &room, turn, until).await,
     })
+}
+
+#[cfg(test)]
+mod tests {
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_keeps_its_turn_until_it_is_dropped() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .tls_certs_only([])
+            .no_proxy()
+            .build()
+            .unwrap();
+        let request = http.get(format!("http://{}", listener.local_addr().unwrap()));
+        let courier = Courier::new().unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while stream.read_u8().await.unwrap() != b'\n' {}
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let (answer, _stream) = tokio::join!(courier.send(request, Duration::from_secs(60), 2), answering);
+        let body = answer.unwrap().body.unwrap();
+        assert_eq!(courier.turns.available_permits(), MOST_REQUESTS - 1);
+        drop(body);
+        assert_eq!(courier.turns.available_permits(), MOST_REQUESTS);
+    }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sonorancad_exporter::client::MOST_REQUESTS;
 use sonorancad_exporter::clock::ManualClock;
 
 use crate::answer;
@@ -699,6 +700,33 @@ async fn whoever_waits_for_room_in_vain_has_timed_out() {
     assert_eq!(value(&text, "sonorancad_up{server_id=\"3\"}"), 0.0);
     let text = exporter.scrape_within("60").await;
     assert_eq!(failures(&text), vec![("TIMEOUT".to_owned(), 1); 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_wait_for_room_hold_little() {
+    let plain = [CHUNKED, b"200000\r\n", &vec![b' '; 2 * MEBIBYTE]].concat();
+    let packed = gzip_of_spaces(2);
+    // All but the end.
+    let packed = [GZIP, &packed[..packed.len() - 20]].concat();
+    for (name, answer, most_mebibytes) in [("plain", plain, 200), ("gzip", packed, 120)] {
+        let cad = Cad::start().await;
+        cad.answer(Answer::BytesThenStall(answer));
+        let communities = Communities::start(&cad, |url| {
+            let community = |number| {
+                format!("c{number}: {{community_id: x, api_key: key{number}, api_url: '{url}', api_timeout: 10s}}\n")
+            };
+            (0..MOST_REQUESTS).map(community).collect()
+        });
+        let probes: Vec<_> = (0..MOST_REQUESTS)
+            .map(|number| tokio::spawn(communities.probe(&format!("c{number}"), 60)))
+            .collect();
+        for probe in probes {
+            assert_eq!(outcome(&probe.await.unwrap()), "TIMEOUT");
+        }
+        let peak = peak_mebibytes(&communities.program);
+        eprintln!("{MOST_REQUESTS} answers of 2 MiB that stall, {name}: {peak} MiB");
+        assert!(peak <= most_mebibytes, "{name}: {peak} MiB");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
