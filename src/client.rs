@@ -26,8 +26,8 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderVa
 use url::Url;
 
 use self::body::Body;
-pub use self::courier::MOST_REQUESTS;
 use self::courier::{Answer, Courier};
+pub use self::courier::{MOST_FILES, MOST_REQUESTS};
 pub use self::error::{FetchError, PauseRequest, Refusal, Retry, labels};
 use crate::config::{ApiConfig, ApiVersion};
 use crate::process::VERSION;

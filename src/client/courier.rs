@@ -23,6 +23,13 @@ const THREADS: usize = 4;
 /// which there are not as many as there may be communities, and each answer takes memory.
 pub const MOST_REQUESTS: usize = 128;
 
+/// Names that are looked up at once. The system does it, on a thread with a socket of its own, and no time-out of
+/// ours ends it; a request whose name has not had its turn by then times out.
+const MOST_LOOKUPS: usize = 32;
+
+/// File descriptors at once: of requests, and of names that are looked up, perhaps for requests that are over.
+pub const MOST_FILES: usize = MOST_REQUESTS + MOST_LOOKUPS;
+
 /// How much later than the time-out a fetch is given up whose own thread does not see that it is over.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -51,8 +58,7 @@ impl Courier {
     pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
-            // They look up names.
-            .max_blocking_threads(MOST_REQUESTS)
+            .max_blocking_threads(MOST_LOOKUPS)
             .thread_name("api")
             // Where all are held up, the other connections and the time-outs have their turn each time.
             .event_interval(1)
@@ -122,6 +128,7 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -151,5 +158,29 @@ mod tests {
         assert_eq!(courier.turns.available_permits(), MOST_REQUESTS - 1);
         drop(body);
         assert_eq!(courier.turns.available_permits(), MOST_REQUESTS);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn few_names_are_looked_up_at_once() {
+        let courier = Courier::new().unwrap();
+        let runtime = courier.runtime.as_ref().unwrap();
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(parking_lot::Mutex::new(ended));
+        for _ in 0..100 {
+            let (under_way, ended) = (under_way.clone(), ended.clone());
+            runtime.spawn_blocking(move || {
+                under_way.fetch_add(1, Ordering::SeqCst);
+                // Until the other end is dropped.
+                let _ = ended.lock().recv();
+            });
+        }
+        while under_way.load(Ordering::SeqCst) < MOST_LOOKUPS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Were there more, they would start at once.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(under_way.load(Ordering::SeqCst), MOST_LOOKUPS);
+        drop(end);
     }
 }

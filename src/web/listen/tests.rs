@@ -120,7 +120,7 @@ async fn at_the_limit_the_one_that_waited_longest_makes_room() {
 fn there_are_no_more_connections_than_files() {
     assert_eq!(most_connections(None), 512);
     assert_eq!(most_connections(Some(1024)), 512);
-    assert_eq!(most_connections(Some(300)), 108);
+    assert_eq!(most_connections(Some(300)), 76);
     assert_eq!(most_connections(Some(3)), 1);
 }
 
