@@ -4,8 +4,8 @@
 //! is skipped, and both are counted. Strict outside: an answer without any list of calls, or with
 //! something else in a list's place, says nothing about calls and is refused; so is one that JSON's
 //! grammar allows but `serde_json` cannot represent (a key that is half a surrogate pair, or such an
-//! item, or `1e999` for one). Fields that are not named here, all personal ones among them, are
-//! skipped without being built.
+//! item, or `1e999` for one), except among the closed calls, which are unknown then. Fields that are not
+//! named here, all personal ones among them, are skipped without being built.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -230,9 +230,12 @@ impl<'de> Visitor<'de> for AnswerVisitor {
                     }
                 }
                 Key::Closed => {
-                    // No gauge needs them, so that something odd here must not lose the rest.
-                    let json = map.next_value::<&RawValue>()?.get();
-                    if let Ok(Some(List(closed))) = serde_json::from_str(json) {
+                    let json = map.next_value::<Option<&RawValue>>()?.map(RawValue::get);
+                    if json.is_some_and(|json| !json.starts_with('[')) {
+                        return Err(A::Error::custom("no list of closed calls"));
+                    }
+                    // No gauge needs them, so that an odd item must not lose the rest.
+                    if let Some(Ok(List(closed))) = json.map(serde_json::from_str) {
                         snapshot.closed = closed;
                     }
                 }

@@ -606,7 +606,7 @@ async fn a_hundred_thousand_calls_are_counted() {
     let odd =
         r#"{"callId":"Ω","priority":99,"status":[0],"origin":1e999,"idents":["x",null,{}],"Ω":1e-999},"#.repeat(99_999);
     let odd = format!(
-        "{{\"Ω\":[],\"activeCalls\":[{odd}17],\"emergencyCalls\":[null,{{\"isEmergency\":\"Ω\"}}],\"closedCalls\":1}}"
+        "{{\"Ω\":[],\"activeCalls\":[{odd}17],\"emergencyCalls\":[null,{{\"isEmergency\":\"Ω\"}}],\"closedCalls\":[1]}}"
     );
     let text = Attack::new("100,000 calls of unknown values", Answer::ok(&odd), SUCCESS, 40)
         .survive()

@@ -169,7 +169,6 @@ fn a_list_in_both_spellings_counts_as_it_came_last_but_null_counts_for_nothing()
 fn a_missing_or_null_list_is_empty_but_unknown() {
     for json in [
         r#"{"closedCalls":null}"#,
-        r#"{"closedCalls":{"odd":[1]}}"#,
         r#"{"activeCalls":null,"emergencyCalls":null,"closedCalls":null}"#,
     ] {
         assert_eq!(decode_text(json), Snapshot::default(), "{json}");
@@ -179,6 +178,17 @@ fn a_missing_or_null_list_is_empty_but_unknown() {
     assert_eq!(snapshot.emergency, EmergencyCalls::listed());
     assert_eq!(snapshot.closed, Sightings::listed());
     assert_ne!(ActiveCalls::listed(), ActiveCalls::default());
+}
+
+#[test]
+fn closed_calls_that_cannot_be_represented_are_unknown_and_lose_no_other() {
+    for odd in ["1e999", r#""\ud800""#, r#"{"\ud800":1}"#] {
+        let snapshot = decode_text(&format!(
+            r#"{{"activeCalls":[{{"priority":1,"status":0,"origin":0}}],"closedCalls": [{odd}]}}"#
+        ));
+        assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
+        assert_eq!(snapshot.closed, Sightings::default(), "{odd}");
+    }
 }
 
 #[test]
@@ -242,7 +252,6 @@ fn closed_calls_are_only_counted_by_the_api() {
             None
         );
     }
-    assert_eq!(stored(r#"{"closedCalls":{"odd":[1]},"activeCalls":[]}"#), None);
 }
 
 #[test]
@@ -272,6 +281,10 @@ fn an_answer_that_lists_no_calls_is_refused() {
         r#"{"activeCalls":{}}"#,
         r#"{"activeCalls":"none"}"#,
         r#"{"activeCalls":[],"emergencyCalls":7}"#,
+        r#"{"closedCalls":"x"}"#,
+        r#"{"closedCalls":{"odd":[1]}}"#,
+        r#"{"activeCalls":[],"emergencyCalls":[],"closedCalls":7}"#,
+        r#"{"activeCalls":[],"ClosedCalls": false}"#,
         r#"{"activeCalls":[{"callId":1}"#,
         r#"{"activeCalls":[]}x"#,
         "<html>",
