@@ -20,6 +20,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
+use zeroize::Zeroizing;
 
 pub use self::problem::{Problem, Problems};
 use self::setting::Texts;
@@ -312,8 +313,8 @@ impl ApiConfig {
         value::is_loopback(&self.url)
     }
 
-    /// Whether `text`, which is in capitals, holds the key, or the community's id as a word, whatever
-    /// their own case.
+    /// Whether `text`, which is in capitals, holds the key, with spaces in it or without, or the community's id as a
+    /// word; whatever their own case.
     #[must_use]
     pub fn is_named_in(&self, text: &str) -> bool {
         let names_community = match &self.version {
@@ -322,12 +323,11 @@ impl ApiConfig {
             }
             ApiVersion::V2 => false,
         };
-        // Without a copy of the key in capitals, which nobody would wipe.
+        // Without a copy of the key in capitals, which nobody would wipe; what the text holds of it is wiped.
         let key = self.key.expose_secret().as_bytes();
-        let names_key = text
-            .as_bytes()
-            .windows(key.len())
-            .any(|part| part.eq_ignore_ascii_case(key));
+        let mut closed_up = Zeroizing::new(Vec::with_capacity(text.len()));
+        closed_up.extend(text.bytes().filter(|byte| *byte != b' '));
+        let names_key = closed_up.windows(key.len()).any(|part| part.eq_ignore_ascii_case(key));
         names_community || names_key
     }
 }

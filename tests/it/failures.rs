@@ -342,6 +342,9 @@ async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
     for text in [
         "SHOUTEDKEY",
         "INVALID KEY XSHOUTEDKEYX",
+        "SHOUTED KEY",
+        "INVALID KEY S H OUTEDKE Y",
+        "INVALID KEYSHOUT EDKEYX",
         "LSPD",
         "COMMUNITY LSPD NOT ALLOWED",
     ] {
