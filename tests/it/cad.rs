@@ -12,6 +12,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+/// How long anything may take here before a test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A fake CAD that listens until it is dropped.
 pub(crate) struct Cad {
     pub(crate) address: SocketAddr,
@@ -215,17 +218,14 @@ impl Cad {
     pub(crate) async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.script.requests.subscribe();
         let have_come = requests.wait_for(|requests| requests.len() >= count);
-        timeout(Duration::from_secs(60), have_come)
-            .await
-            .expect("the requests come")
-            .unwrap();
+        timeout(PATIENCE, have_come).await.expect("the requests come").unwrap();
     }
 
     /// Waits until at most so many connections are open.
     pub(crate) async fn wait_for_connections(&self, most: usize) {
         let mut connections = self.script.connections.subscribe();
         let have_gone = connections.wait_for(|connections| *connections <= most);
-        timeout(Duration::from_secs(60), have_gone)
+        timeout(PATIENCE, have_gone)
             .await
             .expect("the connections end")
             .unwrap();

@@ -36,7 +36,10 @@ const MEBIBYTE: usize = 1 << 20;
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a busy machine of two cores adds to any time.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(5);
+
+/// How long anything may take here before a test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One answer of a hostile API, and what it may come to.
 struct Attack {
@@ -60,7 +63,7 @@ impl Attack {
             answer,
             outcome,
             most_mebibytes,
-            api_timeout: Duration::from_secs(40),
+            api_timeout: Duration::from_secs(60),
             place: Location::caller(),
         }
     }
@@ -173,7 +176,7 @@ async fn scrape_until(exporter: SocketAddr, context: &str, is_so: fn(&str) -> bo
         if is_so(&text) {
             return text;
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{context}: in vain\n{text}");
+        assert!(begin.elapsed() < PATIENCE, "{context}: in vain\n{text}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -445,11 +448,11 @@ async fn what_drips_or_never_comes_ends_at_the_time_out() {
 async fn a_flood_of_pieces_holds_up_no_scrape() {
     // In one go, a connection is read for as long as there is something to read.
     let zeros = Stream {
-        times: 64,
+        times: 96,
         ..Stream::endless(CHUNKED, &vec![b'0'; MEBIBYTE])
     };
-    let attack = Attack::timed("64 MiB of a chunk's size", Answer::Stream(zeros), "TIMEOUT");
-    // In a debug build, it is read for longer than that.
+    let attack = Attack::timed("96 MiB of a chunk's size", Answer::Stream(zeros), "TIMEOUT");
+    // In a debug build, it is read for much longer than that, and than a scrape may take.
     let api_timeout = Duration::from_secs(3);
     Attack { api_timeout, ..attack }.survive().await;
 }
@@ -647,12 +650,10 @@ async fn large_answers_of_many_communities_share_one_room() {
         .map(|number| tokio::spawn(communities.probe(&format!("c{number}"), 120)))
         .collect();
     cad.wait_for_requests(COMMUNITIES).await;
-    let small = communities.probe("small", 5).await;
-    assert_eq!(
-        value(&small, "sonorancad_up{server_id=\"2\"}"),
-        1.0,
-        "a small answer is not held up"
-    );
+    let small = communities.probe("small", 60).await;
+    assert_eq!(value(&small, "sonorancad_up{server_id=\"2\"}"), 1.0);
+    let finished = large.iter().filter(|probe| probe.is_finished()).count();
+    assert!(finished <= COMMUNITIES / 2, "a small answer is held up: {finished}");
     let mut outcomes = Vec::new();
     for probe in large {
         outcomes.push(outcome(&probe.await.unwrap()));
@@ -681,7 +682,7 @@ async fn whoever_waits_for_room_in_vain_has_timed_out() {
     cad.answer_server(2, Answer::BytesThenStall(large));
     let variables = [
         ("SONORANCAD_SERVER_IDS", "1,2,3,4"),
-        ("SONORANCAD_API_TIMEOUT", "6s"),
+        ("SONORANCAD_API_TIMEOUT", "14s"),
         ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
     ];
     let exporter = Running::start(&cad, &variables);
@@ -689,9 +690,9 @@ async fn whoever_waits_for_room_in_vain_has_timed_out() {
     let Answer::Stream(third) = padded(3, false) else {
         unreachable!("it is made while it is sent")
     };
-    let pause = Duration::from_secs(1);
+    let pause = Duration::from_secs(2);
     cad.answer_server(3, Answer::Stream(Stream { pause, ..third }));
-    let text = exporter.scrape_within("3").await;
+    let text = exporter.scrape_within("10").await;
     assert_eq!(
         value(&text, "sonorancad_up{server_id=\"4\"}"),
         1.0,
@@ -787,7 +788,7 @@ struct Victim {
 impl Victim {
     async fn start() -> Self {
         let cad = Cad::start().await;
-        let (exporter, clock) = Running::start_at_noon(&cad, &[("SONORANCAD_API_TIMEOUT", "2s")]);
+        let (exporter, clock) = Running::start_at_noon(&cad, &[("SONORANCAD_API_TIMEOUT", "30s")]);
         Self {
             cad,
             exporter,
@@ -801,7 +802,7 @@ impl Victim {
     async fn suffer(&mut self, answer: &Answer) -> (String, String) {
         self.clock.advance(Duration::from_secs(3600));
         self.cad.answer(answer.clone());
-        let text = self.exporter.scrape().await;
+        let text = self.exporter.scrape_within("60").await;
         let failures: BTreeMap<_, _> = failures(&text).into_iter().collect();
         let before = std::mem::replace(&mut self.failures, failures);
         let is_new = |(label, count): &(&String, &u64)| before.get(*label).is_none_or(|before| before < count);
@@ -1069,10 +1070,10 @@ async fn an_answer_that_comes_late_is_not_another_communitys() {
                  second: {{community_id: y, api_key: key2, api_url: '{url}', server_ids: 2}}\n"
             )
         });
-        let first = communities.probe("first", 5).await;
+        let first = communities.probe("first", 60).await;
         assert_eq!(value(&first, CALLS), 1.0, "{first}");
         // While the other answer is still on its way.
-        let second = communities.probe("second", 5).await;
+        let second = communities.probe("second", 60).await;
         let calls = CALLS.replacen("server_id=\"1\"", "server_id=\"2\"", 1);
         assert_eq!(value(&second, &calls), 2.0, "{second}");
     }
@@ -1148,7 +1149,7 @@ async fn scrape_over_tls(cad: &Cad, authority: &Path) -> String {
             "SONORANCAD_API_URL",
             &*format!("https://localhost:{}", cad.address.port()),
         ),
-        ("SONORANCAD_API_TIMEOUT", "3s"),
+        ("SONORANCAD_API_TIMEOUT", "8s"),
         ("SSL_CERT_FILE", authority.to_str().unwrap()),
     ];
     Program::start(command(cad, &variables)).scrape().await
