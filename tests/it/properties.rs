@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::prometheus::parse_prometheus;
+use proptest::collection::btree_map;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
@@ -179,20 +180,36 @@ const SECTIONS: &[&str] = &[
     "john",
 ];
 
+/// A value of any setting: wrong ones hold the secret, and some are right.
+fn any_value() -> impl Strategy<Value = String> {
+    let wrong = vec![
+        SECRET.to_owned(),
+        format!("'{SECRET}\\'"),
+        format!("\"{SECRET}\\n\""),
+        format!("[{SECRET}]"),
+        format!("{{a: {SECRET}}}"),
+        format!("!!int {SECRET}"),
+    ];
+    let right = vec![
+        "true",
+        "deny",
+        "TLS12",
+        "RequireAndVerifyClientCert",
+        "''",
+        "[]",
+        "[localhost]",
+    ];
+    prop_oneof![select(wrong), select(right).prop_map(str::to_owned)]
+}
+
 /// A web configuration of the right shape, in which the secret stands in the place of names and values.
 fn any_sections() -> impl Strategy<Value = String> {
     let mapping = |names: &'static [&'static str]| {
-        let key = prop_oneof![
-            6 => select(names.to_vec()),
-            1 => Just(SECRET),
-        ];
-        let value = prop_oneof![
-            2 => Just(SECRET.to_owned()),
-            1 => Just(format!("[{SECRET}]")),
-            1 => select(vec!["true", "deny", "TLS12", "''", "[]"]).prop_map(str::to_owned),
-        ];
-        let entry = (key, value).prop_map(|(key, value)| format!("{key}: {value}"));
-        prop::collection::vec(entry, 0..4).prop_map(|entries| format!("{{{}}}", entries.join(", ")))
+        // Each name once, since a second one hides all that comes after it.
+        btree_map(select(names), any_value(), 0..5).prop_map(|entries| {
+            let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+            format!("{{{}}}", entries.join(", "))
+        })
     };
     let tls = mapping(&[
         "cert",
@@ -201,15 +218,25 @@ fn any_sections() -> impl Strategy<Value = String> {
         "client_auth_type",
         "client_allowed_sans",
         "min_version",
+        "max_version",
         "cipher_suites",
+        "prefer_server_cipher_suites",
         "curve_preferences",
+        SECRET,
     ]);
-    let headers = mapping(&["X-Frame-Options", "X-XSS-Protection", "Server"]);
-    let users = mapping(&["john", "'a:b'"]);
-    (tls, headers, users, mapping(&["rate_limit"])).prop_map(|(tls, headers, users, more)| {
-        let more = more.trim_matches(['{', '}']).replace(", ", "\n");
+    let headers = mapping(&[
+        "X-Frame-Options",
+        "X-Content-Type-Options",
+        "X-XSS-Protection",
+        "Server",
+        SECRET,
+    ]);
+    let users = mapping(&["john", "a:b", SECRET, "SE/CRET:b"]);
+    let http2 = prop_oneof![3 => select(vec!["true", "false"]).prop_map(str::to_owned), 1 => any_value()];
+    (tls, http2, headers, users, any_value()).prop_map(|(tls, http2, headers, users, rate_limit)| {
         format!(
-            "tls_server_config: {tls}\nhttp_server_config: {{headers: {headers}}}\nbasic_auth_users: {users}\n{more}\n"
+            "tls_server_config: {tls}\nhttp_server_config: {{http2: {http2}, headers: {headers}}}\n\
+             basic_auth_users: {users}\nrate_limit: {rate_limit}\n"
         )
     })
 }

@@ -1,9 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use proptest::collection::btree_map;
-use proptest::prelude::*;
-use proptest::sample::select;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::*;
@@ -401,63 +398,4 @@ fn headers_are_read_as_texts() {
             ("x-xss-protection", "1"),
         ]
     );
-}
-
-/// A value of any setting: wrong ones hold the secret, and some are right.
-fn any_value() -> impl Strategy<Value = &'static str> {
-    select(vec![
-        "SECRET",
-        "'SECRET\\'",
-        "\"SECRET\\n\"",
-        "[SECRET]",
-        "{a: SECRET}",
-        "!!int SECRET",
-        "''",
-        "true",
-        "TLS12",
-        "RequireAndVerifyClientCert",
-        "[localhost]",
-    ])
-}
-
-/// Settings in a flow mapping; those of files are missing, as messages name these.
-fn any_settings(names: &'static [&'static str]) -> impl Strategy<Value = String> {
-    btree_map(select(names), any_value(), 0..5).prop_map(|settings| {
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}"))
-            .collect();
-        format!("{{{}}}", settings.join(", "))
-    })
-}
-
-proptest! {
-    #[test]
-    fn no_message_shows_a_value_whatever_stands_where(
-        tls in any_settings(&[
-            "cert",
-            "key",
-            "client_ca",
-            "client_auth_type",
-            "client_allowed_sans",
-            "min_version",
-            "max_version",
-            "cipher_suites",
-            "prefer_server_cipher_suites",
-            "curve_preferences",
-            "SECRET",
-        ]),
-        headers in any_settings(&["X-Frame-Options", "X-Content-Type-Options", "X-XSS-Protection", "Server", "SECRET"]),
-        users in any_settings(&["john", "a:b", "SECRET", "SECRET:b"]),
-        http2 in any_value(),
-    ) {
-        let text = format!(
-            "tls_server_config: {tls}\nhttp_server_config: {{http2: {http2}, headers: {headers}}}\nbasic_auth_users: {users}\n"
-        );
-        let read = Sections::parse(&text);
-        let outcome = read.and_then(|sections| sections.validate(Path::new(""), &mut Files::default()));
-        if let Err(error) = outcome {
-            prop_assert!(!error.join("; ").contains("SECRET"), "{}{:?}", text, error);
-        }
-    }
 }
