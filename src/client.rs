@@ -71,10 +71,10 @@ impl Client {
     ///
     /// HTTPS cannot be prepared, or there are no threads for it.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
-        let builder = || http_builder(needs_certificates);
+        let [http, local_http] = http_clients(needs_certificates)?;
         Ok(Self {
-            http: builder().build().map_err(ClientError::Https)?,
-            local_http: builder().no_proxy().build().map_err(ClientError::Https)?,
+            http,
+            local_http,
             courier: Arc::new(Courier::new().map_err(ClientError::Threads)?),
             unlisted: Arc::default(),
         })
@@ -86,10 +86,10 @@ impl Client {
     ///
     /// HTTPS cannot be prepared.
     pub fn with_certificates(&self) -> Result<Self, ClientError> {
-        let builder = || http_builder(true);
+        let [http, local_http] = http_clients(true)?;
         Ok(Self {
-            http: builder().build().map_err(ClientError::Https)?,
-            local_http: builder().no_proxy().build().map_err(ClientError::Https)?,
+            http,
+            local_http,
             ..self.clone()
         })
     }
@@ -197,6 +197,13 @@ impl Client {
         unlisted.insert(text.clone());
         FetchError::Unlisted(text)
     }
+}
+
+/// For other machines, and for this one, which no proxy can reach.
+fn http_clients(needs_certificates: bool) -> Result<[reqwest::Client; 2], ClientError> {
+    let build = |builder: reqwest::ClientBuilder| builder.build().map_err(ClientError::Https);
+    let builder = || http_builder(needs_certificates);
+    Ok([build(builder())?, build(builder().no_proxy())?])
 }
 
 /// How every request is made.

@@ -138,12 +138,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_keeps_its_turn_until_it_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .tls_certs_only([])
-            .no_proxy()
-            .build()
-            .unwrap();
+        let http = super::super::http_builder(false).no_proxy().build().unwrap();
         let request = http.get(format!("http://{}", listener.local_addr().unwrap()));
         let courier = Courier::new().unwrap();
         let answering = async {

@@ -173,11 +173,7 @@ impl Directory {
     /// Reports what is known of every other community, by alias, and asks nothing.
     #[must_use]
     pub fn reports(&self) -> Vec<(String, Report)> {
-        let by_alias = self.entries.read().by_alias.clone();
-        by_alias
-            .iter()
-            .map(|(alias, community)| (alias.clone(), community.report()))
-            .collect()
+        self.most_urgent_reports(usize::MAX).0
     }
 
     /// The same of no more than `most` communities, those with trouble before the others; and how many

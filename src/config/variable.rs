@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::problem::most_alike;
+
 /// What every variable's name starts with.
 pub(super) const PREFIX: &str = "SONORANCAD_";
 
@@ -119,12 +121,8 @@ pub(super) fn classify(name: &str, text: &str) -> Name {
 
 /// The one of `variables` whose name without the prefix is most like `short`.
 pub(super) fn nearest(short: &str, variables: &[&'static Variable]) -> &'static Variable {
-    let short = short.to_uppercase();
-    variables
-        .iter()
-        .map(|variable| (strsim::sorensen_dice(variable.short, &short), *variable))
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map_or(&API_KEY, |(_, variable)| variable)
+    let candidates = variables.iter().map(|variable| (variable.short, *variable));
+    most_alike(&short.to_uppercase(), candidates).map_or(&API_KEY, |(_, variable)| variable)
 }
 
 /// The shapes of <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.

@@ -6,6 +6,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::{Error, Spanned};
 
+use super::problem::most_alike;
+
 /// How much, of 0 to 1, a name must be like one that exists to be taken for a misspelt one.
 const LEAST_LIKENESS: f64 = 0.5;
 
@@ -77,9 +79,6 @@ pub fn describe(error: &Error) -> String {
 
 /// The one of `names` that `text` is a slip of the pen for, if it is of one.
 fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
-    let likeness = |name: &str| strsim::sorensen_dice(name, text);
-    let nearest = names
-        .iter()
-        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    nearest.copied().filter(|name| likeness(name) > LEAST_LIKENESS)
+    let (likeness, name) = most_alike(text, names.iter().map(|name| (*name, *name)))?;
+    (likeness > LEAST_LIKENESS).then_some(name)
 }

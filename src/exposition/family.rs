@@ -66,18 +66,12 @@ fn encode_calls(servers: &[ServerReport], out: &mut Dialect) -> fmt::Result {
     out.gauge(
         "sonorancad_oldest_pending_call_timestamp_seconds",
         "When the dispatch call that has been pending for longest was first seen so, in Unix time, as cached; 0 if none is pending.",
-        servers
-            .iter()
-            .filter(|server| server.snapshot.is_some())
-            .flat_map(|server| oldest_pending_calls(&server.id, &server.lifecycles)),
+        lifecycles(servers).flat_map(|(id, lifecycles)| oldest_pending_calls(id, lifecycles)),
     )?;
     out.gauge(
         "sonorancad_oldest_emergency_call_timestamp_seconds",
         "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits.",
-        servers
-            .iter()
-            .filter(|server| server.snapshot.is_some())
-            .flat_map(|server| oldest_emergency_calls(&server.id, &server.lifecycles)),
+        lifecycles(servers).flat_map(|(id, lifecycles)| oldest_emergency_calls(id, lifecycles)),
     )?;
     out.gauge(
         "sonorancad_unreadable_values",
@@ -262,6 +256,12 @@ fn snapshots(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &Snapshot)
     servers
         .iter()
         .filter_map(|server| Some((&*server.id, server.snapshot.as_deref()?)))
+}
+
+/// How calls come and go on these servers.
+fn lifecycles(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &Lifecycles)> {
+    let recent = servers.iter().filter(|server| server.snapshot.is_some());
+    recent.map(|server| (&*server.id, &server.lifecycles))
 }
 
 /// Every known combination of labels, and those with "other" that occur.
