@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::authority::Authority;
 use crate::cad::{Answer, Cad};
 use crate::exporter::{NOON, Running, failures, has, http, reply, value};
-use crate::program::{Program, command};
+use crate::program::Communities;
 use crate::tools::Folder;
 
 /// An exporter of the communities of a file, on a clock that is moved by hand.
@@ -431,16 +431,12 @@ async fn no_more_requests_are_under_way_than_there_may_be() {
 async fn the_log_says_which_community_fails() {
     let cad = Cad::start().await;
     cad.answer(Answer::status(400, &[], "INVALID API KEY"));
-    let folder = Folder::new();
-    let file = folder.path().join("communities.yml");
-    std::fs::write(&file, TWO.replace("API", &cad.url())).unwrap();
-    let mut program = Program::start(command(
-        &cad,
-        &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())],
-    ));
+    let mut communities = Communities::start(&cad, &[], |url| TWO.replace("API", url));
     for alias in ["blaine", "sandy"] {
-        probe(&http(), &program, alias).await;
-        let line = program.wait_for(&format!("community=\"{alias}\" server_id=1"));
+        communities.probe(alias, 10).await;
+        let line = communities
+            .program
+            .wait_for(&format!("community=\"{alias}\" server_id=1"));
         assert!(line.contains("the API cannot be read"), "{line}");
     }
 }
@@ -449,7 +445,7 @@ async fn the_log_says_which_community_fails() {
 async fn a_reload_that_brings_https_widens_no_bound() {
     let cad = Cad::start().await;
     let folder = Folder::new();
-    let [file, authority] = ["communities.yml", "ca.crt"].map(|name| folder.path().join(name));
+    let authority = folder.path().join("ca.crt");
     std::fs::write(&authority, Authority::new().pem()).unwrap();
     // Each meets an error that is not known in advance, and only twenty of those become labels.
     let entries: Vec<_> = ('A'..='U')
@@ -462,59 +458,37 @@ async fn a_reload_that_brings_https_widens_no_bound() {
             )
         })
         .collect();
-    std::fs::write(&file, entries[..20].concat()).unwrap();
-    let mut program = Program::start(command(
-        &cad,
-        &[
-            ("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap()),
-            ("SSL_CERT_FILE", authority.to_str().unwrap()),
-        ],
-    ));
+    let variables = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    let mut communities = Communities::start(&cad, &variables, |_| entries[..20].concat());
     for letter in 'A'..='T' {
-        let text = probe(&http(), &program, &letter.to_string()).await;
+        let text = communities.probe(&letter.to_string(), 10).await;
         assert_eq!(failures(&text), [(format!("FAULT {letter}"), 1)]);
     }
     let secure = "secure: {api_version: v2, api_key: k, api_url: 'https://localhost:1'}\n";
-    std::fs::write(&file, entries.concat() + secure).unwrap();
-    Program::signal("HUP", program.child.id());
-    program.wait_for("has been read again");
+    communities.reload(&(entries.concat() + secure));
     for (alias, failure) in [("secure", "CONNECT"), ("U", "HTTP 4XX")] {
-        assert_eq!(
-            failures(&probe(&http(), &program, alias).await),
-            [(failure.to_owned(), 1)]
-        );
+        assert_eq!(failures(&communities.probe(alias, 10).await), [(failure.to_owned(), 1)]);
     }
 }
 
-/// A program for so many communities of the CAD.
-fn start_with_many(count: u32, cad: &Cad) -> Program {
-    let folder = Folder::new();
-    let file = folder.path().join("communities.yml");
-    let url = cad.url();
-    let entries =
-        (0..count).map(|number| format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: '{url}'}}\n"));
-    std::fs::write(&file, entries.collect::<String>()).unwrap();
-    Program::start(command(cad, &[("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap())]))
-}
-
-/// The memory of a program in KiB.
-fn memory(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-    let (_, rest) = status.split_once("VmRSS:").unwrap();
-    rest.split_whitespace().next().unwrap().parse().unwrap()
+/// The program for so many communities of the CAD.
+fn start_with_many(count: u32, cad: &Cad) -> Communities {
+    Communities::start(cad, &[], |url| {
+        let community = |number| format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: '{url}'}}\n");
+        (0..count).map(community).collect::<Vec<_>>().concat()
+    })
 }
 
 /// The memory in KiB of a program that has answered for so many communities.
 async fn memory_of(count: u32) -> u64 {
     let cad = Cad::start().await;
     cad.answer(calls(3));
-    let program = start_with_many(count, &cad);
-    let http = http();
+    let communities = start_with_many(count, &cad);
     for number in 0..count {
-        let text = probe(&http, &program, &format!("c{number}")).await;
+        let text = communities.probe(&format!("c{number}"), 10).await;
         assert!(text.contains("sonorancad_up{server_id=\"1\"} 1\n"), "{text}");
     }
-    memory(&program)
+    communities.program.kibibytes("VmRSS")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -527,7 +501,7 @@ async fn a_thousand_communities_take_less_than_three_times_the_memory_of_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory() {
     let cad = Cad::start().await;
-    let program = start_with_many(4000, &cad);
+    let program = start_with_many(4000, &cad).program;
     let request = format!("GET /sd HTTP/1.1\r\nHost: {}:65535\r\n\r\n", "x".repeat(253));
     let ask = async || {
         let mut client = TcpStream::connect(program.address).await.unwrap();
@@ -538,12 +512,12 @@ async fn who_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory
         client
     };
     ask().await;
-    let before = memory(&program);
+    let before = program.kibibytes("VmRSS");
     let mut clients = Vec::new();
     for _ in 0..60 {
         clients.push(ask().await);
     }
-    let after = memory(&program);
+    let after = program.kibibytes("VmRSS");
     eprintln!("before {before} KiB, after {after} KiB");
     // One answer takes 1.5 MiB.
     assert!(after < before + (20 << 10), "before {before} KiB, after {after} KiB");
@@ -559,9 +533,4 @@ async fn who_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory
         .map(Value::to_string)
         .collect();
     assert_eq!(aliases.len(), 4000);
-}
-
-async fn probe(http: &reqwest::Client, program: &Program, alias: &str) -> String {
-    let url = format!("http://{}/probe?community={alias}", program.address);
-    http.get(url).send().await.unwrap().text().await.unwrap()
 }

@@ -17,7 +17,7 @@ use crate::authority::{Authority, Identity};
 use crate::cad::{Answer, Cad, Stream};
 use crate::exporter::{Running, failures, has, http, value};
 use crate::newcomers;
-use crate::program::{KEY, Program, command};
+use crate::program::{Communities, KEY, Program, command};
 use crate::tools::Folder;
 
 /// What an attack comes to where it does no harm.
@@ -127,34 +127,6 @@ async fn survive_together(attacks: impl IntoIterator<Item = Attack>) {
     }
 }
 
-/// The program with a file of communities.
-struct Communities {
-    program: Program,
-    _folder: Folder,
-}
-
-impl Communities {
-    /// Starts it; `file` makes the file for the API's address.
-    fn start(cad: &Cad, file: impl FnOnce(&str) -> String) -> Self {
-        let folder = Folder::new();
-        let path = folder.path().join("communities.yml");
-        std::fs::write(&path, file(&cad.url())).unwrap();
-        let variables = [("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())];
-        Self {
-            program: Program::start(command(cad, &variables)),
-            _folder: folder,
-        }
-    }
-
-    /// Probes a community as a client that waits no longer than so many seconds.
-    fn probe(&self, alias: &str, seconds: u64) -> impl Future<Output = String> + Send + use<> {
-        let request = http()
-            .get(format!("http://{}/probe?community={alias}", self.program.address))
-            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds);
-        async move { request.send().await.unwrap().text().await.unwrap() }
-    }
-}
-
 /// The calls of [`small`] answers.
 const CALLS: &str = "sonorancad_active_calls{server_id=\"1\",priority=\"1\",status=\"pending\",origin=\"caller\"}";
 
@@ -220,14 +192,7 @@ fn fetch_time(text: &str) -> Duration {
 
 /// The most memory that the process has had.
 fn peak_mebibytes(program: &Program) -> u64 {
-    status_kibibytes(program, "VmHWM:") >> 10
-}
-
-/// A size that the system knows of the process.
-fn status_kibibytes(program: &Program, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    program.kibibytes("VmHWM") >> 10
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -638,7 +603,7 @@ async fn large_answers_of_many_communities_share_one_room() {
     const COMMUNITIES: usize = 10;
     let cad = Cad::start().await;
     cad.answer_server(1, padded(47, false));
-    let communities = Communities::start(&cad, |url| {
+    let communities = Communities::start(&cad, &[], |url| {
         let large = |number| {
             format!("c{number}: {{community_id: x, api_key: key{number}, api_url: '{url}', api_timeout: 60s}}\n")
         };
@@ -712,7 +677,7 @@ async fn those_that_wait_for_room_hold_little() {
     for (name, answer, most_mebibytes) in [("plain", plain, 200), ("gzip", packed, 120)] {
         let cad = Cad::start().await;
         cad.answer(Answer::BytesThenStall(answer));
-        let communities = Communities::start(&cad, |url| {
+        let communities = Communities::start(&cad, &[], |url| {
             let community = |number| {
                 format!("c{number}: {{community_id: x, api_key: key{number}, api_url: '{url}', api_timeout: 10s}}\n")
             };
@@ -735,7 +700,7 @@ async fn new_ids_in_each_answer_fill_no_memory() {
     const SERVERS: usize = 4;
     let cad = Cad::start().await;
     cad.answer(Answer::ok(&newcomers::answer(0, 1)));
-    let communities = Communities::start(&cad, |url| {
+    let communities = Communities::start(&cad, &[], |url| {
         let community = |number| {
             format!(
                 "c{number}: {{api_version: v2, api_key: key{number}, api_url: '{url}', api_timeout: 60s, \
@@ -744,7 +709,7 @@ async fn new_ids_in_each_answer_fill_no_memory() {
         };
         (0..SERVERS).map(community).collect()
     });
-    let memory = || status_kibibytes(&communities.program, "VmRSS:");
+    let memory = || communities.program.kibibytes("VmRSS");
     let mut first = 1_000_000_000;
     let mut before = 0;
     // Those of a list that is too long are counted alone.
@@ -1064,7 +1029,7 @@ async fn an_answer_that_comes_late_is_not_another_communitys() {
     cad.answer_server(1, Answer::Stream(surplus));
     cad.answer_server(2, Answer::ok(&small(2)));
     for _ in 0..3 {
-        let communities = Communities::start(&cad, |url| {
+        let communities = Communities::start(&cad, &[], |url| {
             format!(
                 "first: {{community_id: x, api_key: key1, api_url: '{url}'}}\n\
                  second: {{community_id: y, api_key: key2, api_url: '{url}', server_ids: 2}}\n"

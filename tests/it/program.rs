@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::cad::Cad;
 use crate::exporter::http;
+use crate::tools::Folder;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
@@ -105,6 +106,13 @@ impl Program {
         http.get(url).send().await.unwrap().text().await.unwrap()
     }
 
+    /// A size in KiB that the system knows of the process: `VmRSS`, its memory, or `VmHWM`, the most that it has had.
+    pub(crate) fn kibibytes(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let (_, rest) = status.split_once(&format!("\n{name}:")).unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Sends a signal to this process.
     pub(crate) fn signal(name: &str, process: u32) {
         let status = Command::new("kill")
@@ -142,5 +150,43 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The program with a file of communities.
+pub(crate) struct Communities {
+    pub(crate) program: Program,
+    http: reqwest::Client,
+    folder: Folder,
+}
+
+impl Communities {
+    /// Starts it with `more` variables; `file` makes the file for the API's address.
+    pub(crate) fn start(cad: &Cad, more: &[(&str, &str)], file: impl FnOnce(&str) -> String) -> Self {
+        let folder = Folder::new();
+        let path = folder.path().join("communities.yml");
+        std::fs::write(&path, file(&cad.url())).unwrap();
+        let variables = [&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())], more].concat();
+        Self {
+            program: Program::start(command(cad, &variables)),
+            http: http(),
+            folder,
+        }
+    }
+
+    /// Has it read another file.
+    pub(crate) fn reload(&mut self, file: &str) {
+        std::fs::write(self.folder.path().join("communities.yml"), file).unwrap();
+        Program::signal("HUP", self.program.child.id());
+        self.program.wait_for("has been read again");
+    }
+
+    /// Probes a community as a client that waits no longer than so many seconds.
+    pub(crate) fn probe(&self, alias: &str, seconds: u64) -> impl Future<Output = String> + Send + use<> {
+        let request = self
+            .http
+            .get(format!("http://{}/probe?community={alias}", self.program.address))
+            .header("X-Prometheus-Scrape-Timeout-Seconds", seconds);
+        async move { request.send().await.unwrap().text().await.unwrap() }
     }
 }

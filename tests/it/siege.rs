@@ -36,12 +36,11 @@ struct Usage {
 }
 
 fn usage(program: &Program) -> Usage {
-    let process = format!("/proc/{}", program.child.id());
-    let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
-    let (_, rest) = status.split_once("VmRSS:").unwrap();
     Usage {
-        kib: rest.split_whitespace().next().unwrap().parse().unwrap(),
-        files: std::fs::read_dir(format!("{process}/fd")).unwrap().count(),
+        kib: program.kibibytes("VmRSS"),
+        files: std::fs::read_dir(format!("/proc/{}/fd", program.child.id()))
+            .unwrap()
+            .count(),
     }
 }
 
