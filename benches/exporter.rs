@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sonorancad_exporter::Exporter;
-use sonorancad_exporter::client::decode_snapshot;
+use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::{Counts, ExporterReport, Report, ServerReport};
 use sonorancad_exporter::config::{Config, Setting};
 use sonorancad_exporter::exposition::{Format, render};
 use sonorancad_exporter::process::Process;
-use sonorancad_exporter::tracker::Lifecycles;
+use sonorancad_exporter::report::{CommunityReport, ExporterReport, FeedReport, Report, ServerReport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -28,7 +27,7 @@ fn decode(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.sample_size(if calls > 10_000 { 10 } else { 50 });
         group.bench_with_input(BenchmarkId::new("snapshot", calls), &body, |bencher, body| {
-            bencher.iter(|| decode_snapshot(black_box(body.as_bytes())).expect("an answer"));
+            bencher.iter(|| Calls::decode(black_box(body.as_bytes())).expect("an answer"));
         });
         group.bench_with_input(BenchmarkId::new("value", calls), &body, |bencher, body| {
             bencher.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body.as_bytes())).expect("JSON"));
@@ -41,18 +40,19 @@ fn encode(criterion: &mut Criterion) {
     let server = ServerReport {
         id: "1".to_owned(),
         name: Some("Main".to_owned()),
-        is_up: true,
-        snapshot: decode_snapshot(answer::with_calls(60).as_bytes()).ok().map(Arc::new),
-        last_success: Some(Duration::from_secs(1_795_435_200)),
-        retry_at: None,
-        failure: None,
-        lifecycles: Lifecycles::default(),
-        ttl: Duration::from_secs(25),
-        counts: Counts::default(),
+        calls: FeedReport {
+            is_up: true,
+            snapshot: Calls::decode(answer::with_calls(60).as_bytes()).ok().map(Arc::new),
+            last_success: Some(Duration::from_secs(1_795_435_200)),
+            ttl: Duration::from_secs(25),
+            ..FeedReport::default()
+        },
     };
     let report = Arc::new(Report {
-        servers: vec![server],
-        at: Clock::System.now(),
+        community: CommunityReport {
+            servers: vec![server],
+            at: Clock::System.now(),
+        },
         exporter: Some(ExporterReport {
             process: Process::read(),
             is_reload_successful: true,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::Directory;
+use sonorancad_exporter::community::Communities;
 use sonorancad_exporter::config::{self, Config, Flags, LogConfig, LogFormat, Setting};
 use sonorancad_exporter::process::{self, LONG_VERSION};
 use sonorancad_exporter::{Exporter, StartError, warn_of};
@@ -177,7 +177,7 @@ async fn serve_until_signal(config: Config, read: Reader, demo: Option<Demo>) ->
 }
 
 /// Reads the configuration anew at each signal; never ends.
-async fn reload_at(mut hang_up: Signal, communities: &Directory, read: Reader) {
+async fn reload_at(mut hang_up: Signal, communities: &Communities, read: Reader) {
     while hang_up.recv().await.is_some() {
         let read = read.clone();
         // File systems can be slow, and whatever happens, it must be able to stop.

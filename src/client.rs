@@ -1,17 +1,17 @@
-//! Fetches a snapshot from the API over HTTP.
+//! Fetches snapshots from the API over HTTP.
 //!
-//! The key goes to the configured address and nowhere else: redirects are not followed, and of an answer
-//! no error holds more than an error string in capitals. What holds it is wiped when the request is over; the
-//! buffers of HTTP and TLS, through which it goes, are not.
+//! The key goes to the configured address and nowhere else: redirects are not followed, and no error contains more of
+//! an answer than an error string in capitals. Every buffer of ours that contains the key is wiped when the request is
+//! over. The buffers of HTTP and TLS, through which it passes, are not.
 //!
-//! Nothing that an API answers takes more than its share: of memory (few large answers are held at once,
-//! however many are asked for), of time (the API's time-out) or of the processor (threads of the
-//! client's own).
+//! No answer takes more than its share of memory (only a few large ones are in memory at once, however many are
+//! requested), of time (the API's time-out) or of the processor (the client has threads of its own).
 
 mod body;
-mod courier;
+mod endpoint;
 mod error;
 mod secret;
+mod transport;
 mod v1;
 mod v2;
 mod wire;
@@ -22,61 +22,63 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use secrecy::ExposeSecret as _;
 use url::Url;
+use zeroize::Zeroizing;
 
 use self::body::Body;
-use self::courier::{Answer, Courier};
-pub use self::courier::{MOST_FILES, MOST_REQUESTS};
-pub use self::error::{FetchError, PauseRequest, Refusal, Retry, labels};
+pub use self::endpoint::{Calls, Endpoint, QueryOf, SnapshotOf};
+pub use self::error::{FetchError, KnownError, PauseRequest, Retry, Scope, labels};
+pub use self::transport::{MAX_FILES, MAX_REQUESTS};
+use self::transport::{RawResponse, Transport};
 use crate::config::{ApiConfig, ApiVersion};
 use crate::process::VERSION;
-use crate::snapshot::Snapshot;
 
 /// The largest answer that is read, compressed or not: 100,000 calls are 33 MB.
-const MOST_BODY_BYTES: usize = 48 << 20;
+const MAX_BODY_BYTES: usize = 48 << 20;
 
 /// The largest list of servers that is read.
-const MOST_SERVERS_BYTES: usize = 1 << 20;
+const MAX_SERVERS_BYTES: usize = 1 << 20;
 
-/// At most so many texts that are not known in advance become labels, in the life of a process.
-const MOST_UNLISTED: usize = 20;
+/// How many texts that are not known in advance become labels at most, in the life of a process.
+const MAX_UNKNOWN_TEXTS: usize = 20;
 
-/// Asks the API. Clones share their threads and bounds; there is one set of them in the process.
+/// Sends requests to the API. Clones share their threads and limits; a process has one set of them.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     /// For addresses of this machine, which no proxy can reach.
     local_http: reqwest::Client,
-    courier: Arc<Courier>,
-    unlisted: Arc<Mutex<BTreeSet<Arc<str>>>>,
+    transport: Arc<Transport>,
+    unknown_texts: Arc<Mutex<BTreeSet<Arc<str>>>>,
 }
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No CA certificates are found where they are needed. A proxy's address that cannot be read is passed over.
+    /// No CA certificates are found although they are needed. An invalid proxy variable is ignored.
     #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
     Https(#[source] reqwest::Error),
-    /// There are no threads for it.
+    /// The system gives it no threads.
     #[error("cannot start the threads that talk to the API")]
     Threads(#[source] io::Error),
 }
 
 impl Client {
-    /// A client that trusts what this machine trusts and honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`;
-    /// without certificates, only plain HTTP works.
+    /// A client that trusts what this machine trusts and honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    /// Without certificates, only plain HTTP works.
     ///
     /// # Errors
     ///
-    /// HTTPS cannot be prepared, or there are no threads for it.
+    /// HTTPS cannot be prepared, or the system gives it no threads.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
         let [http, local_http] = http_clients(needs_certificates)?;
         Ok(Self {
             http,
             local_http,
-            courier: Arc::new(Courier::new().map_err(ClientError::Threads)?),
-            unlisted: Arc::default(),
+            transport: Arc::new(Transport::new().map_err(ClientError::Threads)?),
+            unknown_texts: Arc::default(),
         })
     }
 
@@ -94,32 +96,36 @@ impl Client {
         })
     }
 
-    /// Fetches the calls of one server, with at most `closed_limit` (1 to 100) closed ones.
+    /// Fetches the answer of an endpoint for one server.
     ///
     /// # Errors
     ///
     /// Whatever keeps the answer from being a snapshot, within the API's time-out.
-    pub async fn fetch_snapshot(
+    pub async fn fetch_snapshot<E: Endpoint>(
         &self,
         api: &ApiConfig,
         server_id: u32,
-        closed_limit: u32,
-    ) -> Result<Snapshot, FetchError> {
+        query: QueryOf<E>,
+    ) -> Result<SnapshotOf<E>, FetchError> {
         let http = self.http(api);
         let request = match &api.version {
-            ApiVersion::V1 { community_id } => v1::request(http, api, community_id, server_id, closed_limit),
-            ApiVersion::V2 => v2::request(http, api, server_id, closed_limit),
+            ApiVersion::V1 { community_id } => E::v1_request(http, api, community_id, server_id, query),
+            ApiVersion::V2 => E::v2_request(http, api, server_id, query),
         };
-        let body = self.send(request, api, MOST_BODY_BYTES).await?;
-        // Megabytes to parse would hold up every other scrape.
+        let body = self.send(request, api, MAX_BODY_BYTES).await?;
+        // Parsing megabytes would delay every other scrape.
         let version = api.version.clone();
-        let snapshot = tokio::task::spawn_blocking(move || read_answer(&body, &version));
+        let snapshot = tokio::task::spawn_blocking(move || {
+            let error_text = || api_text(&body.bytes).and_then(|text| text_failure(text, &version));
+            // The API reports some errors with status 200.
+            E::decode(&body.bytes).map_err(|error| error_text().unwrap_or(error))
+        });
         snapshot
             .await
             .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
     }
 
-    /// Fetches the ids of the community's servers. Nothing else of that answer is kept, their addresses least of all.
+    /// Fetches the ids of the community's servers. Nothing else of that answer is kept, above all no addresses.
     ///
     /// # Errors
     ///
@@ -130,88 +136,110 @@ impl Client {
             ApiVersion::V1 { community_id } => v1::servers_request(http, api, community_id),
             ApiVersion::V2 => v2::servers_request(http, api),
         };
-        let body = self.send(request, api, MOST_SERVERS_BYTES).await?;
+        let body = self.send(request, api, MAX_SERVERS_BYTES).await?;
         wire::decode_server_ids(&body.bytes)
-            .map_err(|_| FetchError::InvalidResponse("no list of servers as JSON".to_owned()))
+            .map_err(|_| FetchError::InvalidResponse("not JSON with a list of servers".to_owned()))
     }
 
     fn http(&self, api: &ApiConfig) -> &reqwest::Client {
         if api.is_local() { &self.local_http } else { &self.http }
     }
 
-    /// The body of a good answer.
+    /// The body of a successful response.
     async fn send(
         &self,
         request: reqwest::RequestBuilder,
         api: &ApiConfig,
-        most_bytes: usize,
+        max_bytes: usize,
     ) -> Result<Body, FetchError> {
-        let answer = self.courier.send(request, api.timeout, most_bytes).await?;
-        if answer.status.is_success() {
-            answer.body
+        let response = self.transport.send(request, api.timeout, max_bytes).await?;
+        if response.status.is_success() {
+            response.body
         } else {
-            Err(self.read_failure(answer, api))
+            Err(self.read_failure(response, api))
         }
     }
 
-    /// What an answer with a bad status means: one of the API's strings first, then the status.
-    fn read_failure(&self, answer: Answer, api: &ApiConfig) -> FetchError {
-        let Answer { status, headers, body } = answer;
-        let is_problem = content_type_is_problem(&headers);
-        // A body that cannot be read says nothing, but the status does.
+    /// What a response with a bad status means: one of the API's strings first, then the status.
+    fn read_failure(&self, response: RawResponse, api: &ApiConfig) -> FetchError {
+        let RawResponse { status, headers, body } = response;
+        // The status still tells something if the body cannot be read.
         let body = body.map_or_else(|_| Vec::new(), |body| body.bytes);
         let text = api_text(&body);
-        if let Some(error) = text.and_then(|text| FetchError::from_text(text, &api.version)) {
+        if let Some(error) = text.and_then(|text| text_failure(text, &api.version)) {
             return error;
         }
-        match (status, &api.version) {
-            (StatusCode::BAD_REQUEST, _) => self.read_unlisted(text, api),
-            (StatusCode::UNAUTHORIZED, _) => FetchError::Unauthorized,
-            (StatusCode::PAYMENT_REQUIRED, _) => FetchError::PlanRequired,
-            (StatusCode::FORBIDDEN, _) => FetchError::Forbidden,
-            (StatusCode::NOT_FOUND | StatusCode::GONE, ApiVersion::V1 { .. }) => FetchError::EndpointGone,
-            (StatusCode::NOT_FOUND | StatusCode::GONE, ApiVersion::V2) if is_problem => FetchError::UnknownServer,
-            (StatusCode::TOO_MANY_REQUESTS, _) => FetchError::RateLimited(Retry::from_headers(&headers)),
-            (status, _) if status.is_redirection() => FetchError::Redirected(status.as_u16()),
-            (status, _) if status.is_client_error() => FetchError::ClientStatus(status.as_u16()),
-            (status, _) if status.is_server_error() => FetchError::ServerStatus(status.as_u16()),
-            (status, _) => FetchError::InvalidResponse(format!("status {status}", status = status.as_u16())),
+        if status == StatusCode::BAD_REQUEST {
+            return self.read_unknown(text, api);
         }
+        let of_version = match &api.version {
+            ApiVersion::V1 { .. } => v1::status_failure(status),
+            ApiVersion::V2 => v2::status_failure(status, &headers),
+        };
+        of_version.unwrap_or_else(|| FetchError::from_status(status, &headers))
     }
 
-    /// A text of status 400 that is not known in advance; only so many become labels, and none that
-    /// echoes the key or the community's id.
-    fn read_unlisted(&self, text: Option<&str>, api: &ApiConfig) -> FetchError {
+    /// A text of status 400 that is not known in advance. Only a few become labels, and none that echoes the key or
+    /// the community's id.
+    fn read_unknown(&self, text: Option<&str>, api: &ApiConfig) -> FetchError {
         let status = FetchError::ClientStatus(StatusCode::BAD_REQUEST.as_u16());
-        let Some(text) = text.filter(|text| error::is_api_string(text) && !api.is_named_in(text)) else {
+        let Some(text) = text.filter(|text| error::is_api_string(text) && !is_echo(text, api)) else {
             return status;
         };
-        let mut unlisted = self.unlisted.lock();
-        if let Some(known) = unlisted.get(text) {
-            return FetchError::Unlisted(known.clone());
+        let mut unknown_texts = self.unknown_texts.lock();
+        if let Some(text) = unknown_texts.get(text) {
+            return FetchError::Unknown(text.clone());
         }
-        if unlisted.len() == MOST_UNLISTED {
+        if unknown_texts.len() == MAX_UNKNOWN_TEXTS {
             return status;
         }
         let text: Arc<str> = text.into();
-        unlisted.insert(text.clone());
-        FetchError::Unlisted(text)
+        unknown_texts.insert(text.clone());
+        FetchError::Unknown(text)
     }
 }
 
-/// For other machines, and for this one, which no proxy can reach.
+/// The failure that one of the API's own texts means, at any status.
+fn text_failure(text: &str, version: &ApiVersion) -> Option<FetchError> {
+    let of_version = match version {
+        ApiVersion::V1 { .. } => v1::text_failure(text),
+        ApiVersion::V2 => None,
+    };
+    of_version.or_else(|| FetchError::from_text(text))
+}
+
+/// Whether `text`, which is in capitals, contains the key (even with spaces in it) or the community's id as a word,
+/// whatever their own case.
+fn is_echo(text: &str, api: &ApiConfig) -> bool {
+    let names_community = match &api.version {
+        ApiVersion::V1 { community_id } => {
+            format!(" {text} ").contains(&format!(" {} ", community_id.to_ascii_uppercase()))
+        }
+        ApiVersion::V2 => false,
+    };
+    // Nobody would wipe a copy of the key in capitals, so the comparison ignores case. The copy of the text is wiped.
+    let key = api.key.expose_secret().as_bytes();
+    let mut without_spaces = Zeroizing::new(Vec::with_capacity(text.len()));
+    without_spaces.extend(text.bytes().filter(|byte| *byte != b' '));
+    names_community
+        || without_spaces
+            .windows(key.len())
+            .any(|part| part.eq_ignore_ascii_case(key))
+}
+
+/// One for other machines, and one for this machine, which no proxy can reach.
 fn http_clients(needs_certificates: bool) -> Result<[reqwest::Client; 2], ClientError> {
     let build = |builder: reqwest::ClientBuilder| builder.build().map_err(ClientError::Https);
     let builder = || http_builder(needs_certificates);
     Ok([build(builder())?, build(builder().no_proxy())?])
 }
 
-/// How every request is made.
+/// The settings that all requests share.
 fn http_builder(needs_certificates: bool) -> reqwest::ClientBuilder {
-    // Fails when another part of the process has chosen a provider, which serves as well.
+    // Fails if another part of the process has chosen a provider, which works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder();
-    // A machine without CA certificates can still ask itself.
+    // A machine without CA certificates can still talk to itself.
     let builder = if needs_certificates {
         builder
     } else {
@@ -224,44 +252,19 @@ fn http_builder(needs_certificates: bool) -> reqwest::ClientBuilder {
             (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
         ]))
         .redirect(reqwest::redirect::Policy::none())
-        // All communities with the same address would share what is kept. A surplus answer that comes late on a
-        // connection would be taken for the answer to its next request, which may be another community's.
+        // Communities with the same address would share idle connections. A surplus answer that arrives late on one
+        // would be taken for the answer to its next request, which may be another community's.
         .pool_max_idle_per_host(0)
 }
 
-/// Reads the body of a good answer.
-///
-/// # Errors
-///
-/// [`FetchError::InvalidResponse`]: it is no answer to a request for calls.
-pub fn decode_snapshot(body: &[u8]) -> Result<Snapshot, FetchError> {
-    wire::decode(body).map_err(|error| {
-        // The parser's own message can quote the answer.
-        let detail = format!(
-            "no list of calls as JSON (line {}, column {})",
-            error.line(),
-            error.column()
-        );
-        FetchError::InvalidResponse(detail)
-    })
-}
-
-fn read_answer(body: &Body, version: &ApiVersion) -> Result<Snapshot, FetchError> {
-    decode_snapshot(&body.bytes).map_err(|error| {
-        api_text(&body.bytes)
-            .and_then(|text| FetchError::from_text(text, version))
-            .unwrap_or(error)
-    })
-}
-
-/// The address of an endpoint below the API's own.
-fn endpoint(base: &Url, path: &str) -> Url {
+/// An address below the API's own.
+fn address(base: &Url, path: &str) -> Url {
     base.join(path)
         .expect("the base ends in a slash and the path has no scheme")
 }
 
-/// A body as one of the API's texts: without a byte order mark, white space around it, and the quotes
-/// of a JSON string.
+/// A body as one of the API's texts: without a byte order mark, surrounding white space, and the quotes of a JSON
+/// string.
 fn api_text(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body).ok()?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
@@ -270,13 +273,4 @@ fn api_text(body: &[u8]) -> Option<&str> {
             .and_then(|text| text.strip_suffix('"'))
             .unwrap_or(text),
     )
-}
-
-/// Whether the body is an error in the sense of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
-fn content_type_is_problem(headers: &HeaderMap) -> bool {
-    let essence = |value: &HeaderValue| {
-        let text = value.to_str().ok()?;
-        Some(text.split(';').next().unwrap_or(text).trim().to_ascii_lowercase())
-    };
-    headers.get(CONTENT_TYPE).and_then(essence).as_deref() == Some("application/problem+json")
 }

@@ -20,7 +20,6 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
-use zeroize::Zeroizing;
 
 pub use self::problem::{Problem, Problems};
 use self::setting::Texts;
@@ -28,12 +27,6 @@ pub use self::setting::{Flags, Setting};
 pub use self::value::{open_regular, read_secret};
 pub use self::variable::{VARIABLES, Variable, help};
 pub use self::yaml::{Entries, describe as describe_yaml};
-
-/// The API's limit of call requests per minute and key (version v2).
-const API_LIMIT_PER_MINUTE: u32 = 5;
-
-/// Data that is older than this at times is worth a warning.
-const LONGEST_QUIET_TTL: Duration = Duration::from_secs(120);
 
 /// Everything the program was told.
 #[derive(Clone, Debug)]
@@ -77,8 +70,8 @@ pub struct CommunityConfig {
 /// One key at one address of the API, however many communities use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountConfig {
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share.
-    pub requests_per_minute: u32,
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share, if it is configured.
+    pub requests_per_minute: Option<u32>,
     /// How many servers are read with the key.
     pub servers: u32,
 }
@@ -250,50 +243,6 @@ impl Reach {
     }
 }
 
-impl CommunityConfig {
-    /// The TTL in force: the one asked for, or longer where the budget cannot refresh every server
-    /// of the account that often.
-    #[must_use]
-    pub fn ttl_in_force(&self) -> Duration {
-        self.cache_ttl
-            .max(Duration::from_secs(60) * self.account.servers / self.account.requests_per_minute)
-    }
-
-    /// How old call data may get before it is left out.
-    #[must_use]
-    pub fn stale_bound(&self) -> Duration {
-        self.max_stale.max(2 * self.ttl_in_force())
-    }
-
-    /// What is allowed but may surprise, as sentences.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let AccountConfig {
-            requests_per_minute,
-            servers,
-        } = self.account;
-        let mut warnings = Vec::new();
-        if servers >= API_LIMIT_PER_MINUTE {
-            warnings.push(format!(
-                "{servers} servers leave nothing of the API's limit of {API_LIMIT_PER_MINUTE} requests per minute and key: \
-                 each game server takes one per minute, and the exporter takes {requests_per_minute} more"
-            ));
-        } else if servers + requests_per_minute > API_LIMIT_PER_MINUTE && matches!(self.api.version, ApiVersion::V2) {
-            warnings.push(format!(
-                "{requests_per_minute} requests per minute and one for each game server exceed the API's limit of \
-                 {API_LIMIT_PER_MINUTE} per minute and key"
-            ));
-        }
-        if self.ttl_in_force() > LONGEST_QUIET_TTL && self.cache_ttl <= LONGEST_QUIET_TTL {
-            warnings.push(format!(
-                "the budget of {requests_per_minute} requests per minute for {servers} servers makes data up to {} old",
-                humantime::format_duration(self.ttl_in_force())
-            ));
-        }
-        warnings
-    }
-}
-
 impl ApiConfig {
     /// Whether it is asked with certificates to check: anywhere but at a plain HTTP address of this machine.
     #[must_use]
@@ -311,24 +260,6 @@ impl ApiConfig {
     #[must_use]
     pub fn is_local(&self) -> bool {
         value::is_loopback(&self.url)
-    }
-
-    /// Whether `text`, which is in capitals, holds the key, with spaces in it or without, or the community's id as a
-    /// word; whatever their own case.
-    #[must_use]
-    pub fn is_named_in(&self, text: &str) -> bool {
-        let names_community = match &self.version {
-            ApiVersion::V1 { community_id } => {
-                format!(" {text} ").contains(&format!(" {} ", community_id.to_ascii_uppercase()))
-            }
-            ApiVersion::V2 => false,
-        };
-        // Without a copy of the key in capitals, which nobody would wipe; what the text holds of it is wiped.
-        let key = self.key.expose_secret().as_bytes();
-        let mut closed_up = Zeroizing::new(Vec::with_capacity(text.len()));
-        closed_up.extend(text.bytes().filter(|byte| *byte != b' '));
-        let names_key = closed_up.windows(key.len()).any(|part| part.eq_ignore_ascii_case(key));
-        names_community || names_key
     }
 }
 
@@ -401,7 +332,7 @@ fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
             servers: servers?,
             // Not known before all communities are: see `share_accounts`.
             account: AccountConfig {
-                requests_per_minute: 1,
+                requests_per_minute: None,
                 servers: 1,
             },
             cache_ttl: cache_ttl?,
@@ -450,10 +381,7 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Dra
         }
         for index in account {
             drafts[index].1.community.account = AccountConfig {
-                requests_per_minute: asked
-                    .first()
-                    .copied()
-                    .unwrap_or_else(|| API_LIMIT_PER_MINUTE.saturating_sub(servers).max(1)),
+                requests_per_minute: asked.first().copied(),
                 servers,
             };
         }

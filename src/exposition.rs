@@ -2,7 +2,7 @@
 //!
 //! The only place that names metrics, and the only one that knows prometheus-client.
 
-mod dialect;
+mod encoder;
 mod family;
 
 use std::fmt;
@@ -13,8 +13,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
-use self::dialect::Dialect;
-use crate::community::Report;
+use self::encoder::Encoder;
+use crate::report::Report;
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The exact value of `Content-Type`; Prometheus 3 refuses a target with another.
+    /// The exact value of `Content-Type`; Prometheus 3 fails a target that sends another one.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -40,8 +40,7 @@ impl Format {
 ///
 /// # Errors
 ///
-/// None that a report can cause: the encoder fails on metrics that it does not support, and on a
-/// writer that fails.
+/// None that a report can cause: the encoder fails only on metrics that it does not support and if writing fails.
 pub fn render(report: &Arc<Report>, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition {
@@ -56,7 +55,7 @@ pub fn render(report: &Arc<Report>, format: Format) -> Result<String, fmt::Error
     Ok(text)
 }
 
-/// A report and how to write it, as prometheus-client's registry collects it.
+/// A report and its format, as prometheus-client's registry collects them.
 #[derive(Debug)]
 struct Exposition {
     report: Arc<Report>,
@@ -65,7 +64,7 @@ struct Exposition {
 
 impl Collector for Exposition {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        family::encode(&self.report, &mut Dialect::new(encoder, self.format))
+        family::encode(&self.report, &mut Encoder::new(encoder, self.format))
     }
 }
 

@@ -1,25 +1,27 @@
 //! A Prometheus exporter for Sonoran CAD.
 //!
-//! The rooms of the house, along the path of the data; each imports only from those before it:
+//! The modules, along the path of the data; each imports only from those before it:
 //!
-//! | room | what it answers |
+//! | module | what it answers |
 //! |---|---|
+//! | [`clock`], [`histogram`], [`label`], [`process`] | What everything else is built on: time, fixed buckets, closed label sets, this process. |
 //! | [`config`] | What does the user want? |
-//! | [`clock`] | What time is it? |
-//! | [`histogram`], [`process`] | Fixed buckets; this process: its version, memory, files. |
-//! | [`snapshot`] | What did one fetch say? |
-//! | [`client`] | How is the API asked, and what does a failure mean? |
+//! | [`snapshot`] | What did one answer say? |
+//! | [`account`] | How often may a key be used? |
 //! | [`tracker`] | Which calls opened and closed between two snapshots? |
+//! | [`client`] | How is the API asked, and what does a failure mean? |
 //! | [`cache`] | May this scrape be served, wait, or fetch? |
-//! | [`community`] | Which servers, with which budget? Starts the fetches. |
+//! | [`report`] | What does one scrape say? |
+//! | [`community`] | Which servers are there? Starts the fetches, fills the reports. |
 //! | [`exposition`] | What are the metrics called, and how are they written? |
-//! | [`web`] | Who asks, and how is it answered? |
+//! | [`web`] | What do clients ask, and how are they answered? |
 //!
-//! Beside them, [`demo`] simulates a CAD; it knows of the others only the clock.
+//! Beside them, [`demo`] simulates a CAD; of the others it knows only the clock.
 //!
-//! A *scrape* is one request to the exporter, a *fetch* one request to the API, a *snapshot* what
-//! one fetch said. [`Exporter`] puts the rooms together.
+//! A *scrape* is one request to the exporter, a *fetch* one request to the API, a *snapshot* what one answer said.
+//! [`Exporter`] puts the modules together.
 
+pub mod account;
 pub mod cache;
 pub mod client;
 pub mod clock;
@@ -28,7 +30,9 @@ pub mod config;
 pub mod demo;
 pub mod exposition;
 pub mod histogram;
+pub mod label;
 pub mod process;
+pub mod report;
 pub mod snapshot;
 pub mod tracker;
 pub mod web;
@@ -38,16 +42,16 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::client::ClientError;
+use crate::client::{Calls, ClientError, Endpoint as _};
 use crate::clock::Clock;
-use crate::community::Directory;
+use crate::community::Communities;
 use crate::config::Config;
 use crate::web::{ListenError, Listener, Web, WebConfigError};
 
 /// An exporter whose addresses are open, but which does not answer yet.
 #[derive(Debug)]
 pub struct Exporter {
-    communities: Arc<Directory>,
+    communities: Arc<Communities>,
     listener: Listener,
     web: Web,
 }
@@ -78,7 +82,7 @@ impl Exporter {
     /// Outside of a runtime of tokio's.
     pub fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let web = Web::new(config.web_config_file.as_deref()).map_err(StartError::WebConfig)?;
-        let communities = Arc::new(Directory::new(config, clock).map_err(StartError::Client)?);
+        let communities = Arc::new(Communities::new(config, clock).map_err(StartError::Client)?);
         let listener = Listener::bind(&config.listen).map_err(StartError::Listen)?;
         let exporter = Self {
             communities,
@@ -108,20 +112,21 @@ impl Exporter {
 
     /// The communities that are served, which can be changed while it runs.
     #[must_use]
-    pub fn communities(&self) -> Arc<Directory> {
+    pub fn communities(&self) -> Arc<Communities> {
         self.communities.clone()
     }
 
     fn announce(&self, config: &Config) {
         for (alias, community) in config.all_communities() {
+            let plan = Calls::plan(community);
             let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
             info!(
                 community = alias,
                 api_version = %community.api.version,
                 ?servers,
-                ttl = %humantime::format_duration(community.ttl_in_force()),
-                requests_per_minute = community.account.requests_per_minute,
-                "reading"
+                ttl = %humantime::format_duration(plan.ttl),
+                requests_per_minute = plan.requests_per_minute,
+                "serving community"
             );
         }
         warn_of(config);
@@ -132,7 +137,7 @@ impl Exporter {
 /// Logs what is allowed but may surprise.
 pub fn warn_of(config: &Config) {
     for (alias, community) in config.all_communities() {
-        for warning in community.warnings() {
+        for warning in Calls::plan(community).warnings(Calls::PUBLISHED_LIMIT, community) {
             warn!(community = alias, "{warning}");
         }
     }

@@ -43,9 +43,10 @@ use self::listen::Connection;
 pub use self::listen::{ListenError, Listener};
 pub use self::negotiation::Wish;
 use self::reload::LiveConfig;
-use crate::community::{Directory, ExporterReport, Report};
+use crate::community::Communities;
 use crate::exposition::{self, Format};
 use crate::process::Process;
+use crate::report::{CommunityReport, ExporterReport, Report};
 
 /// The header in which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
@@ -72,7 +73,7 @@ pub struct Web {
 #[derive(Clone)]
 struct Answerer {
     web: Web,
-    communities: Arc<Directory>,
+    communities: Arc<Communities>,
 }
 
 impl Web {
@@ -97,7 +98,7 @@ impl Web {
 
     /// Serves `communities` until `shutdown` completes and what is in service then is answered, for a
     /// few seconds at most.
-    pub async fn serve(self, listener: Listener, communities: Arc<Directory>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(self, listener: Listener, communities: Arc<Communities>, shutdown: impl Future<Output = ()>) {
         let config = self.config.clone();
         let answerer = Answerer {
             web: self.clone(),
@@ -137,7 +138,7 @@ impl Web {
     }
 
     /// What the exporter says of itself.
-    fn report(&self, communities: &Directory) -> ExporterReport {
+    fn report(&self, communities: &Communities) -> ExporterReport {
         ExporterReport {
             process: Process::read(),
             is_reload_successful: communities.is_reload_successful() && self.config.is_newest(),
@@ -147,10 +148,10 @@ impl Web {
 }
 
 impl Answerer {
-    fn with_exporter(&self, report: Report) -> Report {
+    fn with_exporter(&self, community: CommunityReport) -> Report {
         Report {
+            community,
             exporter: Some(self.web.report(&self.communities)),
-            ..report
         }
     }
 }
@@ -206,7 +207,7 @@ async fn add_headers(State(web): State<Web>, request: Request, next: Next) -> Re
 
 async fn status_page(State(answerer): State<Answerer>) -> impl IntoResponse {
     let communities = &answerer.communities;
-    let (others, count) = communities.most_urgent_reports(status::MOST_COMMUNITIES);
+    let (others, count) = communities.most_urgent_reports(status::MAX_COMMUNITIES);
     status::respond(&answerer.with_exporter(communities.report()), &others, count)
 }
 
@@ -246,7 +247,13 @@ async fn probe(
         return (StatusCode::BAD_REQUEST, text).into_response();
     };
     match answerer.communities.probe(alias, patience(&headers)).await {
-        Some(report) => respond(report, &headers),
+        Some(community) => respond(
+            Report {
+                community,
+                exporter: None,
+            },
+            &headers,
+        ),
         None => (
             StatusCode::NOT_FOUND,
             "There is no such community; /sd lists the aliases.\n",

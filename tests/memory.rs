@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use peak_alloc::PeakAlloc;
-use sonorancad_exporter::client::decode_snapshot;
+use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::demo::{Cad, Settings};
-use sonorancad_exporter::snapshot::{Origin, Priority, Snapshot, Status};
-use sonorancad_exporter::tracker::Tracker;
+use sonorancad_exporter::snapshot::{CallSnapshot, Origin, Priority, Status};
+use sonorancad_exporter::tracker::{CallTracker, Track as _};
 
 #[path = "it/answer.rs"]
 mod answer;
@@ -23,10 +23,10 @@ static HEAP: PeakAlloc = PeakAlloc;
 static TURN: Mutex<()> = Mutex::new(());
 
 /// The most memory in use while `body` is decoded, beyond the body itself.
-fn peak_of(body: &str) -> (usize, Snapshot) {
+fn peak_of(body: &str) -> (usize, CallSnapshot) {
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
-    let snapshot = decode_snapshot(body.as_bytes()).expect("an answer");
+    let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
     (HEAP.peak_usage() - before, snapshot)
 }
 
@@ -78,21 +78,22 @@ fn a_day_of_a_busy_community_takes_little_memory() {
         has_trouble: false,
     };
     let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
-    let mut tracker = Tracker::new(Duration::from_secs(25));
+    let mut tracker = CallTracker::new(Duration::from_secs(25));
     let mut peak = 0;
     for _ in 0..24 * 3600 / 25 {
         clock.advance(Duration::from_secs(25));
-        let body = cad.calls(1, tracker.closed_limit() as usize).expect("a server");
-        let snapshot = decode_snapshot(body.as_bytes()).expect("an answer");
+        let body = cad.calls(1, tracker.query().closed_limit as usize).expect("a server");
+        let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
         drop(body);
         let before = HEAP.current_usage();
         tracker.observe(&snapshot, Clock::Manual(clock.clone()).now());
         peak = peak.max(HEAP.current_usage().saturating_sub(before));
     }
-    let opened: u64 = Priority::ALL
-        .iter()
-        .flat_map(|priority| Origin::ALL.iter().map(move |origin| (*priority, *origin)))
-        .map(|(priority, origin)| tracker.lifecycles().opened(priority, origin))
+    let opened: u64 = tracker
+        .stats()
+        .opened
+        .values()
+        .flat_map(|by_origin| by_origin.values())
         .sum();
     let with_tracker = HEAP.current_usage();
     drop(tracker);
@@ -113,15 +114,15 @@ fn new_ids_in_each_answer_take_little_memory_for_good() {
     ] {
         let clock = ManualClock::new(Duration::from_secs(1_795_435_200));
         let before = HEAP.current_usage();
-        let mut tracker = Tracker::new(Duration::from_secs(25));
-        let mut snapshot = Snapshot::default();
+        let mut tracker = CallTracker::new(Duration::from_secs(25));
+        let mut snapshot = CallSnapshot::default();
         let mut first = 1_000_000_000;
         let mut most = 0;
         for calls in counts {
             clock.advance(Duration::from_secs(25));
             let body = newcomers::answer(*calls, first);
             first += calls;
-            snapshot = decode_snapshot(body.as_bytes()).expect("an answer");
+            snapshot = Calls::decode(body.as_bytes()).expect("an answer");
             drop(body);
             tracker.observe(&snapshot, Clock::Manual(clock.clone()).now());
             most = most.max(HEAP.current_usage() - before);

@@ -4,7 +4,7 @@
 mod promises;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
-use sonorancad_exporter::client::decode_snapshot;
+use sonorancad_exporter::client::{Calls, Endpoint as _};
 
 use self::promises::SECRET;
 
@@ -12,7 +12,7 @@ use self::promises::SECRET;
 pub fn answer(bytes: &[u8]) {
     let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
     // The others all lead to the same text, which takes long to write.
-    if bodies.last().is_some_and(|body| decode_snapshot(body).is_ok()) {
+    if bodies.last().is_some_and(|body| Calls::decode(body).is_ok()) {
         promises::answers(&bodies);
     }
 }

@@ -10,31 +10,37 @@ fn at(start: Now, seconds: u64) -> Now {
     start + Duration::from_secs(seconds)
 }
 
-fn start() -> Now {
+fn noon() -> Now {
     Now {
         instant: Instant::now(),
         unix: Duration::from_secs(1_795_392_000),
     }
 }
 
-fn cache() -> ScrapeCache {
-    ScrapeCache::new(TTL, BOUND)
+fn cache() -> Cache<u32> {
+    Cache::new(TTL, BOUND)
+}
+
+/// Begins a fetch and sends its request.
+fn start(cache: &mut Cache<u32>, now: Now) {
+    cache.begin();
+    cache.start(now);
 }
 
 #[test]
 fn an_empty_cache_is_due() {
     let cache = cache();
-    assert_eq!(cache.look_up(start()), Lookup::Due);
-    assert!(cache.snapshot(start()).is_none());
-    assert!(!cache.is_up(start()));
+    assert_eq!(cache.look_up(noon()), Lookup::Due);
+    assert!(cache.snapshot(noon()).is_none());
+    assert!(!cache.is_up(noon()));
 }
 
 #[test]
 fn ages_count_from_the_start_of_the_fetch() {
-    let (mut cache, t) = (cache(), start());
-    cache.start(t);
+    let (mut cache, t) = (cache(), noon());
+    start(&mut cache, t);
     assert_eq!(cache.look_up(at(t, 7)), Lookup::Fetching);
-    cache.succeed(Snapshot::default());
+    cache.succeed(7);
     assert_eq!(cache.look_up(at(t, 24)), Lookup::Fresh);
     assert_eq!(cache.look_up(at(t, 25)), Lookup::Due);
     assert!(cache.snapshot(at(t, 120)).is_some() && cache.is_up(at(t, 120)));
@@ -43,9 +49,9 @@ fn ages_count_from_the_start_of_the_fetch() {
 
 #[test]
 fn a_fetch_longer_than_the_ttl_is_due_again_at_once() {
-    let (mut cache, t) = (cache(), start());
-    cache.start(t);
-    cache.succeed(Snapshot::default());
+    let (mut cache, t) = (cache(), noon());
+    start(&mut cache, t);
+    cache.succeed(7);
     let late = at(t, 30);
     assert_eq!(cache.look_up(late), Lookup::Due);
     assert!(cache.is_up(late), "those who waited get it all the same");
@@ -53,27 +59,27 @@ fn a_fetch_longer_than_the_ttl_is_due_again_at_once() {
 
 #[test]
 fn each_failure_in_a_row_doubles_the_wait_up_to_five_minutes() {
-    let (mut cache, mut t) = (cache(), start());
+    let (mut cache, mut t) = (cache(), noon());
     for expected in [25, 50, 100, 200, 300, 300, 300] {
         assert_eq!(cache.look_up(t), Lookup::Due);
-        cache.start(t);
+        start(&mut cache, t);
         let end = at(t, 8);
         cache.fail(end, cache.back_off(end));
         assert_eq!(cache.look_up(at(t, expected - 1)), Lookup::Paused, "{expected}");
         t = at(t, expected);
     }
-    cache.start(t);
-    cache.succeed(Snapshot::default());
+    start(&mut cache, t);
+    cache.succeed(7);
     let t = at(t, 60);
-    cache.start(t);
+    start(&mut cache, t);
     cache.fail(t, cache.back_off(t));
     assert_eq!(cache.look_up(at(t, 25)), Lookup::Due, "a success starts anew");
 }
 
 #[test]
 fn a_failure_that_took_longer_than_its_wait_is_due_at_its_end() {
-    let (mut cache, t) = (cache(), start());
-    cache.start(t);
+    let (mut cache, t) = (cache(), noon());
+    start(&mut cache, t);
     let end = at(t, 40);
     cache.fail(end, cache.back_off(end));
     assert_eq!(cache.look_up(end), Lookup::Due);
@@ -81,10 +87,10 @@ fn a_failure_that_took_longer_than_its_wait_is_due_at_its_end() {
 
 #[test]
 fn a_failure_keeps_the_snapshot_but_not_the_server_up() {
-    let (mut cache, t) = (cache(), start());
-    cache.start(t);
-    cache.succeed(Snapshot::default());
-    cache.start(at(t, 30));
+    let (mut cache, t) = (cache(), noon());
+    start(&mut cache, t);
+    cache.succeed(7);
+    start(&mut cache, at(t, 30));
     cache.fail(at(t, 31), Duration::from_secs(300));
     assert!(!cache.is_up(at(t, 31)));
     assert!(cache.snapshot(at(t, 120)).is_some());
@@ -94,9 +100,9 @@ fn a_failure_keeps_the_snapshot_but_not_the_server_up() {
 
 #[test]
 fn a_step_of_the_wall_clock_changes_no_decision() {
-    let (mut cache, t) = (cache(), start());
-    cache.start(t);
-    cache.succeed(Snapshot::default());
+    let (mut cache, t) = (cache(), noon());
+    start(&mut cache, t);
+    cache.succeed(7);
     for unix in [Duration::ZERO, Duration::from_secs(4_000_000_000)] {
         assert_eq!(cache.look_up(Now { unix, ..at(t, 24) }), Lookup::Fresh);
         assert_eq!(cache.look_up(Now { unix, ..at(t, 25) }), Lookup::Due);
@@ -105,25 +111,14 @@ fn a_step_of_the_wall_clock_changes_no_decision() {
 }
 
 #[test]
-fn a_pause_only_gets_longer() {
-    let (mut pause, t) = (Pause::default(), start());
-    assert!(!pause.holds(t));
-    pause.extend(at(t, 60));
-    pause.extend(at(t, 10));
-    assert!(pause.holds(at(t, 59)));
-    assert!(!pause.holds(at(t, 60)));
-    assert_eq!(pause.ends_at(at(t, 59)), Some(at(t, 60).unix));
-    assert_eq!(pause.ends_at(at(t, 60)), None);
-}
-
-#[test]
-fn a_slot_is_held_until_a_minute_after_the_answer() {
-    let (mut budget, t) = (Budget::new(2), start());
-    assert!(budget.try_take(t));
-    assert!(budget.try_take(t));
-    assert!(!budget.try_take(at(t, 1)));
-    budget.answer(at(t, 8));
-    assert!(!budget.try_take(at(t, 67)));
-    assert!(budget.try_take(at(t, 68)));
-    assert!(!budget.try_take(at(t, 3600)), "the other has had no answer yet");
+fn a_fetch_without_a_permit_changes_nothing() {
+    let (mut cache, t) = (cache(), noon());
+    start(&mut cache, t);
+    cache.succeed(7);
+    let later = at(t, 30);
+    cache.begin();
+    assert_eq!(cache.look_up(later), Lookup::Fetching);
+    cache.give_up();
+    assert_eq!(cache.look_up(later), Lookup::Due);
+    assert!(cache.is_up(later) && cache.started_at() == Some(t));
 }

@@ -1,22 +1,23 @@
-//! Asks each server once, and says what it found or what is wrong.
+//! Asks each server once and reports what it found or what is wrong.
 
 use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use sonorancad_exporter::client::{Client, ClientError};
+use sonorancad_exporter::client::{Calls as CallsEndpoint, ClientError, Endpoint as _};
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::{Directory, Failure, Report, ServerReport};
-use sonorancad_exporter::config::{CommunityConfig, Config, Problems};
-use sonorancad_exporter::snapshot::{EmergencyKind, Priority, Snapshot, Status, Unreadable};
+use sonorancad_exporter::community::Communities;
+use sonorancad_exporter::config::{Config, Problems};
+use sonorancad_exporter::report::{CommunityReport, Failure, ServerReport};
+use sonorancad_exporter::snapshot::{CallSnapshot, EmergencyKind, Priority, Status, UnreadableField};
 use sonorancad_exporter::web::Web;
 use tokio::time::sleep;
 
-/// How often it is looked whether the budget lets the next server be asked.
+/// How often to check whether the budget allows the next request.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How the findings are written.
+/// How to write the findings.
 #[derive(Clone, Copy, Args)]
 pub(super) struct Options {
     /// Write JSON, for scripts.
@@ -27,7 +28,7 @@ pub(super) struct Options {
 /// What was found.
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
-    /// Whether everything is well.
+    /// Whether nothing is wrong.
     ok: bool,
     /// What is wrong with the configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -37,17 +38,17 @@ pub(super) struct Findings {
     servers: Vec<ServerFindings>,
 }
 
-/// What was found of one server.
+/// The findings for one server.
 #[derive(Debug, Serialize)]
 struct ServerFindings {
-    /// The alias, where it is a community of the file.
+    /// The alias, if it is a community of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     community: Option<String>,
     server_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     ok: bool,
-    /// The time that the API took, in seconds; none if it was not asked.
+    /// The API's response time in seconds; `None` if it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,13 +67,13 @@ struct FailureFindings {
 /// The calls of one server, counted.
 #[derive(Debug, Serialize)]
 struct Calls {
-    /// Those in the list of active calls; every combination.
+    /// The list of active calls; every combination.
     active: Vec<ActiveCalls>,
     emergency: u64,
     civil: u64,
     unassigned: u64,
     attached_units: u64,
-    /// Closed calls that the CAD keeps, if the API says it.
+    /// Closed calls that the CAD keeps, if the API reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_stored: Option<u64>,
     /// Values that could not be read.
@@ -86,7 +87,7 @@ struct ActiveCalls {
     count: u64,
 }
 
-/// Checks the configuration, and the API with it.
+/// Checks the configuration, and asks the API with it.
 pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
     let config = match config {
         Ok(config) => config,
@@ -96,9 +97,9 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         return Findings::of_problems(vec![error.to_string()]);
     }
     let outcome: Result<_, ClientError> = async {
-        let client = Client::new(config.needs_certificates())?;
-        let reports = ask(&config).await?;
-        let warnings = compare_servers(&config, &reports, &client).await;
+        let communities = Communities::new(&config, &Clock::System)?;
+        let reports = ask(&config, &communities).await;
+        let warnings = compare_servers(&config, &reports, &communities).await;
         Ok((reports, warnings))
     }
     .await;
@@ -108,91 +109,73 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
     }
 }
 
-/// Warns of servers that a community does not have: version v1 may answer for them with empty lists.
-async fn compare_servers(config: &Config, reports: &[(Option<String>, Report)], client: &Client) -> Vec<String> {
+/// Warns of servers that a community does not have: API version v1 may answer with empty lists for them.
+async fn compare_servers(
+    config: &Config,
+    reports: &[(Option<String>, CommunityReport)],
+    communities: &Communities,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     for ((alias, community), (_, report)) in config.all_communities().zip(reports) {
-        // Where nothing is well, there is enough to say.
-        if !report.servers.iter().any(|server| server.is_up) {
+        // If every server fails, that is enough to report.
+        if !report.servers.iter().any(|server| server.calls.is_up) {
             continue;
         }
-        let place = place(alias);
-        match client.fetch_server_ids(&community.api).await {
+        let prefix = prefix(alias);
+        match communities.fetch_server_ids(alias).await {
             Ok(ids) => {
                 let known: Vec<_> = ids.iter().map(ToString::to_string).collect();
                 let unknown = community.servers.iter().filter(|server| !ids.contains(&server.id));
                 warnings.extend(unknown.map(|server| {
                     format!(
-                        "{place}the community has no server {}; its servers are {}",
+                        "{prefix}the community has no server {}; its servers are {}",
                         server.id,
                         known.join(", ")
                     )
                 }));
             }
-            Err(error) => warnings.push(format!("{place}whether the servers exist could not be seen: {error}")),
+            Err(error) => warnings.push(format!("{prefix}cannot check whether the servers exist: {error}")),
         }
     }
     warnings
 }
 
-/// What stands before a warning of a community of the file.
-fn place(alias: Option<&str>) -> String {
+/// The start of a warning: the alias of a community of the file.
+fn prefix(alias: Option<&str>) -> String {
     alias.map_or(String::new(), |alias| format!("{alias}: "))
 }
 
-/// Asks each server once, as fast as the budgets allow; none with a key that the API has refused.
-async fn ask(config: &Config) -> Result<Vec<(Option<String>, Report)>, ClientError> {
-    let communities = Directory::new(&asking_once(config), &Clock::System)?;
+/// Asks each server once, as fast as the budgets allow, but none with a key that the API has refused.
+async fn ask(config: &Config, communities: &Communities) -> Vec<(Option<String>, CommunityReport)> {
     let timeouts = config.all_communities().map(|(_, community)| community.api.timeout);
-    let patience = timeouts.max().unwrap_or_default() + INTERVAL;
-    let mut is_told = false;
+    let deadline = timeouts.max().unwrap_or_default() + INTERVAL;
+    let mut is_announced = false;
     loop {
-        communities.scrape_all(patience).await;
+        communities.ask_once(deadline).await;
         let own = config.community.iter().map(|_| (None, communities.report()));
         let others = communities.reports().into_iter();
         let reports: Vec<_> = own.chain(others.map(|(alias, report)| (Some(alias), report))).collect();
-        let is_open = |server: &ServerReport| !is_asked(server) && server.retry_at.is_none();
+        let is_open = |server: &ServerReport| !server.calls.is_asked() && server.calls.retry_at.is_none();
         if !reports.iter().flat_map(|(_, report)| &report.servers).any(is_open) {
-            return Ok(reports);
+            return reports;
         }
-        if !is_told {
-            eprintln!("waiting, since the budget of requests per minute is used up");
-            is_told = true;
+        if !is_announced {
+            eprintln!("waiting: the budget of requests per minute is used up");
+            is_announced = true;
         }
         sleep(INTERVAL).await;
-    }
-}
-
-/// The same communities with a long TTL, so that nothing is asked twice.
-fn asking_once(config: &Config) -> Config {
-    let cache_ttl = Duration::from_secs(3600);
-    let slow = |community: &CommunityConfig| CommunityConfig {
-        cache_ttl,
-        ..community.clone()
-    };
-    let by_alias = config.communities.iter();
-    Config {
-        community: config.community.as_ref().map(slow),
-        communities: by_alias
-            .map(|(alias, community)| (alias.clone(), slow(community)))
-            .collect(),
-        ..config.clone()
     }
 }
 
 /// The warnings of all communities.
 fn warnings(config: &Config) -> Vec<String> {
     let warnings = config.all_communities().flat_map(|(alias, community)| {
-        let place = place(alias);
-        let own = community.warnings().into_iter();
-        own.map(move |warning| format!("{place}{warning}"))
+        let prefix = prefix(alias);
+        let plan = CallsEndpoint::plan(community);
+        let own = plan.warnings(CallsEndpoint::PUBLISHED_LIMIT, community);
+        own.into_iter().map(move |warning| format!("{prefix}{warning}"))
     });
     warnings.collect()
-}
-
-/// Whether a request for this server has ended.
-fn is_asked(server: &ServerReport) -> bool {
-    server.failure.is_some() || server.last_success.is_some()
 }
 
 impl Findings {
@@ -209,7 +192,7 @@ impl Findings {
         }
     }
 
-    fn of_reports(config: &Config, reports: &[(Option<String>, Report)], more_warnings: Vec<String>) -> Self {
+    fn of_reports(config: &Config, reports: &[(Option<String>, CommunityReport)], more_warnings: Vec<String>) -> Self {
         let servers = reports.iter().flat_map(|(alias, report)| {
             let servers = report.servers.iter();
             servers.map(|server| ServerFindings::of(alias.as_deref(), server))
@@ -256,10 +239,13 @@ impl ServerFindings {
             community: community.map(str::to_owned),
             server_id: server.id.clone(),
             name: server.name.clone(),
-            ok: server.is_up,
-            answer_seconds: is_asked(server).then(|| server.counts.request_seconds.sum().as_secs_f64()),
-            calls: server.snapshot.as_deref().map(Calls::of),
-            failure: server.failure.as_ref().map(FailureFindings::of),
+            ok: server.calls.is_up,
+            answer_seconds: server
+                .calls
+                .is_asked()
+                .then(|| server.calls.counts.request_seconds.sum().as_secs_f64()),
+            calls: server.calls.snapshot.as_deref().map(Calls::of),
+            failure: server.calls.failure.as_ref().map(FailureFindings::of),
         }
     }
 }
@@ -283,7 +269,7 @@ impl fmt::Display for ServerFindings {
             (Some(calls), None) => write!(f, ": the API answered in {seconds:.2} s.\n{calls}"),
             (None, None) => writeln!(
                 f,
-                ": not asked, since the API wants no more requests with this key now."
+                ": not asked, because the API accepts no more requests with this key for now."
             ),
         }
     }
@@ -300,7 +286,7 @@ impl FailureFindings {
 }
 
 impl Calls {
-    fn of(snapshot: &Snapshot) -> Self {
+    fn of(snapshot: &CallSnapshot) -> Self {
         let active = Priority::ALL.iter().flat_map(|priority| {
             let with_status = Status::ALL.iter().map(move |status| (priority, status));
             with_status.map(|(priority, status)| ActiveCalls {
@@ -319,7 +305,10 @@ impl Calls {
                 .sum(),
             attached_units: snapshot.active.attached_units(),
             closed_stored: snapshot.closed_stored,
-            unreadable: Unreadable::ALL.iter().map(|what| snapshot.unreadable(*what)).sum(),
+            unreadable: UnreadableField::ALL
+                .iter()
+                .map(|field| snapshot.unreadable(*field))
+                .sum(),
         }
     }
 }

@@ -1,4 +1,7 @@
-//! The body of an answer: inflated as it comes, bounded, and few large ones at a time.
+//! The body of a response: decompressed as it arrives, bounded, and only a few large ones at a time.
+//!
+//! reqwest's own gzip with a limited body would not do: it grows a buffer by doubling, so that a large body is in
+//! memory twice, and it cannot wait for shared memory once a body turns out to be large.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,32 +14,31 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::{FetchError, Phase};
 
-/// A body beyond this size is large. Up to twice as much is held of each that waits for room, and what came
-/// with it at once.
+/// A body beyond this size is large. A body that waits for memory has up to twice this size in memory, and the rest
+/// of its last chunk.
 const SMALL_BYTES: usize = MEBIBYTE / 4;
 
 const MEBIBYTE: usize = 1 << 20;
 
-/// All large bodies that are held at once are together no larger than this: two of the largest.
-const ROOM_MEBIBYTES: usize = 96;
+/// The size of all large bodies together: two of the largest.
+const MEMORY_MEBIBYTES: usize = 96;
 
-/// So much of a body is taken over at once.
+/// Bytes copied per step.
 const STEP_BYTES: usize = 64 << 10;
 
-/// So much of a compressed body is inflated at once: at most 1032 times as much comes out of it, which is less than
-/// [`SMALL_BYTES`].
+/// Compressed bytes decoded per step. Deflate expands at most 1032:1, so one step yields less than [`SMALL_BYTES`].
 const PACKED_STEP_BYTES: usize = 250;
 
-/// Room for large bodies, shared by all fetches: however many APIs go mad at once, the memory is bounded.
+/// Memory for large bodies, shared by all fetches: it is bounded however many APIs misbehave at once.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct BodyMemory(Arc<Semaphore>);
 
-/// A whole body, uncompressed; while it is held, so are its room and the turn of its request.
+/// A whole body, uncompressed. It keeps its share of the memory and the permit of its request until it is dropped.
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
-    _place: Option<OwnedSemaphorePermit>,
-    _turn: OwnedSemaphorePermit,
+    _memory: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A body that is being read.
@@ -45,80 +47,80 @@ enum Decoder {
     Gzip(Box<MultiGzDecoder<Content>>),
 }
 
-/// What has been read.
+/// The part that has been read.
 struct Content {
     bytes: Vec<u8>,
-    most_bytes: usize,
+    max_bytes: usize,
 }
 
-impl Room {
+impl BodyMemory {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_MEBIBYTES)))
+        Self(Arc::new(Semaphore::new(MEMORY_MEBIBYTES)))
     }
 
-    /// A place for so many bytes, as soon as there is one.
+    /// A share of this many bytes, as soon as it is free.
     async fn take(&self, bytes: usize, until: Instant) -> Result<OwnedSemaphorePermit, FetchError> {
-        let mebibytes = bytes.div_ceil(MEBIBYTE).min(ROOM_MEBIBYTES);
-        let mebibytes = u32::try_from(mebibytes).expect("the room is that small");
+        let mebibytes = bytes.div_ceil(MEBIBYTE).min(MEMORY_MEBIBYTES);
+        let mebibytes = u32::try_from(mebibytes).expect("the whole memory is that small");
         match timeout_at(until, self.0.clone().acquire_many_owned(mebibytes)).await {
-            Ok(place) => Ok(place.expect("the room is never closed")),
+            Ok(share) => Ok(share.expect("the semaphore is never closed")),
             Err(_) => Err(FetchError::Timeout),
         }
     }
 }
 
 impl Body {
-    /// Reads the whole body, which may be as large as this both compressed and not.
+    /// Reads the whole body, which may have `max_bytes` both compressed and not.
     pub(super) async fn read(
         mut response: Response,
-        most_bytes: usize,
-        room: &Room,
-        turn: OwnedSemaphorePermit,
+        max_bytes: usize,
+        memory: &BodyMemory,
+        permit: OwnedSemaphorePermit,
         until: Instant,
     ) -> Result<Self, FetchError> {
-        let mut decoder = Decoder::new(response.headers(), most_bytes)?;
+        let mut decoder = Decoder::new(response.headers(), max_bytes)?;
         let announced = response
             .content_length()
             .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-        if announced.is_some_and(|length| length > most_bytes) {
-            return Err(FetchError::TooLarge(most_bytes));
+        if announced.is_some_and(|length| length > max_bytes) {
+            return Err(FetchError::TooLarge(max_bytes));
         }
-        // What a compressed body holds is not announced.
-        let size = announced.filter(|_| !decoder.is_gzip()).unwrap_or(most_bytes);
+        // `Content-Length` does not tell the size of the decompressed body, so it is taken to be the largest.
+        let size = announced.filter(|_| !decoder.is_gzip()).unwrap_or(max_bytes);
         let step = if decoder.is_gzip() {
             PACKED_STEP_BYTES
         } else {
             STEP_BYTES
         };
         let mut received = 0;
-        let mut place = None;
+        let mut share = None;
         let failed = |error| FetchError::from_transport(&error, Phase::Body);
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             received += chunk.len();
-            if received > most_bytes {
-                return Err(FetchError::TooLarge(most_bytes));
+            if received > max_bytes {
+                return Err(FetchError::TooLarge(max_bytes));
             }
             for part in chunk.chunks(step) {
                 decoder.add(part)?;
-                if place.is_none() && decoder.content().bytes.len() > SMALL_BYTES {
-                    place = Some(room.take(size, until).await?);
-                    decoder.content().make_room();
+                if share.is_none() && decoder.content().bytes.len() > SMALL_BYTES {
+                    share = Some(memory.take(size, until).await?);
+                    decoder.content().reserve_all();
                 }
             }
         }
         Ok(Self {
             bytes: decoder.finish()?,
-            _place: place,
-            _turn: turn,
+            _memory: share,
+            _permit: permit,
         })
     }
 }
 
 impl Decoder {
-    fn new(headers: &HeaderMap, most_bytes: usize) -> Result<Self, FetchError> {
+    fn new(headers: &HeaderMap, max_bytes: usize) -> Result<Self, FetchError> {
         let content = Content {
             bytes: Vec::new(),
-            most_bytes,
+            max_bytes,
         };
         let coding = headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
         match coding.to_ascii_lowercase().as_slice() {
@@ -156,7 +158,7 @@ impl Decoder {
 
     fn failure(&mut self, error: &io::Error) -> FetchError {
         if error.kind() == io::ErrorKind::FileTooLarge {
-            FetchError::TooLarge(self.content().most_bytes)
+            FetchError::TooLarge(self.content().max_bytes)
         } else {
             FetchError::InvalidResponse("broken gzip".to_owned())
         }
@@ -164,16 +166,16 @@ impl Decoder {
 }
 
 impl Content {
-    /// Grows once, to the end: a vector that doubles again and again is held twice meanwhile, and one of
-    /// this size goes back to the system when it is dropped. What is not written to takes no memory.
-    fn make_room(&mut self) {
-        self.bytes.reserve_exact(self.most_bytes - self.bytes.len());
+    /// Grows once, to the final size: a vector that doubles is in memory twice meanwhile, and one of this size goes back
+    /// to the system when it is dropped. Pages that are not written to take no memory.
+    fn reserve_all(&mut self) {
+        self.bytes.reserve_exact(self.max_bytes - self.bytes.len());
     }
 }
 
 impl Write for Content {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + part.len() > self.most_bytes {
+        if self.bytes.len() + part.len() > self.max_bytes {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.bytes.extend_from_slice(part);
@@ -193,9 +195,9 @@ mod tests {
     fn a_large_body_grows_no_further() {
         let mut content = Content {
             bytes: vec![b' '; 700],
-            most_bytes: 1000,
+            max_bytes: 1000,
         };
-        content.make_room();
+        content.reserve_all();
         let capacity = content.bytes.capacity();
         assert!((1000..1400).contains(&capacity), "{capacity}");
         content.write_all(&[b' '; 300]).unwrap();
@@ -205,39 +207,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn room_is_taken_by_size_and_given_back() {
-        let room = Room::new();
+    async fn memory_is_taken_by_size_and_given_back() {
+        let memory = BodyMemory::new();
         let soon = || Instant::now() + std::time::Duration::from_millis(50);
-        let first = room.take(48 * MEBIBYTE, soon()).await.unwrap();
-        let _second = room.take(46 * MEBIBYTE + 1, soon()).await.unwrap();
-        let _third = room.take(MEBIBYTE, soon()).await.unwrap();
+        let first = memory.take(48 * MEBIBYTE, soon()).await.unwrap();
+        let _second = memory.take(46 * MEBIBYTE + 1, soon()).await.unwrap();
+        let _third = memory.take(MEBIBYTE, soon()).await.unwrap();
         assert!(
-            matches!(room.take(1, soon()).await, Err(FetchError::Timeout)),
+            matches!(memory.take(1, soon()).await, Err(FetchError::Timeout)),
             "it is full"
         );
         drop(first);
-        let _fourth = room.take(48 * MEBIBYTE, soon()).await.unwrap();
+        let _fourth = memory.take(48 * MEBIBYTE, soon()).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_body_above_a_quarter_of_a_mebibyte_needs_room() {
-        let room = Room::new();
+    async fn a_body_above_a_quarter_of_a_mebibyte_needs_memory() {
+        let memory = BodyMemory::new();
         let soon = || Instant::now() + std::time::Duration::from_millis(50);
-        let place = room.take(ROOM_MEBIBYTES * MEBIBYTE, soon()).await.unwrap();
-        let turns = Arc::new(Semaphore::new(1));
+        let share = memory.take(MEMORY_MEBIBYTES * MEBIBYTE, soon()).await.unwrap();
+        let permits = Arc::new(Semaphore::new(1));
         let read = async |bytes: usize| {
-            let turn = turns.clone().acquire_owned().await.unwrap();
+            let permit = permits.clone().acquire_owned().await.unwrap();
             let response = axum::http::Response::new(vec![b' '; bytes]);
-            Body::read(response.into(), MEBIBYTE, &room, turn, soon()).await
+            Body::read(response.into(), MEBIBYTE, &memory, permit, soon()).await
         };
         let small = read(256 << 10).await.unwrap();
         assert_eq!(small.bytes.len(), 256 << 10);
         drop(small);
         assert!(matches!(read((256 << 10) + 1).await, Err(FetchError::Timeout)));
-        drop(place);
+        drop(share);
         let large = read((256 << 10) + 1).await.unwrap();
-        assert_eq!(room.0.available_permits(), ROOM_MEBIBYTES - 1);
+        assert_eq!(memory.0.available_permits(), MEMORY_MEBIBYTES - 1);
         drop(large);
-        assert_eq!(room.0.available_permits(), ROOM_MEBIBYTES);
+        assert_eq!(memory.0.available_permits(), MEMORY_MEBIBYTES);
     }
 }

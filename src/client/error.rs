@@ -1,4 +1,4 @@
-//! Why a fetch failed: its label, its advice to a person, the pause it asks for.
+//! Why a fetch failed: its label, its advice to a person, and the pause it asks for.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,65 +6,73 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use crate::clock::Now;
-use crate::config::ApiVersion;
 
-/// How long nothing is asked after an answer that only a person can mend; the vendor keeps a
-/// blacklist of communities whose requests fail.
+/// How long nothing is asked after a failure that only a person can fix: the vendor keeps a blacklist of communities
+/// whose requests fail.
 const LONG_PAUSE: Duration = Duration::from_secs(5 * 60);
 
-/// How long a rate limit holds where the API does not say.
+/// How long a rate limit lasts if the API does not say.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
 /// The bounds of the pause that a rate limit asks for.
 const RATE_LIMIT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
 /// Above this, `X-RateLimit-Reset` is a point in time (2001 and later), else a number of seconds.
-const LEAST_UNIX_TIME: f64 = 1e9;
+const MIN_UNIX_TIME: f64 = 1e9;
 
-/// A reason that the API gives in words of its own, and what to do about it.
+/// An error string that the API is known to send, what it concerns, and what to do about it.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct KnownError {
     text: &'static str,
+    scope: Scope,
     advice: &'static str,
 }
 
-/// Every such reason that is documented or known from the vendor's clients.
-static REFUSALS: [Refusal; 7] = [
-    Refusal {
+/// Every error string that is documented or known from the vendor's clients.
+static KNOWN_ERRORS: [KnownError; 7] = [
+    KnownError {
         text: "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY",
+        scope: Scope::Endpoint,
         advice: "enable this endpoint for the community, in the CAD's administration under API",
     },
-    Refusal {
+    KnownError {
         text: "API IS NOT ENABLED FOR THIS COMMUNITY",
+        scope: Scope::Account,
         advice: "enable the API for the community, in the CAD's administration under API",
     },
-    Refusal {
+    KnownError {
         text: "INVALID API KEY",
+        scope: Scope::Account,
         advice: "copy the key again from the CAD's administration under API",
     },
-    Refusal {
+    KnownError {
         text: "INVALID COMMUNITY ID",
+        scope: Scope::Account,
         advice: "check SONORANCAD_COMMUNITY_ID: it is the community's id, not its name",
     },
-    Refusal {
+    KnownError {
         text: "INVALID REQUEST TYPE",
+        scope: Scope::Endpoint,
         advice: "check SONORANCAD_API_URL, or try SONORANCAD_API_VERSION=v2",
     },
-    Refusal {
+    KnownError {
         text: "VERSION PLUS REQUIRED",
+        scope: Scope::Account,
         advice: "this API needs the Plus plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
     },
-    Refusal {
+    KnownError {
         text: "VERSION PRO REQUIRED",
+        scope: Scope::Account,
         advice: "this API needs the Pro plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
     },
 ];
 
 /// The labels of all other failures.
-const FIXED_LABELS: [&str; 15] = [
+const FIXED_LABELS: &[&str] = &[
     "CONNECT",
     "ENDPOINT GONE",
     "FORBIDDEN",
@@ -82,18 +90,15 @@ const FIXED_LABELS: [&str; 15] = [
     "UNKNOWN SERVER",
 ];
 
-/// What a retired endpoint of version v1 answers, with status 200.
-const GONE_TEXTS: [&str; 2] = ["Backend Service Reached", "Sonoran CAD: Backend Service Reached"];
-
 /// Why a fetch failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The API said one of its known strings.
+    /// The API sent one of its known strings.
     #[error("the API says {}", .0.text)]
-    Refused(&'static Refusal),
-    /// The API said something that looks like one of its strings, with status 400.
+    Known(&'static KnownError),
+    /// The API sent a text that looks like one of its strings, with status 400.
     #[error("the API says {0}")]
-    Unlisted(Arc<str>),
+    Unknown(Arc<str>),
     /// The endpoint is retired (v1).
     #[error("the endpoint is gone")]
     EndpointGone,
@@ -124,27 +129,27 @@ pub enum FetchError {
     /// No whole answer within `SONORANCAD_API_TIMEOUT`.
     #[error("no answer in time")]
     Timeout,
-    /// No connection, or it broke off.
+    /// No connection, or it was reset.
     #[error("cannot reach the API: {0}")]
     Connect(String),
     /// No trusted connection.
     #[error("no trusted connection to the API: {0}")]
     Tls(String),
-    /// An answer that cannot be understood.
+    /// An answer that cannot be parsed.
     #[error("the answer cannot be read: {0}")]
     InvalidResponse(String),
     /// An answer over the limit.
     #[error("the answer is larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
-    /// A fault of this program.
+    /// A bug in this program.
     #[error("the fetch broke off: {0}")]
     Other(String),
 }
 
-/// When a rate limit ends, as the API says it.
+/// When a rate limit ends, as the API states it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Retry {
-    /// So long after the answer.
+    /// This long after the answer.
     After(Duration),
     /// At this Unix time.
     At(Duration),
@@ -153,25 +158,48 @@ pub enum Retry {
 /// The pause that a failure asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PauseRequest {
-    /// Ask this server again later, and ever later while it fails.
+    /// Ask this server again later, and less and less often while it fails.
     BackOff,
-    /// Leave this server alone for so long.
-    Server(Duration),
-    /// Ask nothing with this key for so long.
-    Account(Duration),
+    /// Send no request within this scope for this long.
+    For(Scope, Duration),
+}
+
+/// What a failure concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This endpoint of this server.
+    Server,
+    /// This endpoint of every server that is read with the same key.
+    Endpoint,
+    /// Everything that is read with the same key.
+    Account,
 }
 
 /// Every label known in advance, in alphabetical order of each kind.
 pub fn labels() -> impl Iterator<Item = &'static str> {
-    REFUSALS.iter().map(|refusal| refusal.text).chain(FIXED_LABELS)
+    KNOWN_ERRORS
+        .iter()
+        .map(|known| known.text)
+        .chain(FIXED_LABELS.iter().copied())
 }
 
 impl FetchError {
-    /// The failure that one of the API's own texts means, at any status.
-    pub(super) fn from_text(text: &str, version: &ApiVersion) -> Option<Self> {
-        match version {
-            ApiVersion::V1 { .. } if GONE_TEXTS.contains(&text) => Some(Self::EndpointGone),
-            _ => REFUSALS.iter().find(|refusal| refusal.text == text).map(Self::Refused),
+    /// The failure that one of the API's own texts means in both versions, at any status.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        KNOWN_ERRORS.iter().find(|known| known.text == text).map(Self::Known)
+    }
+
+    /// The failure that a status other than 2xx means in both versions.
+    pub(super) fn from_status(status: StatusCode, headers: &HeaderMap) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Unauthorized,
+            StatusCode::PAYMENT_REQUIRED => Self::PlanRequired,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited(Retry::from_headers(headers)),
+            status if status.is_redirection() => Self::Redirected(status.as_u16()),
+            status if status.is_client_error() => Self::ClientStatus(status.as_u16()),
+            status if status.is_server_error() => Self::ServerStatus(status.as_u16()),
+            status => Self::InvalidResponse(format!("status {status}", status = status.as_u16())),
         }
     }
 
@@ -197,8 +225,8 @@ impl FetchError {
     #[must_use]
     pub fn label(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Self::Refused(refusal) => refusal.text,
-            Self::Unlisted(text) => return Cow::Owned(text.to_string()),
+            Self::Known(known) => known.text,
+            Self::Unknown(text) => return Cow::Owned(text.to_string()),
             Self::EndpointGone => "ENDPOINT GONE",
             Self::Unauthorized => "UNAUTHORIZED",
             Self::PlanRequired => "PLAN REQUIRED",
@@ -221,8 +249,8 @@ impl FetchError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Refused(refusal) => refusal.advice,
-            Self::Unlisted(_) => "look the text up in the API's documentation",
+            Self::Known(known) => known.advice,
+            Self::Unknown(_) => "look the text up in the API's documentation",
             Self::EndpointGone => "this endpoint seems to be gone: try SONORANCAD_API_VERSION=v2",
             Self::Unauthorized => "copy the key again from the CAD's administration under API",
             Self::PlanRequired => "check which plan the community has",
@@ -248,14 +276,14 @@ impl FetchError {
     #[must_use]
     pub fn pause(&self, now: Now) -> PauseRequest {
         match self {
-            Self::Refused(_) | Self::EndpointGone | Self::Unauthorized | Self::PlanRequired | Self::Forbidden => {
-                PauseRequest::Account(LONG_PAUSE)
-            }
-            // What is not understood may concern this server alone.
-            Self::UnknownServer | Self::Unlisted(_) => PauseRequest::Server(LONG_PAUSE),
+            Self::Known(known) => PauseRequest::For(known.scope, LONG_PAUSE),
+            Self::EndpointGone => PauseRequest::For(Scope::Endpoint, LONG_PAUSE),
+            Self::Unauthorized | Self::PlanRequired | Self::Forbidden => PauseRequest::For(Scope::Account, LONG_PAUSE),
+            // A text that is not known in advance may concern this server alone.
+            Self::UnknownServer | Self::Unknown(_) => PauseRequest::For(Scope::Server, LONG_PAUSE),
             Self::RateLimited(retry) => {
-                let (least, most) = RATE_LIMIT_PAUSES;
-                PauseRequest::Account(retry.delay(now).clamp(least, most))
+                let (min, max) = RATE_LIMIT_PAUSES;
+                PauseRequest::For(Scope::Endpoint, retry.delay(now).clamp(min, max))
             }
             Self::Redirected(_)
             | Self::ClientStatus(_)
@@ -278,12 +306,12 @@ pub(super) enum Phase {
 }
 
 impl Retry {
-    /// Reads the first header that says it.
+    /// Reads the first header that states it.
     ///
-    /// `Retry-After` holds seconds or a date ([RFC 9110, section 10.2.3]), `RateLimit-Reset` seconds,
+    /// `Retry-After` contains seconds or a date ([RFC 9110, section 10.2.3]), `RateLimit-Reset` seconds,
     /// `X-RateLimit-Reset` seconds or a point in time.
     ///
-    /// Without any that can be read, it is 60 s after the answer.
+    /// If there is no header that can be read, it is 60 s after the answer.
     ///
     /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
     #[must_use]
@@ -300,7 +328,7 @@ impl Retry {
             Some(Self::After(saturating(seconds)))
         };
         let x_rate_limit_reset = || match text("x-ratelimit-reset").and_then(seconds)? {
-            time if time > LEAST_UNIX_TIME => Some(Self::At(saturating(time))),
+            time if time > MIN_UNIX_TIME => Some(Self::At(saturating(time))),
             seconds => Some(Self::After(saturating(seconds))),
         };
         retry_after
@@ -309,7 +337,7 @@ impl Retry {
             .unwrap_or(Self::After(RATE_LIMIT_PAUSE))
     }
 
-    /// The wait from `now`; zero for a time that is past.
+    /// The wait from `now`; zero for a time in the past.
     fn delay(self, now: Now) -> Duration {
         match self {
             Self::After(duration) => duration,
@@ -322,7 +350,7 @@ impl Retry {
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // Its `source` passes over what it wraps.
+            // Its `source` skips the error that it wraps.
             Some(wrapped) => Some(wrapped),
             None => error.source(),
         }
@@ -335,7 +363,7 @@ fn unix_time(text: &str) -> Option<Duration> {
     Some(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// A duration of so many seconds; zero for less, the longest one for more than it can hold.
+/// A duration of this many seconds; zero for a negative number, the maximum for one that is too large.
 fn saturating(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }

@@ -1,18 +1,23 @@
-//! Version v1: `GET_CALLS` and `GET_SERVERS`, with the key in the body.
+//! Version v1: requests with the key in the body, and what its failures mean.
 
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::error::FetchError;
 use super::secret;
 use crate::config::ApiConfig;
 
-/// What a request is long beside its two texts.
+/// What a retired endpoint answers, with status 200.
+const GONE_TEXTS: [&str; 2] = ["Backend Service Reached", "Sonoran CAD: Backend Service Reached"];
+
+/// The size of a request without its id and key.
 const FRAME_BYTES: usize = 256;
 
-/// What one byte of a text becomes at most: `\u0000`.
-const ESCAPED_BYTES: usize = 6;
+/// The longest escape of one byte of a text in JSON: `\u0000`.
+const MAX_ESCAPE_BYTES: usize = 6;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -22,30 +27,14 @@ struct Request<'a> {
     data: &'a [ServerRequest],
 }
 
-/// What is asked of one server. The published table shows the limits one level higher, but every
-/// client sends them here.
+/// What is asked of one server. The API page shows the limits one level higher, but every known client sends them
+/// here.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ServerRequest {
-    server_id: u32,
-    closed_limit: u32,
-    closed_offset: u32,
-}
-
-/// The request for one server's calls.
-pub(super) fn request(
-    http: &reqwest::Client,
-    api: &ApiConfig,
-    community_id: &str,
-    server_id: u32,
-    closed_limit: u32,
-) -> reqwest::RequestBuilder {
-    let data = [ServerRequest {
-        server_id,
-        closed_limit,
-        closed_offset: 0,
-    }];
-    post(http, api, "emergency/get_calls", community_id, "GET_CALLS", &data)
+pub(super) struct ServerRequest {
+    pub(super) server_id: u32,
+    pub(super) closed_limit: u32,
+    pub(super) closed_offset: u32,
 }
 
 /// The request for the community's servers, at the address that the vendor's own clients use.
@@ -53,7 +42,8 @@ pub(super) fn servers_request(http: &reqwest::Client, api: &ApiConfig, community
     post(http, api, "general/get_servers", community_id, "GET_SERVERS", &[])
 }
 
-fn post(
+/// A request of this type to the address `path`.
+pub(super) fn post(
     http: &reqwest::Client,
     api: &ApiConfig,
     path: &str,
@@ -67,16 +57,27 @@ fn post(
         r#type,
         data,
     };
-    http.post(super::endpoint(&api.url, path))
+    http.post(super::address(&api.url, path))
         .header(CONTENT_TYPE, "application/json")
         .body(secret::body(encode(&request)))
 }
 
-/// The request as JSON, which is wiped when it is dropped. It is written to one place: a vector that grows
-/// would leave copies of the key behind.
+/// The failure that a text means in this version only.
+pub(super) fn text_failure(text: &str) -> Option<FetchError> {
+    GONE_TEXTS.contains(&text).then_some(FetchError::EndpointGone)
+}
+
+/// The failure that a status means in this version only.
+pub(super) fn status_failure(status: StatusCode) -> Option<FetchError> {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE).then_some(FetchError::EndpointGone)
+}
+
+/// The request as JSON, which is wiped when it is dropped.
+///
+/// The buffer has its final capacity from the start: a vector that grows would leave copies of the key behind.
 fn encode(request: &Request) -> Zeroizing<Vec<u8>> {
-    let most_bytes = FRAME_BYTES + ESCAPED_BYTES * (request.id.len() + request.key.len());
-    let mut json = Zeroizing::new(Vec::with_capacity(most_bytes));
+    let max_bytes = FRAME_BYTES + MAX_ESCAPE_BYTES * (request.id.len() + request.key.len());
+    let mut json = Zeroizing::new(Vec::with_capacity(max_bytes));
     serde_json::to_writer(&mut *json, request).expect("texts and numbers are JSON");
     json
 }
@@ -101,10 +102,18 @@ mod tests {
                 data: std::slice::from_ref(&largest),
             };
             let json = encode(&request);
-            let capacity = Vec::<u8>::with_capacity(FRAME_BYTES + ESCAPED_BYTES * (id.len() + key.len())).capacity();
+            let capacity = Vec::<u8>::with_capacity(FRAME_BYTES + MAX_ESCAPE_BYTES * (id.len() + key.len())).capacity();
             assert_eq!(json.capacity(), capacity, "it has not grown");
             let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
             assert_eq!((&read["id"], &read["key"]), (&id.into(), &key.into()));
         }
+    }
+
+    #[test]
+    fn a_retired_endpoint_is_recognised_by_its_text() {
+        for text in GONE_TEXTS {
+            assert!(matches!(text_failure(text), Some(FetchError::EndpointGone)));
+        }
+        assert!(text_failure("Backend").is_none());
     }
 }

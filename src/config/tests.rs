@@ -1,4 +1,6 @@
 use super::*;
+use crate::account::Plan;
+use crate::client::{Calls, Endpoint as _};
 
 const LEAST: [(&str, &str); 2] = [
     ("SONORANCAD_COMMUNITY_ID", "mycommunity"),
@@ -8,6 +10,10 @@ const LEAST: [(&str, &str); 2] = [
 fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
     Config::read(Setting::from_environment(variables)).map_err(|problems| problems.to_string())
+}
+
+fn plan(community: &CommunityConfig) -> Plan {
+    Calls::plan(community)
 }
 
 /// Reads the least that is needed, and `more`.
@@ -30,9 +36,12 @@ fn an_id_and_a_key_are_enough() {
     assert_eq!(community.api.key.expose_secret(), "secret");
     assert_eq!(community.api.timeout, Duration::from_secs(8));
     assert_eq!(community.servers, [ServerConfig { id: 1, name: None }]);
-    assert_eq!(community.account.requests_per_minute, 4);
-    assert_eq!(community.ttl_in_force(), Duration::from_secs(25));
-    assert_eq!(community.stale_bound(), Duration::from_secs(120));
+    let expected = Plan {
+        requests_per_minute: 4,
+        ttl: Duration::from_secs(25),
+        stale_bound: Duration::from_secs(120),
+    };
+    assert_eq!(plan(community), expected);
     assert_eq!(config.listen, Listen::Addresses(vec!["0.0.0.0:10911".parse().unwrap()]));
     assert_eq!(config.web_config_file, None);
     assert_eq!(config.log.format, LogFormat::Text);
@@ -198,8 +207,12 @@ fn the_budget_leaves_room_for_the_game_servers() {
             .unwrap()
             .community
             .unwrap();
-        assert_eq!(community.account.requests_per_minute, budget, "{servers}");
-        assert_eq!(community.ttl_in_force(), Duration::from_secs(ttl), "{servers}");
+        let plan = plan(&community);
+        assert_eq!(
+            (plan.requests_per_minute, plan.ttl.as_secs()),
+            (budget, ttl),
+            "{servers}"
+        );
     }
 }
 
@@ -209,12 +222,15 @@ fn stale_values_are_kept_for_at_least_twice_the_ttl_in_force() {
         .unwrap()
         .community
         .unwrap();
-    assert_eq!(community.stale_bound(), Duration::from_secs(180));
+    assert_eq!(plan(&community).stale_bound, Duration::from_secs(180));
 }
 
 #[test]
 fn a_budget_over_the_apis_limit_is_warned_of() {
-    let warnings = |more: &[(&str, &str)]| read_with(more).unwrap().community.unwrap().warnings().len();
+    let warnings = |more: &[(&str, &str)]| {
+        let community = read_with(more).unwrap().community.unwrap();
+        plan(&community).warnings(Calls::PUBLISHED_LIMIT, &community).len()
+    };
     assert_eq!(warnings(&[]), 0);
     assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3")]), 0);
     // Data gets older than two minutes.
@@ -456,11 +472,8 @@ fn a_file_describes_communities_by_alias() {
     assert!(matches!(&blaine.api.version, ApiVersion::V1 { community_id } if community_id == "abc"));
     // As it is written, though it could be a number.
     assert_eq!(blaine.api.key.expose_secret(), "007");
-    assert_eq!((blaine.servers.len(), blaine.account.requests_per_minute), (2, 3));
-    assert_eq!(
-        config.communities["sandy.shores"].ttl_in_force(),
-        Duration::from_secs(25)
-    );
+    assert_eq!((blaine.servers.len(), plan(blaine).requests_per_minute), (2, 3));
+    assert_eq!(plan(&config.communities["sandy.shores"]).ttl, Duration::from_secs(25));
 }
 
 #[test]
@@ -492,19 +505,20 @@ fn communities_that_use_the_same_key_share_one_budget() {
     let config = read_communities(shared, &[]).unwrap();
     let account = |alias: &str| config.communities[alias].account;
     let together = AccountConfig {
-        requests_per_minute: 2,
+        requests_per_minute: None,
         servers: 3,
     };
     assert_eq!((account("a"), account("b")), (together, together));
-    assert_eq!(config.communities["a"].ttl_in_force(), Duration::from_secs(90));
-    assert_eq!(account("c").requests_per_minute, 4);
+    assert_eq!(plan(&config.communities["a"]).ttl, Duration::from_secs(90));
+    assert_eq!(plan(&config.communities["a"]).requests_per_minute, 2);
+    assert_eq!(plan(&config.communities["c"]).requests_per_minute, 4);
     // One budget that is set holds for all; two do not go together.
     let with = |one: &str, other: &str| {
         let file = format!("a: {{community_id: x, api_key: k{one}}}\nb: {{community_id: y, api_key: k{other}}}\n");
         read_communities(&file, &[])
     };
     let config = with(", requests_per_minute: 1", "").unwrap();
-    assert_eq!(config.communities["b"].account.requests_per_minute, 1);
+    assert_eq!(config.communities["b"].account.requests_per_minute, Some(1));
     assert!(with(", requests_per_minute: 1", ", requests_per_minute: 1").is_ok());
     assert_eq!(
         with(", requests_per_minute: 1", ", requests_per_minute: 2").unwrap_err(),

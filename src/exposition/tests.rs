@@ -4,30 +4,37 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::community::{Counts, ServerReport};
-use crate::tracker::Lifecycles;
+use crate::report::{CommunityReport, FeedReport, RequestCounts, ServerReport};
+use crate::tracker::CallStats;
 
-/// A report of one server with such an error and such a name.
-fn report(error: &str, name: &str) -> Arc<Report> {
-    let counts = Counts {
-        errors: BTreeMap::from([(Cow::Owned(error.to_owned()), 1)]),
-        ..Counts::default()
-    };
-    let server = ServerReport {
-        id: "1".to_owned(),
-        name: Some(name.to_owned()),
-        is_up: false,
-        snapshot: None,
-        lifecycles: Lifecycles::default(),
-        failure: None,
-        last_success: None,
-        retry_at: Some(Duration::from_micros(1_795_392_000_123_456)),
-        ttl: Duration::from_secs(25),
-        counts,
-    };
+/// A report of servers with these names, each with such an error.
+fn report(error: &str, names: &[&str]) -> Arc<Report> {
+    let servers = (1..).zip(names).map(|(id, name): (u32, _)| {
+        let counts = RequestCounts {
+            errors: BTreeMap::from([(Cow::Owned(error.to_owned()), 1)]),
+            ..RequestCounts::default()
+        };
+        let calls = FeedReport {
+            is_up: false,
+            snapshot: None,
+            stats: CallStats::default(),
+            failure: None,
+            last_success: None,
+            retry_at: Some(Duration::from_micros(1_795_392_000_123_456)),
+            ttl: Duration::from_secs(25),
+            counts,
+        };
+        ServerReport {
+            id: id.to_string(),
+            name: Some((*name).to_owned()),
+            calls,
+        }
+    });
     Arc::new(Report {
-        servers: vec![server],
-        at: Clock::System.now(),
+        community: CommunityReport {
+            servers: servers.collect(),
+            at: Clock::System.now(),
+        },
         exporter: None,
     })
 }
@@ -35,7 +42,7 @@ fn report(error: &str, name: &str) -> Arc<Report> {
 #[test]
 fn quotes_backslashes_and_line_breaks_are_escaped() {
     for format in [Format::Text, Format::OpenMetrics] {
-        let text = render(&report("a\"b\\c\nd", "e\"f\\g\nh"), format).unwrap();
+        let text = render(&report("a\"b\\c\nd", &["e\"f\\g\nh"]), format).unwrap();
         assert!(text.contains(r#",error="a\"b\\c\nd"} 1"#), "{text}");
         assert!(text.contains(r#",name="e\"f\\g\nh"} 1"#), "{text}");
     }
@@ -43,7 +50,7 @@ fn quotes_backslashes_and_line_breaks_are_escaped() {
 
 #[test]
 fn the_formats_differ_in_what_the_specifications_demand() {
-    let report = report("E", "N");
+    let report = report("E", &["Main", "Events", "Training"]);
     let classic = render(&report, Format::Text).unwrap();
     let open_metrics = render(&report, Format::OpenMetrics).unwrap();
     assert!(classic.contains("# TYPE sonorancad_api_requests_total counter\nsonorancad_api_requests_total{"));
@@ -59,21 +66,28 @@ fn the_formats_differ_in_what_the_specifications_demand() {
             .collect::<Vec<_>>()
     };
     assert_eq!(samples(&classic), samples(&open_metrics));
+    let infos = samples(&open_metrics);
+    let infos = infos
+        .iter()
+        .filter(|sample| sample.starts_with("sonorancad_server_info{"));
+    assert_eq!(infos.count(), 3, "one for each server, in either format");
 }
 
 #[test]
 fn points_in_time_are_shown_to_the_millisecond() {
-    let text = render(&report("E", "N"), Format::Text).unwrap();
+    let text = render(&report("E", &["Main", "Events", "Training"]), Format::Text).unwrap();
     assert!(
-        text.contains("sonorancad_api_retry_timestamp_seconds{server_id=\"1\"} 1795392000.123\n"),
+        text.contains(
+            "sonorancad_api_retry_timestamp_seconds{server_id=\"1\",api_endpoint=\"calls\"} 1795392000.123\n"
+        ),
         "{text}"
     );
-    assert!(text.contains("sonorancad_last_success_timestamp_seconds{server_id=\"1\"} 0.0\n"));
+    assert!(text.contains("sonorancad_last_success_timestamp_seconds{server_id=\"1\",api_endpoint=\"calls\"} 0.0\n"));
 }
 
 #[test]
 fn a_family_is_written_once() {
-    let text = render(&report("E", "N"), Format::Text).unwrap();
+    let text = render(&report("E", &["Main", "Events", "Training"]), Format::Text).unwrap();
     let mut families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
     let count = families.len();
     families.sort_unstable();

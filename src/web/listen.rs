@@ -41,7 +41,7 @@ use self::connection::{Connections, OpenConnection};
 use self::lingering::Lingering;
 use self::observed::Observed;
 use super::reload::LiveConfig;
-use crate::client::MOST_FILES;
+use crate::client::MAX_FILES;
 use crate::config::Listen;
 use crate::process::Process;
 
@@ -71,7 +71,7 @@ const MOST_HEAD_BYTES: usize = 16 << 10;
 const BACKLOG: u32 = 4096;
 
 /// File descriptors that are not for connections: those of requests to the API and their names, the log, `/proc`.
-const OTHER_FILES: u64 = 64 + MOST_FILES as u64;
+const OTHER_FILES: u64 = 64 + MAX_FILES as u64;
 
 /// What the system keeps at most of what a client sends and does not get to be read, or is sent and does
 /// not take; Linux doubles it. By itself, it would go up to some MiB each.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{Html, IntoResponse};
+use enum_map::EnumMap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::clock::Now;
-use crate::community::{Failure, Report, ServerReport};
 use crate::process::LONG_VERSION;
-use crate::snapshot::{EmergencyKind, Origin, Priority, Snapshot, Status};
-use crate::tracker::Lifecycles;
+use crate::report::{CommunityReport, Failure, Report, ServerReport};
+use crate::snapshot::{CallSnapshot, EmergencyKind, Origin, Priority, Status};
 
 const STYLE: &str = include_str!("status.css");
 
@@ -31,15 +31,15 @@ const HEADERS: [(HeaderName, &str); 4] = [
 /// How often a browser loads the page again, in seconds: as often as Prometheus usually scrapes.
 const REFRESH_SECONDS: u32 = 30;
 
-/// The most communities of the file on the page: each connection that does not take its page holds one.
-pub(super) const MOST_COMMUNITIES: usize = 100;
+/// Maximum communities on the page: every slow reader keeps a copy of it in memory.
+pub(super) const MAX_COMMUNITIES: usize = 100;
 
 /// The page, as it is answered, with the most urgent `others` of `count`.
-pub(super) fn respond(own: &Report, others: &[(String, Report)], count: usize) -> impl IntoResponse + use<> {
+pub(super) fn respond(own: &Report, others: &[(String, CommunityReport)], count: usize) -> impl IntoResponse + use<> {
     (HEADERS, Html(render(own, others, count).into_string()))
 }
 
-fn render(own: &Report, others: &[(String, Report)], count: usize) -> Markup {
+fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -47,7 +47,7 @@ fn render(own: &Report, others: &[(String, Report)], count: usize) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content=(REFRESH_SECONDS);
-                title { (title(others.iter().map(|(_, report)| report).chain([own]).flat_map(|report| &report.servers))) }
+                title { (title(others.iter().map(|(_, report)| report).chain([&own.community]).flat_map(|report| &report.servers))) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -61,8 +61,8 @@ fn render(own: &Report, others: &[(String, Report)], count: usize) -> Markup {
                             "The configuration that was read last cannot be used; an earlier one is. The log says why."
                         }
                     }
-                    @for server in &own.servers {
-                        (render_server(server, own.at))
+                    @for server in &own.community.servers {
+                        (render_server(server, own.community.at))
                     }
                     @for (alias, report) in others {
                         h2 class="community" { (alias) }
@@ -118,11 +118,11 @@ enum State<'a> {
 
 impl<'a> State<'a> {
     fn of(server: &'a ServerReport) -> Self {
-        match &server.failure {
+        match &server.calls.failure {
             Some(failure) => Self::Failed(failure),
-            None if server.is_up => Self::Up,
-            None if server.retry_at.is_some() => Self::Paused,
-            None if server.last_success.is_some() => Self::Unasked,
+            None if server.calls.is_up => Self::Up,
+            None if server.calls.retry_at.is_some() => Self::Paused,
+            None if server.calls.last_success.is_some() => Self::Unasked,
             None => Self::New,
         }
     }
@@ -155,19 +155,19 @@ fn render_server(server: &ServerReport, now: Now) -> Markup {
             @if let State::Failed(failure) = state {
                 (render_failure(failure, now))
             }
-            @if let Some(snapshot) = &server.snapshot {
+            @if let Some(snapshot) = &server.calls.snapshot {
                 (render_numbers(server, snapshot, now))
                 (render_calls(snapshot))
             }
-            (render_lifecycles(server))
+            (render_totals(server))
         }
     }
 }
 
 /// How old what is shown is.
 fn freshness(server: &ServerReport, now: Now) -> String {
-    let age = server.last_success.map(|at| span(now.unix.saturating_sub(at)));
-    match (age, &server.snapshot) {
+    let age = server.calls.last_success.map(|at| span(now.unix.saturating_sub(at)));
+    match (age, &server.calls.snapshot) {
         (None, _) => "The API has told nothing yet.".to_owned(),
         (Some(age), Some(_)) => format!("As of {age} ago."),
         (Some(age), None) => format!("The last good answer is {age} old, too old to be shown."),
@@ -176,8 +176,12 @@ fn freshness(server: &ServerReport, now: Now) -> String {
 
 /// When the API is asked again.
 fn next_request(server: &ServerReport, now: Now) -> String {
-    let fresh_until = server.last_success.map(|at| at + server.ttl);
-    let due = server.retry_at.max(fresh_until).map(|at| at.saturating_sub(now.unix));
+    let fresh_until = server.calls.last_success.map(|at| at + server.calls.ttl);
+    let due = server
+        .calls
+        .retry_at
+        .max(fresh_until)
+        .map(|at| at.saturating_sub(now.unix));
     match due {
         Some(wait) if wait.as_secs() > 0 => format!("The first scrape after {} asks the API again.", span(wait)),
         Some(_) => "The next scrape asks the API again.".to_owned(),
@@ -197,13 +201,13 @@ fn render_failure(failure: &Failure, now: Now) -> Markup {
     }
 }
 
-fn render_numbers(server: &ServerReport, snapshot: &Snapshot, now: Now) -> Markup {
-    let lives = &server.lifecycles;
+fn render_numbers(server: &ServerReport, snapshot: &CallSnapshot, now: Now) -> Markup {
+    let stats = &server.calls.stats;
     let count = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));
     let unassigned = sum(Priority::ALL, |priority| snapshot.active.unassigned(priority));
     let oldest_pending = Priority::ALL
         .iter()
-        .filter_map(|priority| lives.oldest_pending(*priority))
+        .filter_map(|priority| stats.oldest_pending[*priority])
         .min_by_key(|at| at.instant);
     let waiting = |since: Option<Now>| since.map(|since| format!("oldest {}", span(now.since(since))));
     html! {
@@ -213,7 +217,7 @@ fn render_numbers(server: &ServerReport, snapshot: &Snapshot, now: Now) -> Marku
             (number("Without a unit", unassigned, None))
             (number("Units attached", snapshot.active.attached_units(), None))
             @for (name, kind) in [("Emergency calls", EmergencyKind::Emergency), ("Civil calls", EmergencyKind::Civil)] {
-                (number(name, snapshot.emergency.count(kind), waiting(lives.oldest_emergency(kind))))
+                (number(name, snapshot.emergency.count(kind), waiting(stats.oldest_emergency[kind])))
             }
         }
     }
@@ -229,7 +233,7 @@ fn number(name: &str, count: u64, remark: Option<String>) -> Markup {
 }
 
 /// Calls by priority and status; what is unusual is left out where there is none.
-fn render_calls(snapshot: &Snapshot) -> Markup {
+fn render_calls(snapshot: &CallSnapshot) -> Markup {
     let is_usual = |label: &str| !["closed", "other"].contains(&label);
     let of_status = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));
     let of_priority = |priority| sum(Status::ALL, |status| snapshot.active.by_status(priority, status));
@@ -265,18 +269,15 @@ fn render_calls(snapshot: &Snapshot) -> Markup {
 }
 
 /// What was counted since the exporter started.
-fn render_lifecycles(server: &ServerReport) -> Markup {
-    let lives = &server.lifecycles;
-    let all = |count: fn(&Lifecycles, Priority, Origin) -> u64| {
-        sum(Priority::ALL, |priority| {
-            sum(Origin::ALL, |origin| count(lives, priority, origin))
-        })
-    };
-    let failed: u64 = server.counts.errors.values().sum();
+fn render_totals(server: &ServerReport) -> Markup {
+    let stats = &server.calls.stats;
+    let all =
+        |counts: &EnumMap<Priority, EnumMap<Origin, u64>>| -> u64 { counts.values().flat_map(EnumMap::values).sum() };
+    let failed: u64 = server.calls.counts.errors.values().sum();
     html! {
         p.quiet {
-            "Since the exporter started: calls opened " (all(Lifecycles::opened)) ", closed " (all(Lifecycles::closed))
-            "; requests to the API " (server.counts.requests) ", failed " (failed) "."
+            "Since the exporter started: calls opened " (all(&stats.opened)) ", closed " (all(&stats.closed))
+            "; requests to the API " (server.calls.counts.requests) ", failed " (failed) "."
         }
     }
 }

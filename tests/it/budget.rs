@@ -75,7 +75,7 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
 fn age(text: &str, id: &str, clock: &ManualClock) -> Option<Duration> {
     let fetched_at = value(
         text,
-        &format!("sonorancad_last_success_timestamp_seconds{{server_id=\"{id}\"}}"),
+        &format!("sonorancad_last_success_timestamp_seconds{{server_id=\"{id}\",api_endpoint=\"calls\"}}"),
     );
     let now = Clock::Manual(clock.clone()).now().unix;
     (fetched_at > 0.0).then(|| now.saturating_sub(Duration::from_secs_f64(fetched_at)))
@@ -181,7 +181,7 @@ async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String,
         }
     }
     let requests = (1..=servers)
-        .map(|id| format!("sonorancad_api_requests_total{{server_id=\"{id}\",endpoint=\"calls\"}}"))
+        .map(|id| format!("sonorancad_api_requests_total{{server_id=\"{id}\",api_endpoint=\"calls\"}}"))
         .map(|series| value(&text, &series));
     (requests.sum(), greatest_age, failures(&text))
 }

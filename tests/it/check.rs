@@ -273,7 +273,7 @@ async fn a_list_of_servers_that_cannot_be_read_is_no_failure() {
         let found = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{found}");
         assert!(
-            found.contains("Warning: whether the servers exist could not be seen: "),
+            found.contains("Warning: cannot check whether the servers exist: "),
             "{found}"
         );
         assert!(!found.contains("the-secret-key"), "{found}");

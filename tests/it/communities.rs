@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sonorancad_exporter::client::MOST_REQUESTS;
+use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -225,7 +225,7 @@ async fn the_same_key_has_one_budget_and_one_pause() {
     assert_eq!(
         value(
             &hoster.probe("one").await,
-            "sonorancad_cache_ttl_seconds{server_id=\"1\"}"
+            "sonorancad_cache_ttl_seconds{server_id=\"1\",api_endpoint=\"calls\"}"
         ),
         40.0
     );
@@ -250,7 +250,7 @@ async fn a_reload_keeps_what_has_not_changed() {
     let requests = |text: &str| {
         value(
             text,
-            "sonorancad_api_requests_total{server_id=\"1\",endpoint=\"calls\"}",
+            "sonorancad_api_requests_total{server_id=\"1\",api_endpoint=\"calls\"}",
         )
     };
     let opened = "sonorancad_calls_opened_total{server_id=\"1\",priority=\"1\",origin=\"caller\"}";
@@ -268,7 +268,13 @@ async fn a_reload_keeps_what_has_not_changed() {
     hoster.reload(&file);
     let sandy = hoster.probe("sandy").await;
     assert_eq!((requests(&sandy), value(&sandy, opened)), (4.0, 2.0));
-    assert_eq!(value(&sandy, "sonorancad_cache_ttl_seconds{server_id=\"1\"}"), 90.0);
+    assert_eq!(
+        value(
+            &sandy,
+            "sonorancad_cache_ttl_seconds{server_id=\"1\",api_endpoint=\"calls\"}"
+        ),
+        90.0
+    );
     assert_eq!(requests(&hoster.probe("blaine").await), 1.0);
     assert_eq!(hoster.exporter.get("/probe?community=new").await.status, 200);
     // A file that cannot be read changes nothing, and is told.
@@ -294,7 +300,13 @@ async fn a_reload_keeps_what_has_not_changed() {
     assert_eq!(hoster.exporter.get("/probe?community=blaine").await.status, 404);
     let sandy = hoster.probe("sandy").await;
     assert_eq!(value(&sandy, opened), 2.0);
-    assert_eq!(value(&sandy, "sonorancad_cache_ttl_seconds{server_id=\"1\"}"), 25.0);
+    assert_eq!(
+        value(
+            &sandy,
+            "sonorancad_cache_ttl_seconds{server_id=\"1\",api_endpoint=\"calls\"}"
+        ),
+        25.0
+    );
     // Other servers are other servers.
     hoster.reload("sandy: {community_id: id-of-sandy, api_key: key-of-sandy, api_url: API, server_ids: 2}\n");
     let sandy = hoster.probe("sandy").await;
@@ -332,7 +344,10 @@ async fn reloads_under_load_fail_no_scrape() {
         let mut highest = 0.0;
         for _ in 0..300 {
             let text = hoster.probe("sandy").await;
-            let queries = value(&text, "sonorancad_cache_queries_total{server_id=\"1\"}");
+            let queries = value(
+                &text,
+                "sonorancad_cache_queries_total{server_id=\"1\",api_endpoint=\"calls\"}",
+            );
             assert!(queries > highest, "a counter fell");
             highest = queries;
             seen.insert(value(&text, "sonorancad_up{server_id=\"1\"}").to_string());
@@ -418,10 +433,10 @@ async fn no_more_requests_are_under_way_than_there_may_be() {
                 .contains("sonorancad_up{server_id=\"1\"} 1\n")
         });
     }
-    hoster.cad.wait_for_requests(MOST_REQUESTS).await;
+    hoster.cad.wait_for_requests(MAX_REQUESTS).await;
     // Were there more, they would come at once.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(hoster.cad.requests().len(), MOST_REQUESTS);
+    assert_eq!(hoster.cad.requests().len(), MAX_REQUESTS);
     hoster.cad.release();
     assert!(probes.join_all().await.into_iter().all(|is_up| is_up));
     assert_eq!(hoster.cad.requests().len(), 150);

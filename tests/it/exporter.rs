@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::header::{ACCEPT, HeaderMap};
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::clock::{Clock, ManualClock};
-use sonorancad_exporter::community::Directory;
+use sonorancad_exporter::community::Communities;
 use sonorancad_exporter::config::{Config, Setting};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0
 /// A running exporter.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) communities: Arc<Directory>,
+    pub(crate) communities: Arc<Communities>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     http: reqwest::Client,

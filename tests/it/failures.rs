@@ -39,7 +39,10 @@ async fn assert_failure(version: &str, answer: Answer, label: &str, (pause, paus
     assert!(!has(&text, "sonorancad_active_calls{server_id=\"1\""), "{context}");
     let sibling = value(&text, "sonorancad_up{server_id=\"2\"}");
     assert_eq!(sibling == 0.0, pauses == Pauses::Account, "{context}");
-    let retry_at = value(&text, "sonorancad_api_retry_timestamp_seconds{server_id=\"1\"}");
+    let retry_at = value(
+        &text,
+        "sonorancad_api_retry_timestamp_seconds{server_id=\"1\",api_endpoint=\"calls\"}",
+    );
     assert_eq!(
         Duration::from_secs_f64(retry_at),
         NOON + Duration::from_secs(pause),
@@ -61,7 +64,7 @@ async fn assert_failure(version: &str, answer: Answer, label: &str, (pause, paus
     assert_eq!(
         value(
             &text,
-            "sonorancad_api_requests_total{server_id=\"1\",endpoint=\"calls\"}"
+            "sonorancad_api_requests_total{server_id=\"1\",api_endpoint=\"calls\"}"
         ),
         2.0,
         "{context}"

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sonorancad_exporter::client::MOST_REQUESTS;
+use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::ManualClock;
 
 use crate::answer;
@@ -184,7 +184,7 @@ fn outcome(text: &str) -> String {
 /// How long the fetches of server 1 took.
 fn fetch_time(text: &str) -> Duration {
     let series = |name: &str| {
-        let labels = "{server_id=\"1\",endpoint=\"calls\"}";
+        let labels = "{server_id=\"1\",api_endpoint=\"calls\"}";
         value(text, &format!("sonorancad_api_request_duration_seconds_{name}{labels}"))
     };
     Duration::from_secs_f64(series("sum") / series("count"))
@@ -681,16 +681,16 @@ async fn those_that_wait_for_room_hold_little() {
             let community = |number| {
                 format!("c{number}: {{community_id: x, api_key: key{number}, api_url: '{url}', api_timeout: 10s}}\n")
             };
-            (0..MOST_REQUESTS).map(community).collect()
+            (0..MAX_REQUESTS).map(community).collect()
         });
-        let probes: Vec<_> = (0..MOST_REQUESTS)
+        let probes: Vec<_> = (0..MAX_REQUESTS)
             .map(|number| tokio::spawn(communities.probe(&format!("c{number}"), 60)))
             .collect();
         for probe in probes {
             assert_eq!(outcome(&probe.await.unwrap()), "TIMEOUT");
         }
         let peak = peak_mebibytes(&communities.program);
-        eprintln!("{MOST_REQUESTS} answers of 2 MiB that stall, {name}: {peak} MiB");
+        eprintln!("{MAX_REQUESTS} answers of 2 MiB that stall, {name}: {peak} MiB");
         assert!(peak <= most_mebibytes, "{name}: {peak} MiB");
     }
 }

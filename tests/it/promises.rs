@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use sonorancad_exporter::client::{FetchError, PauseRequest, Retry, decode_snapshot, labels};
+use sonorancad_exporter::client::{Calls, Endpoint as _, FetchError, PauseRequest, Retry, Scope, labels};
 use sonorancad_exporter::clock::Now;
-use sonorancad_exporter::community::{Counts, Report, ServerReport};
 use sonorancad_exporter::config::{CommunityConfig, parse_communities};
 use sonorancad_exporter::exposition::{Format, render};
-use sonorancad_exporter::snapshot::Snapshot;
-use sonorancad_exporter::tracker::{Lifecycles, Tracker};
+use sonorancad_exporter::report::{CommunityReport, FeedReport, Report, ServerReport};
+use sonorancad_exporter::snapshot::CallSnapshot;
+use sonorancad_exporter::tracker::{CallStats, CallTracker, Track as _};
 use sonorancad_exporter::web::{Wish, parse_config};
 
 /// What no message may show, wherever it stands in a file; it is no alias.
@@ -32,7 +32,7 @@ const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 4 + 2) + (2 * 4 * 5 
 /// The values that each label can have, but for `error` and `le`.
 const LABELS: [(&str, &[&str]); 7] = [
     ("server_id", &["1"]),
-    ("endpoint", &["calls"]),
+    ("api_endpoint", &["calls"]),
     ("priority", &["1", "2", "3", "other"]),
     ("status", &["pending", "active", "closed", "other"]),
     ("origin", &["caller", "radio_dispatch", "observed", "walk_up", "other"]),
@@ -52,15 +52,15 @@ type Series<'a> = HashMap<&'a str, f64>;
 /// Bodies that come one after the other, a TTL apart: after the last one, the exporter says nothing but numbers,
 /// of series known in advance; it counts every active call once, and no counter falls.
 pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
-    let mut tracker = Tracker::new(TTL);
+    let mut tracker = CallTracker::new(TTL);
     let mut now = today();
     let mut observe = |body| {
-        let snapshot = decode_snapshot(body).ok().map(Arc::new);
+        let snapshot = Calls::decode(body).ok().map(Arc::new);
         now = now + TTL;
         if let Some(snapshot) = &snapshot {
             tracker.observe(snapshot, now);
         }
-        report(snapshot, tracker.lifecycles().clone(), now)
+        report(snapshot, tracker.stats().clone(), now)
     };
     let (last, earlier) = bodies.split_last().expect("there is a body");
     // What is said between them is what is said after fewer of them.
@@ -76,29 +76,30 @@ pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
     if let Some(before) = before {
         check_counters(&self::series(&write(&before, Format::Text)), &series);
     }
-    if after.servers[0].snapshot.is_some() {
+    if after.community.servers[0].calls.snapshot.is_some() {
         check_items(last, &series);
     }
     assert!(scrape.open_metrics.ends_with("\n# EOF\n"), "{}", scrape.open_metrics);
     scrape
 }
 
-fn report(snapshot: Option<Arc<Snapshot>>, lifecycles: Lifecycles, at: Now) -> Arc<Report> {
+fn report(snapshot: Option<Arc<CallSnapshot>>, stats: CallStats, at: Now) -> Arc<Report> {
     let server = ServerReport {
         id: "1".to_owned(),
         name: None,
-        is_up: snapshot.is_some(),
-        snapshot,
-        lifecycles,
-        last_success: None,
-        retry_at: None,
-        failure: None,
-        ttl: TTL,
-        counts: Counts::default(),
+        calls: FeedReport {
+            is_up: snapshot.is_some(),
+            snapshot,
+            stats,
+            ttl: TTL,
+            ..FeedReport::default()
+        },
     };
     Arc::new(Report {
-        servers: vec![server],
-        at,
+        community: CommunityReport {
+            servers: vec![server],
+            at,
+        },
         exporter: None,
     })
 }
@@ -348,7 +349,7 @@ mod judge {
 /// A rate limit pauses the account for a second to an hour; for exactly as long as plain numbers say.
 pub(crate) fn rate_limit(headers: &HeaderMap) -> Duration {
     let pause = match FetchError::RateLimited(Retry::from_headers(headers)).pause(today()) {
-        PauseRequest::Account(pause) => pause,
+        PauseRequest::For(Scope::Endpoint, pause) => pause,
         other => panic!("{headers:?} asks for {other:?}"),
     };
     let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -405,11 +406,11 @@ fn check_community(alias: &str, community: &CommunityConfig) {
     let ids: BTreeSet<_> = community.servers.iter().map(|server| server.id).collect();
     assert!(!ids.is_empty() && !ids.contains(&0), "{community:?}");
     assert_eq!(ids.len(), community.servers.len(), "{community:?}");
-    let account = community.account;
-    assert!((1..=60).contains(&account.requests_per_minute), "{community:?}");
-    assert!(account.servers as usize >= ids.len(), "{community:?}");
+    let plan = Calls::plan(community);
+    assert!((1..=60).contains(&plan.requests_per_minute), "{community:?}");
+    assert!(community.account.servers as usize >= ids.len(), "{community:?}");
     assert!(community.api.url.path().ends_with('/'), "{community:?}");
-    assert!(community.stale_bound() >= community.ttl_in_force() * 2, "{community:?}");
+    assert!(plan.stale_bound >= plan.ttl * 2, "{community:?}");
 }
 
 fn today() -> Now {

@@ -11,7 +11,7 @@ use proptest::collection::btree_map;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
-use sonorancad_exporter::client::decode_snapshot;
+use sonorancad_exporter::client::{Calls, Endpoint as _};
 
 use crate::promises::{self, SECRET, TODAY};
 
@@ -311,7 +311,7 @@ proptest! {
     #[test]
     fn any_list_of_anything_can_be_answered(json in any_answer()) {
         let body = json.to_string();
-        prop_assert!(decode_snapshot(body.as_bytes()).is_ok());
+        prop_assert!(Calls::decode(body.as_bytes()).is_ok());
         check(&[body.as_bytes()])?;
     }
 
@@ -331,7 +331,7 @@ proptest! {
         let body = json.to_string();
         #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "a place in a short text")]
         let end = (body.len() as f64 * cut) as usize;
-        prop_assert!(decode_snapshot(&body.as_bytes()[..end]).is_err());
+        prop_assert!(Calls::decode(&body.as_bytes()[..end]).is_err());
     }
 
     #[test]

@@ -49,7 +49,10 @@ async fn five_hundred_scrapes_at_once_make_one_request() {
     eventually("all scrapes have come", async || {
         polls += 1.0;
         let text = exporter.scrape_within("0.05").await;
-        value(&text, "sonorancad_cache_queries_total{server_id=\"1\"}") >= 500.0 + polls
+        value(
+            &text,
+            "sonorancad_cache_queries_total{server_id=\"1\",api_endpoint=\"calls\"}",
+        ) >= 500.0 + polls
     })
     .await;
     cad.release();

@@ -22,8 +22,8 @@ fn pause(headers: &[(&'static str, &str)]) -> u64 {
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
         .collect();
     match FetchError::RateLimited(Retry::from_headers(&headers)).pause(now()) {
-        PauseRequest::Account(duration) => duration.as_secs(),
-        other => panic!("a rate limit pauses the account, not {other:?}"),
+        PauseRequest::For(Scope::Endpoint, duration) => duration.as_secs(),
+        other => panic!("a rate limit pauses the endpoint, not {other:?}"),
     }
 }
 
@@ -79,7 +79,7 @@ fn a_rate_limit_lasts_between_a_second_and_an_hour() {
 }
 
 #[test]
-fn a_text_like_the_apis_own_is_told_from_others() {
+fn a_text_like_the_apis_own_is_recognised() {
     for text in ["NOT FOUND", "COMMUNITY SUSPENDED", "ABC", &"A".repeat(64)] {
         assert!(is_api_string(text), "{text}");
     }
@@ -102,17 +102,24 @@ fn a_text_like_the_apis_own_is_told_from_others() {
 }
 
 #[test]
-fn a_retired_endpoint_is_known_by_its_text_on_v1() {
-    let v1 = ApiVersion::V1 {
-        community_id: "c".to_owned(),
+fn a_pause_is_as_wide_as_what_was_refused() {
+    let scope = |error: FetchError| match error.pause(now()) {
+        PauseRequest::For(scope, duration) if duration == Duration::from_secs(300) => Some(scope),
+        _ => None,
     };
-    for text in GONE_TEXTS {
-        assert!(matches!(
-            FetchError::from_text(text, &v1),
-            Some(FetchError::EndpointGone)
-        ));
-        assert!(FetchError::from_text(text, &ApiVersion::V2).is_none());
+    for (text, expected) in [
+        ("API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY", Scope::Endpoint),
+        ("API IS NOT ENABLED FOR THIS COMMUNITY", Scope::Account),
+        ("INVALID API KEY", Scope::Account),
+        ("INVALID REQUEST TYPE", Scope::Endpoint),
+        ("VERSION PLUS REQUIRED", Scope::Account),
+    ] {
+        assert_eq!(scope(FetchError::from_text(text).unwrap()), Some(expected), "{text}");
     }
+    assert_eq!(scope(FetchError::EndpointGone), Some(Scope::Endpoint));
+    assert_eq!(scope(FetchError::Unauthorized), Some(Scope::Account));
+    assert_eq!(scope(FetchError::UnknownServer), Some(Scope::Server));
+    assert_eq!(scope(FetchError::Timeout), None);
 }
 
 #[test]
@@ -120,7 +127,7 @@ fn labels_known_in_advance_are_all_different() {
     let mut all: Vec<_> = labels().collect();
     all.sort_unstable();
     all.dedup();
-    assert_eq!(all.len(), REFUSALS.len() + FIXED_LABELS.len());
+    assert_eq!(all.len(), KNOWN_ERRORS.len() + FIXED_LABELS.len());
 }
 
 #[test]
@@ -160,8 +167,8 @@ proptest! {
     #[test]
     fn whatever_the_headers_say_a_rate_limit_lasts_between_a_second_and_an_hour(headers in any_headers()) {
         let pause = FetchError::RateLimited(Retry::from_headers(&headers)).pause(now());
-        let PauseRequest::Account(duration) = pause else {
-            panic!("a rate limit pauses the account, not {pause:?}");
+        let PauseRequest::For(Scope::Endpoint, duration) = pause else {
+            panic!("a rate limit pauses the endpoint, not {pause:?}");
         };
         prop_assert!((1..=3600).contains(&duration.as_secs()) && duration <= Duration::from_secs(3600), "{duration:?}");
     }

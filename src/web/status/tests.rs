@@ -5,9 +5,10 @@ use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, digest};
 
 use super::*;
-use crate::client::decode_snapshot;
+use crate::client::{Calls, Endpoint as _};
 use crate::clock::{Clock, ManualClock};
-use crate::community::Counts;
+use crate::report::FeedReport;
+use crate::tracker::CallStats;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,29 +16,32 @@ fn now() -> Now {
     Clock::Manual(ManualClock::new(Duration::from_secs(1_795_435_200))).now()
 }
 
-/// A server of which nothing is known.
-fn server() -> ServerReport {
-    ServerReport {
-        id: "1".to_owned(),
-        name: None,
-        is_up: false,
-        snapshot: None,
-        lifecycles: Lifecycles::default(),
-        last_success: None,
-        retry_at: None,
-        failure: None,
+type Feed = FeedReport<CallSnapshot, CallStats>;
+
+/// A feed of which nothing is known.
+fn unknown() -> Feed {
+    Feed {
         ttl: 25 * SECOND,
-        counts: Counts::default(),
+        ..Feed::default()
     }
 }
 
-/// The same, after a good answer so long ago.
-fn answered(now: Now, age: Duration, body: &str) -> ServerReport {
-    ServerReport {
+/// The same, this long after a good answer.
+fn answered(now: Now, age: Duration, body: &str) -> Feed {
+    Feed {
         is_up: true,
-        snapshot: Some(Arc::new(decode_snapshot(body.as_bytes()).unwrap())),
+        snapshot: Some(Arc::new(Calls::decode(body.as_bytes()).unwrap())),
         last_success: Some(now.unix.checked_sub(age).unwrap()),
-        ..server()
+        ..unknown()
+    }
+}
+
+/// A server with this feed.
+fn server(calls: Feed) -> ServerReport {
+    ServerReport {
+        id: "1".to_owned(),
+        name: None,
+        calls,
     }
 }
 
@@ -50,10 +54,16 @@ fn failure(at: Now) -> Failure {
     }
 }
 
-fn page(server: ServerReport, now: Now) -> String {
+fn page(calls: Feed, now: Now) -> String {
+    page_of(server(calls), now)
+}
+
+fn page_of(server: ServerReport, now: Now) -> String {
     let report = Report {
-        servers: vec![server],
-        at: now,
+        community: CommunityReport {
+            servers: vec![server],
+            at: now,
+        },
         exporter: None,
     };
     render(&report, &[], 0).into_string()
@@ -73,7 +83,7 @@ fn the_policy_allows_the_style_and_nothing_else() {
         "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     assert_eq!(HEADERS[0].1, expected);
-    let page = page(server(), now());
+    let page = page(unknown(), now());
     assert_shows(&page, &[&format!("<style>{STYLE}</style>")]);
     for forbidden in ["<script", " style=", "src=", "http://", "https://", "url("] {
         assert!(!page.contains(forbidden), "{forbidden}");
@@ -82,7 +92,7 @@ fn the_policy_allows_the_style_and_nothing_else() {
 
 #[test]
 fn before_the_first_scrape_it_says_how_to_begin() {
-    let page = page(server(), now());
+    let page = page(unknown(), now());
     assert_shows(
         &page,
         &[
@@ -133,7 +143,7 @@ fn what_is_unusual_is_shown_where_it_occurs() {
 #[test]
 fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
     let now = now();
-    let server = ServerReport {
+    let failing = Feed {
         is_up: false,
         failure: Some(failure(now)),
         retry_at: Some(now.unix + 90 * SECOND),
@@ -143,7 +153,7 @@ fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
             r#"{"activeCalls":[{"priority":1,"status":0,"origin":0}]}"#,
         )
     };
-    let page = page(server, now + 30 * SECOND);
+    let page = page(failing, now + 30 * SECOND);
     assert_shows(
         &page,
         &[
@@ -160,9 +170,9 @@ fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
 }
 
 #[test]
-fn old_data_and_a_pause_by_another_server_are_told() {
+fn old_data_and_a_pause_by_another_server_are_reported() {
     let now = now();
-    let old = ServerReport {
+    let old = Feed {
         is_up: false,
         snapshot: None,
         ..answered(now, 300 * SECOND, r#"{"activeCalls":[]}"#)
@@ -174,7 +184,7 @@ fn old_data_and_a_pause_by_another_server_are_told() {
             "The last good answer is 5m old, too old to be shown. The next scrape asks the API again.",
         ],
     );
-    let paused = ServerReport {
+    let paused = Feed {
         retry_at: Some(now.unix + SECOND),
         ..old
     };
@@ -188,9 +198,9 @@ fn old_data_and_a_pause_by_another_server_are_told() {
 fn a_name_cannot_be_markup() {
     let server = ServerReport {
         name: Some("</style><script>alert(\"1\")</script>".to_owned()),
-        ..server()
+        ..server(unknown())
     };
-    let page = page(server, now());
+    let page = page_of(server, now());
     assert_shows(
         &page,
         &["<h2>&lt;/style&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;</h2>"],
@@ -199,13 +209,16 @@ fn a_name_cannot_be_markup() {
 }
 
 #[test]
-fn of_very_many_communities_it_says_that_it_shows_some() {
-    let report = Report {
-        servers: vec![server()],
+fn with_very_many_communities_it_says_that_it_shows_some() {
+    let community = CommunityReport {
+        servers: vec![server(unknown())],
         at: now(),
+    };
+    let others = ["one", "two"].map(|alias| (alias.to_owned(), community.clone()));
+    let report = Report {
+        community,
         exporter: None,
     };
-    let others = [("one".to_owned(), report.clone()), ("two".to_owned(), report.clone())];
     let page = |count| render(&report, &others, count).into_string();
     assert!(page(2).contains(">one<") && page(2).contains(">two<") && !page(2).contains("with trouble first"));
     assert!(page(3).contains("These are 2 of 3 communities, those with trouble first"));

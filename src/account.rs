@@ -1,0 +1,151 @@
+//! How often may a key be used? Budget and pauses of one key at one address of the API.
+//!
+//! All servers that are read with the same key share its account, in whichever community they are. An endpoint has a
+//! budget and a pause of its own, so one that is refused or rate limited does not silence the others.
+
+mod budget;
+mod pause;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use enum_map::EnumMap;
+use parking_lot::Mutex;
+
+use self::budget::Budget;
+pub use self::pause::Pause;
+pub use self::plan::Plan;
+use crate::clock::Clock;
+use crate::label::label_values;
+
+label_values! {
+    /// An endpoint of the API, as the label `api_endpoint` names it.
+    ApiEndpoint {
+        /// Dispatch, emergency and closed calls.
+        Calls = "calls",
+    }
+}
+
+/// One key at one address of the API.
+#[derive(Debug)]
+pub struct Account {
+    clock: Clock,
+    /// Never held across an `.await`, nor while another lock is taken.
+    limits: Mutex<Limits>,
+}
+
+#[derive(Debug)]
+struct Limits {
+    /// Of the whole key.
+    pause: Pause,
+    endpoints: EnumMap<ApiEndpoint, EndpointLimits>,
+}
+
+#[derive(Debug)]
+struct EndpointLimits {
+    budget: Budget,
+    pause: Pause,
+}
+
+/// The right to send one request. The request counts until 60 s after the permit is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    account: Arc<Account>,
+    endpoint: ApiEndpoint,
+}
+
+impl Account {
+    /// An account with these budgets of requests per minute.
+    #[must_use]
+    pub fn new(requests_per_minute: EnumMap<ApiEndpoint, u32>, clock: &Clock) -> Self {
+        let endpoints = requests_per_minute.map(|_, requests_per_minute| EndpointLimits {
+            budget: Budget::new(requests_per_minute),
+            pause: Pause::default(),
+        });
+        Self {
+            clock: clock.clone(),
+            limits: Mutex::new(Limits {
+                pause: Pause::default(),
+                endpoints,
+            }),
+        }
+    }
+
+    /// Changes the budgets; requests that still count keep their slots.
+    pub fn set_budgets(&self, requests_per_minute: EnumMap<ApiEndpoint, u32>) {
+        let mut limits = self.limits.lock();
+        for (endpoint, requests_per_minute) in requests_per_minute {
+            limits.endpoints[endpoint].budget.resize(requests_per_minute);
+        }
+    }
+
+    /// Asks for the right to send one request; `None` while a pause is in force or the budget is used up.
+    ///
+    /// The order of calls decides, not the order in which the futures are polled: a scrape calls this for the server
+    /// first whose last attempt is oldest. The answer comes from this process alone and is ready at once.
+    pub fn permit(
+        self: &Arc<Self>,
+        endpoint: ApiEndpoint,
+    ) -> impl Future<Output = Option<Permit>> + Send + 'static + use<> {
+        std::future::ready(self.try_permit(endpoint))
+    }
+
+    fn try_permit(self: &Arc<Self>, endpoint: ApiEndpoint) -> Option<Permit> {
+        let mut limits = self.limits.lock();
+        let now = self.clock.now();
+        let Limits { pause, endpoints } = &mut *limits;
+        let EndpointLimits {
+            budget,
+            pause: own_pause,
+        } = &mut endpoints[endpoint];
+        if pause.is_active(now) || own_pause.is_active(now) || !budget.try_take(now) {
+            return None;
+        }
+        Some(Permit {
+            account: self.clone(),
+            endpoint,
+        })
+    }
+
+    /// Stops all requests with this key for `duration`. A success of a request that was sent before does not lift the
+    /// pause.
+    pub fn pause_all(&self, duration: Duration) {
+        self.limits.lock().pause.extend(self.clock.now() + duration);
+    }
+
+    /// The same for the requests to one endpoint.
+    pub fn pause_endpoint(&self, endpoint: ApiEndpoint, duration: Duration) {
+        let mut limits = self.limits.lock();
+        limits.endpoints[endpoint].pause.extend(self.clock.now() + duration);
+    }
+
+    /// The longer one of the key's pause and the endpoint's.
+    #[must_use]
+    pub fn pause(&self, endpoint: ApiEndpoint) -> Pause {
+        let limits = self.limits.lock();
+        let mut pause = limits.pause;
+        pause.extend_to(limits.endpoints[endpoint].pause);
+        pause
+    }
+
+    /// Whether earlier requests still matter: slots are taken, or a pause is in force.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let limits = self.limits.lock();
+        let now = self.clock.now();
+        let is_busy = |limits: &EndpointLimits| limits.pause.is_active(now) || limits.budget.is_in_use(now);
+        limits.pause.is_active(now) || limits.endpoints.values().any(is_busy)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut limits = self.account.limits.lock();
+        let now = self.account.clock.now();
+        limits.endpoints[self.endpoint].budget.end_request(now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! A time during which no request is sent.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+
+/// When requests may be sent again. A pause only ever gets longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pause {
+    until: Option<Now>,
+}
+
+impl Pause {
+    /// Makes the pause last until `until`, if it would end earlier.
+    pub fn extend(&mut self, until: Now) {
+        if self.until.is_none_or(|earlier| earlier.instant < until.instant) {
+            self.until = Some(until);
+        }
+    }
+
+    /// Makes the pause last as long as `other`, if it would end earlier.
+    pub(super) fn extend_to(&mut self, other: Self) {
+        if let Some(until) = other.until {
+            self.extend(until);
+        }
+    }
+
+    /// Whether the pause is in force at `now`.
+    #[must_use]
+    pub fn is_active(&self, now: Now) -> bool {
+        self.until.is_some_and(|until| now.instant < until.instant)
+    }
+
+    /// The Unix time of the pause's end, as computed when it began; `None` if it is not in force.
+    #[must_use]
+    pub fn ends_at(&self, now: Now) -> Option<Duration> {
+        self.until.filter(|_| self.is_active(now)).map(|until| until.unix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_pause_only_gets_longer() {
+        let (mut pause, start) = (Pause::default(), Clock::System.now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!pause.is_active(start));
+        pause.extend(at(60));
+        pause.extend(at(10));
+        assert!(pause.is_active(at(59)));
+        assert!(!pause.is_active(at(60)));
+        assert_eq!(pause.ends_at(at(59)), Some(at(60).unix));
+        assert_eq!(pause.ends_at(at(60)), None);
+    }
+}

@@ -1,0 +1,67 @@
+use super::*;
+use crate::clock::ManualClock;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn account(requests_per_minute: u32) -> (Arc<Account>, ManualClock) {
+    let clock = ManualClock::new(Duration::from_secs(1_795_392_000));
+    let budgets = EnumMap::from_fn(|_| requests_per_minute);
+    (Arc::new(Account::new(budgets, &Clock::Manual(clock.clone()))), clock)
+}
+
+#[tokio::test]
+async fn a_permit_counts_until_a_minute_after_it_is_dropped() {
+    let (account, clock) = account(1);
+    let permit = account.permit(ApiEndpoint::Calls).await;
+    assert!(permit.is_some() && account.is_in_use());
+    clock.advance(3600 * SECOND);
+    assert!(account.permit(ApiEndpoint::Calls).await.is_none(), "not answered yet");
+    drop(permit);
+    clock.advance(59 * SECOND);
+    assert!(account.permit(ApiEndpoint::Calls).await.is_none());
+    assert!(account.is_in_use());
+    clock.advance(SECOND);
+    assert!(!account.is_in_use());
+    assert!(account.permit(ApiEndpoint::Calls).await.is_some());
+}
+
+#[tokio::test]
+async fn permits_are_granted_in_the_order_of_calls() {
+    let (account, _) = account(1);
+    let (first, second) = (account.permit(ApiEndpoint::Calls), account.permit(ApiEndpoint::Calls));
+    assert!(second.await.is_none());
+    assert!(first.await.is_some());
+}
+
+#[tokio::test]
+async fn a_pause_of_the_key_or_of_the_endpoint_stops_permits() {
+    for pause in [Account::pause_all, |account: &Account, duration| {
+        account.pause_endpoint(ApiEndpoint::Calls, duration);
+    }] {
+        let (account, clock) = account(5);
+        pause(&account, 60 * SECOND);
+        pause(&account, SECOND);
+        clock.advance(59 * SECOND);
+        assert!(account.permit(ApiEndpoint::Calls).await.is_none());
+        assert!(account.is_in_use());
+        clock.advance(SECOND);
+        assert!(!account.is_in_use());
+        assert!(account.permit(ApiEndpoint::Calls).await.is_some());
+    }
+}
+
+#[test]
+fn the_longer_pause_is_shown() {
+    let (account, clock) = account(5);
+    let start = Clock::Manual(clock).now();
+    account.pause_endpoint(ApiEndpoint::Calls, 60 * SECOND);
+    assert_eq!(
+        account.pause(ApiEndpoint::Calls).ends_at(start),
+        Some(start.unix + 60 * SECOND)
+    );
+    account.pause_all(300 * SECOND);
+    assert_eq!(
+        account.pause(ApiEndpoint::Calls).ends_at(start),
+        Some(start.unix + 300 * SECOND)
+    );
+}

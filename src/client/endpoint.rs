@@ -1,0 +1,108 @@
+//! The endpoints of the API that are exported: what each asks for, and how its answer is read.
+
+use std::fmt;
+
+use reqwest::RequestBuilder;
+
+use super::error::FetchError;
+use super::v1::{self, ServerRequest};
+use super::{v2, wire};
+use crate::account::{ApiEndpoint, Plan};
+use crate::config::{ApiConfig, CommunityConfig};
+use crate::snapshot::CallSnapshot;
+use crate::tracker::{CallQuery, CallTracker, Track};
+
+/// One endpoint of the API: its request in each version, its decoder and its published limit.
+///
+/// A type that implements it is never made; it only stands for the endpoint.
+pub trait Endpoint: fmt::Debug + Send + Sync + 'static {
+    /// Its name in the label `api_endpoint`.
+    const NAME: ApiEndpoint;
+
+    /// How many requests per minute and key the API allows in version v2; each game server takes one of them.
+    const PUBLISHED_LIMIT: u32;
+
+    /// What follows its answers.
+    type Tracker: Track;
+
+    /// The request of version v1 for one server.
+    fn v1_request(
+        http: &reqwest::Client,
+        api: &ApiConfig,
+        community_id: &str,
+        server_id: u32,
+        query: QueryOf<Self>,
+    ) -> RequestBuilder;
+
+    /// The request of version v2 for one server.
+    fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: QueryOf<Self>) -> RequestBuilder;
+
+    /// Reads the body of a good answer, of either version.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::InvalidResponse`]: it is not an answer of this endpoint.
+    fn decode(body: &[u8]) -> Result<SnapshotOf<Self>, FetchError>;
+
+    /// How often it may be requested for this community.
+    #[must_use]
+    fn plan(community: &CommunityConfig) -> Plan {
+        Plan::new(Self::PUBLISHED_LIMIT, community)
+    }
+}
+
+/// What one answer of an endpoint says.
+pub type SnapshotOf<E> = <<E as Endpoint>::Tracker as Track>::Snapshot;
+
+/// What a request to an endpoint asks for.
+pub type QueryOf<E> = <<E as Endpoint>::Tracker as Track>::Query;
+
+/// Dispatch, emergency and closed calls.
+#[derive(Debug)]
+pub enum Calls {}
+
+impl Endpoint for Calls {
+    const NAME: ApiEndpoint = ApiEndpoint::Calls;
+    const PUBLISHED_LIMIT: u32 = 5;
+
+    type Tracker = CallTracker;
+
+    fn v1_request(
+        http: &reqwest::Client,
+        api: &ApiConfig,
+        community_id: &str,
+        server_id: u32,
+        CallQuery { closed_limit }: CallQuery,
+    ) -> RequestBuilder {
+        let data = [ServerRequest {
+            server_id,
+            closed_limit,
+            closed_offset: 0,
+        }];
+        v1::post(http, api, "emergency/get_calls", community_id, "GET_CALLS", &data)
+    }
+
+    fn v2_request(
+        http: &reqwest::Client,
+        api: &ApiConfig,
+        server_id: u32,
+        CallQuery { closed_limit }: CallQuery,
+    ) -> RequestBuilder {
+        let path = format!("v2/emergency/servers/{server_id}/calls");
+        // The type 100 stands for dispatch and emergency calls.
+        let query = format!("closedLimit={closed_limit}&closedOffset=0&type=100");
+        v2::get(http, api, &path, Some(&query))
+    }
+
+    fn decode(body: &[u8]) -> Result<CallSnapshot, FetchError> {
+        wire::decode_calls(body).map_err(|error| {
+            // The parser's own message can quote the answer.
+            let detail = format!(
+                "not JSON with a list of calls (line {}, column {})",
+                error.line(),
+                error.column()
+            );
+            FetchError::InvalidResponse(detail)
+        })
+    }
+}

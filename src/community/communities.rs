@@ -1,0 +1,241 @@
+//! Every community that is served, by its alias. A reload changes only what differs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use enum_map::EnumMap;
+use parking_lot::{RwLock, RwLockUpgradableReadGuard};
+use tokio::task::JoinSet;
+
+use super::Community;
+use crate::account::{Account, ApiEndpoint};
+use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError};
+use crate::clock::Clock;
+use crate::config::{CommunityConfig, Config};
+use crate::report::CommunityReport;
+
+/// Every community that is served.
+#[derive(Debug)]
+pub struct Communities {
+    clock: Clock,
+    /// Makes the ids of accounts, which mean something in this process only.
+    hasher: RandomState,
+    /// Held for look-ups and changes only, never across an `.await`.
+    entries: RwLock<Entries>,
+}
+
+#[derive(Debug)]
+struct Entries {
+    client: Arc<Client>,
+    has_certificates: bool,
+    /// The one that the environment describes.
+    own: Option<Arc<Community>>,
+    by_alias: Arc<BTreeMap<String, Arc<Community>>>,
+    /// The keys of `by_alias`.
+    aliases: Arc<[String]>,
+    /// The accounts of the communities, and those of earlier ones as long as their requests matter.
+    accounts: HashMap<AccountId, Arc<Account>>,
+    is_reload_successful: bool,
+}
+
+/// A hash of an address of the API and a key. It keeps no copy of the key, which must be gone with its communities.
+type AccountId = u64;
+
+impl Communities {
+    /// The communities of `config`. Nothing is known of them yet, and nothing is requested.
+    ///
+    /// # Errors
+    ///
+    /// This machine has no CA certificates, and a community needs some.
+    pub fn new(config: &Config, clock: &Clock) -> Result<Self, ClientError> {
+        let has_certificates = config.needs_certificates();
+        let communities = Self {
+            clock: clock.clone(),
+            hasher: RandomState::new(),
+            entries: RwLock::new(Entries {
+                client: Arc::new(Client::new(has_certificates)?),
+                has_certificates,
+                own: None,
+                by_alias: Arc::default(),
+                aliases: Arc::default(),
+                accounts: HashMap::new(),
+                is_reload_successful: true,
+            }),
+        };
+        communities.reload(config)?;
+        Ok(communities)
+    }
+
+    /// Makes these communities the ones that are served.
+    ///
+    /// A community whose API, key and servers are the same keeps its caches, trackers and counts. An account keeps its
+    /// budget and pauses as long as they count, even if no community uses it. Fetches in flight of communities that go
+    /// end by themselves.
+    ///
+    /// # Errors
+    ///
+    /// This machine has no CA certificates, and a community needs some. Nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), ClientError> {
+        // Scrapes go on meanwhile: they only read.
+        let entries = self.entries.upgradable_read();
+        let has_certificates = entries.has_certificates || config.needs_certificates();
+        let client = if has_certificates == entries.has_certificates {
+            entries.client.clone()
+        } else {
+            match entries.client.with_certificates() {
+                Ok(client) => Arc::new(client),
+                Err(error) => {
+                    RwLockUpgradableReadGuard::upgrade(entries).is_reload_successful = false;
+                    return Err(error);
+                }
+            }
+        };
+        let mut accounts = entries.accounts.clone();
+        let mut used = HashSet::new();
+        let mut keep_or_make = |alias, config: &CommunityConfig, before: Option<&Arc<Community>>| {
+            let id = self.hasher.hash_one(config.api.account());
+            used.insert(id);
+            let budgets = budgets(config);
+            let new_account = || Arc::new(Account::new(budgets, &self.clock));
+            let account = accounts.entry(id).or_insert_with(new_account);
+            account.set_budgets(budgets);
+            if let Some(community) = before.filter(|community| community.is_read_as(config)) {
+                for server in &community.servers {
+                    server.set_plans(config);
+                }
+                return community.clone();
+            }
+            Arc::new(Community::new(alias, config, account, &client, &self.clock))
+        };
+        let own = config.community.as_ref();
+        let own = own.map(|config| keep_or_make(None, config, entries.own.as_ref()));
+        let named = config.communities.iter().map(|(alias, config)| {
+            let community = keep_or_make(Some(alias), config, entries.by_alias.get(alias));
+            (alias.clone(), community)
+        });
+        let by_alias: BTreeMap<_, _> = named.collect();
+        accounts.retain(|id, account| used.contains(id) || account.is_in_use());
+        *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
+            client,
+            has_certificates,
+            own,
+            aliases: by_alias.keys().cloned().collect(),
+            by_alias: Arc::new(by_alias),
+            accounts,
+            is_reload_successful: true,
+        };
+        Ok(())
+    }
+
+    /// Notes that the configuration was read again and could not be used.
+    pub fn fail_reload(&self) {
+        self.entries.write().is_reload_successful = false;
+    }
+
+    /// Whether the configuration that was read last is in use.
+    #[must_use]
+    pub fn is_reload_successful(&self) -> bool {
+        self.entries.read().is_reload_successful
+    }
+
+    /// Scrapes the community that the environment describes.
+    pub async fn scrape(&self, deadline: Duration) -> CommunityReport {
+        let own = self.entries.read().own.clone();
+        match own {
+            Some(community) => community.scrape(deadline).await,
+            None => self.nothing(),
+        }
+    }
+
+    /// Scrapes the community of this alias; `None` if there is none.
+    pub async fn probe(&self, alias: &str, deadline: Duration) -> Option<CommunityReport> {
+        let community = self.entries.read().by_alias.get(alias)?.clone();
+        Some(community.scrape(deadline).await)
+    }
+
+    /// Asks every server once, as far as the budgets allow: those for which no fetch has ended yet.
+    pub async fn ask_once(&self, deadline: Duration) {
+        let communities = self.entries.read().communities();
+        let scrapes = communities.into_iter().map(|community| async move {
+            community.ask_once(deadline).await;
+        });
+        let mut scrapes: JoinSet<()> = scrapes.collect();
+        while scrapes.join_next().await.is_some() {}
+    }
+
+    /// Reports what is known of the community that the environment describes, without a request.
+    #[must_use]
+    pub fn report(&self) -> CommunityReport {
+        let own = self.entries.read().own.clone();
+        own.map_or_else(|| self.nothing(), |community| community.report())
+    }
+
+    /// Reports what is known of every other community, by alias, without a request.
+    #[must_use]
+    pub fn reports(&self) -> Vec<(String, CommunityReport)> {
+        self.most_urgent_reports(usize::MAX).0
+    }
+
+    /// The same of at most `max` communities, those with trouble first, and the number of all of them.
+    #[must_use]
+    pub fn most_urgent_reports(&self, max: usize) -> (Vec<(String, CommunityReport)>, usize) {
+        let by_alias = self.entries.read().by_alias.clone();
+        let mut shown: Vec<_> = by_alias.iter().collect();
+        if shown.len() > max {
+            shown.sort_by_cached_key(|(_, community)| !community.has_trouble());
+            shown.truncate(max);
+        }
+        let reports = shown
+            .into_iter()
+            .map(|(alias, community)| (alias.clone(), community.report()));
+        (reports.collect(), by_alias.len())
+    }
+
+    /// The ids of the servers that a community has, as the API lists them; `None` stands for the one that the
+    /// environment describes.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the answer from being such a list. There is no such list of a community that does not exist.
+    pub async fn fetch_server_ids(&self, alias: Option<&str>) -> Result<BTreeSet<u32>, FetchError> {
+        let community = {
+            let entries = self.entries.read();
+            match alias {
+                None => entries.own.clone(),
+                Some(alias) => entries.by_alias.get(alias).cloned(),
+            }
+        };
+        match community {
+            Some(community) => community.fetch_server_ids().await,
+            None => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// The aliases, in order.
+    #[must_use]
+    pub fn aliases(&self) -> Arc<[String]> {
+        self.entries.read().aliases.clone()
+    }
+
+    fn nothing(&self) -> CommunityReport {
+        CommunityReport {
+            at: self.clock.now(),
+            servers: Vec::new(),
+        }
+    }
+}
+
+impl Entries {
+    fn communities(&self) -> Vec<Arc<Community>> {
+        self.own.iter().chain(self.by_alias.values()).cloned().collect()
+    }
+}
+
+/// The budget of each endpoint.
+fn budgets(config: &CommunityConfig) -> EnumMap<ApiEndpoint, u32> {
+    EnumMap::from_fn(|endpoint| match endpoint {
+        ApiEndpoint::Calls => Calls::plan(config).requests_per_minute,
+    })
+}

@@ -1,0 +1,286 @@
+//! One endpoint of one server: its cache, tracker and counts behind one lock, and the fetch that may be in flight.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::account::{Account, Permit, Plan};
+use crate::cache::{Cache, Lookup};
+use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf};
+use crate::clock::{Clock, Now};
+use crate::config::ApiConfig;
+use crate::report::{Failure, FeedReport, RequestCounts};
+use crate::tracker::Track;
+
+/// One endpoint of one server.
+#[derive(Debug)]
+pub(super) struct Feed<E: Endpoint> {
+    source: Source,
+    /// Never held across an `.await`, so a slow API cannot delay a scrape's report. No other lock is taken under it.
+    state: Mutex<State<E>>,
+    /// Notifies waiting scrapes that a fetch has ended.
+    completions: watch::Sender<()>,
+}
+
+/// Where a feed comes from, and what it needs to get there.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// The alias of the community, for the log.
+    pub(super) community: Option<String>,
+    pub(super) server_id: u32,
+    pub(super) api: Arc<ApiConfig>,
+    pub(super) account: Arc<Account>,
+    pub(super) client: Arc<Client>,
+    pub(super) clock: Clock,
+}
+
+#[derive(Debug)]
+struct State<E: Endpoint> {
+    cache: Cache<SnapshotOf<E>>,
+    tracker: E::Tracker,
+    counts: RequestCounts,
+    /// The newest failure, until a success.
+    failure: Option<Failure>,
+}
+
+/// How a fetch ended.
+enum Outcome<S> {
+    Fetched(S),
+    Failed(FetchError),
+    /// The account granted no permit, so nothing was sent.
+    NotAsked,
+}
+
+/// A fetch in flight. If a panic drops it, it completes as a failure, so that no scrape waits for ever.
+struct Fetch<E: Endpoint> {
+    feed: Arc<Feed<E>>,
+    is_complete: bool,
+}
+
+impl<E: Endpoint> Feed<E> {
+    /// A feed of which nothing is known yet.
+    pub(super) fn new(source: Source, plan: Plan) -> Self {
+        Self {
+            source,
+            state: Mutex::new(State {
+                cache: Cache::new(plan.ttl, plan.stale_bound),
+                tracker: E::Tracker::new(plan.ttl),
+                counts: RequestCounts::default(),
+                failure: None,
+            }),
+            completions: watch::Sender::new(()),
+        }
+    }
+
+    /// Changes how long data is fresh and shown, as the account's other servers come and go.
+    pub(super) fn set_plan(&self, plan: Plan) {
+        let mut state = self.state.lock();
+        state.cache.set_limits(plan.ttl, plan.stale_bound);
+        state.tracker.set_ttl(plan.ttl);
+    }
+
+    /// When the newest request was sent; `None`, which sorts before all others, if there was none.
+    pub(super) fn attempted_at(&self) -> Option<Instant> {
+        self.state.lock().cache.started_at().map(|now| now.instant)
+    }
+
+    /// Whether the newest fetch failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state.lock().failure.is_some()
+    }
+
+    /// Whether any fetch has ended.
+    pub(super) fn is_asked(&self) -> bool {
+        let state = self.state.lock();
+        state.failure.is_some() || state.cache.fetched_at().is_some()
+    }
+
+    /// Counts a scrape. If it has to wait for a fetch, returns what notifies it of the end of that fetch.
+    pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
+        let feed = self.clone();
+        self.join_or_start_with(|query| async move {
+            let Source {
+                client, api, server_id, ..
+            } = &feed.source;
+            client.fetch_snapshot::<E>(api, *server_id, query).await
+        })
+    }
+
+    /// The same, with the function that fetches.
+    fn join_or_start_with<F>(
+        self: &Arc<Self>,
+        fetch: impl FnOnce(QueryOf<E>) -> F + Send + 'static,
+    ) -> Option<watch::Receiver<()>>
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>> + Send,
+    {
+        let completion = {
+            let mut state = self.state.lock();
+            let now = self.source.clock.now();
+            state.counts.queries += 1;
+            match state.cache.look_up(now) {
+                Lookup::Fresh => {
+                    state.counts.hits += 1;
+                    return None;
+                }
+                Lookup::Paused => return None,
+                Lookup::Fetching => return Some(self.completions.subscribe()),
+                Lookup::Due => {
+                    state.cache.begin();
+                    self.completions.subscribe()
+                }
+            }
+        };
+        let in_flight = Fetch {
+            feed: self.clone(),
+            is_complete: false,
+        };
+        // Made here, so that the order in which scrapes call this function decides who gets the last slot.
+        let permit = self.source.account.permit(E::NAME);
+        // In a task of its own, so that a client that disconnects does not end it.
+        tokio::spawn(async move { in_flight.run(permit.await, fetch).await });
+        Some(completion)
+    }
+
+    /// Notes that a request is being sent. Returns what it asks for.
+    fn start(&self) -> QueryOf<E> {
+        let mut state = self.state.lock();
+        state.cache.start(self.source.clock.now());
+        state.counts.requests += 1;
+        state.tracker.query()
+    }
+
+    /// Ends the fetch in flight.
+    fn complete(&self, outcome: Outcome<SnapshotOf<E>>) {
+        let now = self.source.clock.now();
+        if let Outcome::Failed(error) = &outcome {
+            self.pause_account(error, now);
+        }
+        let mut state = self.state.lock();
+        let started_at = state.cache.started_at().unwrap_or(now);
+        match outcome {
+            Outcome::Fetched(snapshot) => {
+                // Before anything is counted: a panic in it completes the fetch once more, as a failure.
+                state.tracker.observe(&snapshot, started_at);
+                state.counts.request_seconds.observe(now.since(started_at));
+                self.succeed(&mut state, snapshot);
+            }
+            Outcome::Failed(error) => {
+                state.counts.request_seconds.observe(now.since(started_at));
+                self.fail(&mut state, now, &error);
+            }
+            Outcome::NotAsked => state.cache.give_up(),
+        }
+        // Under the lock: a scrape that starts the next fetch must not be woken by this one.
+        self.completions.send_replace(());
+    }
+
+    /// The pause that a failure asks for beyond this server.
+    fn pause_account(&self, error: &FetchError, now: Now) {
+        match error.pause(now) {
+            PauseRequest::For(Scope::Account, duration) => self.source.account.pause_all(duration),
+            PauseRequest::For(Scope::Endpoint, duration) => self.source.account.pause_endpoint(E::NAME, duration),
+            PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff => {}
+        }
+    }
+
+    fn succeed(&self, state: &mut State<E>, snapshot: SnapshotOf<E>) {
+        state.cache.succeed(snapshot);
+        if let Some(failure) = state.failure.take() {
+            info!(
+                community = self.source.community,
+                server_id = self.source.server_id,
+                api_endpoint = E::NAME.label(),
+                error = %failure.label,
+                "the API can be read again"
+            );
+        }
+    }
+
+    fn fail(&self, state: &mut State<E>, now: Now, error: &FetchError) {
+        let own_pause = match error.pause(now) {
+            PauseRequest::BackOff => state.cache.back_off(now),
+            PauseRequest::For(Scope::Server, duration) => duration,
+            PauseRequest::For(Scope::Endpoint | Scope::Account, _) => Duration::ZERO,
+        };
+        state.cache.fail(now, own_pause);
+        let label = error.label();
+        *state.counts.errors.entry(label.clone()).or_default() += 1;
+        // A failure that goes on is logged once.
+        if state.failure.as_ref().is_none_or(|failure| failure.label != label) {
+            warn!(
+                community = self.source.community,
+                server_id = self.source.server_id,
+                api_endpoint = E::NAME.label(),
+                error = %label,
+                reason = %error,
+                advice = error.advice(),
+                "the API cannot be read"
+            );
+        }
+        state.failure = Some(Failure {
+            label,
+            reason: error.to_string(),
+            advice: error.advice(),
+            at: now,
+        });
+    }
+
+    /// What is known, without a request.
+    pub(super) fn report(&self) -> FeedReport<SnapshotOf<E>, <E::Tracker as Track>::Stats> {
+        let account_pause = self.source.account.pause(E::NAME);
+        let state = self.state.lock();
+        let now = self.source.clock.now();
+        let State {
+            cache,
+            tracker,
+            counts,
+            failure,
+        } = &*state;
+        FeedReport {
+            is_up: cache.is_up(now) && !account_pause.is_active(now),
+            snapshot: cache.snapshot(now).cloned(),
+            stats: tracker.stats().clone(),
+            last_success: cache.fetched_at().map(|now| now.unix),
+            retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
+            failure: failure.clone(),
+            ttl: cache.ttl(),
+            counts: counts.clone(),
+        }
+    }
+}
+
+impl<E: Endpoint> Fetch<E> {
+    async fn run<F>(mut self, permit: Option<Permit>, fetch: impl FnOnce(QueryOf<E>) -> F)
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
+    {
+        let outcome = match &permit {
+            Some(_) => match fetch(self.feed.start()).await {
+                Ok(snapshot) => Outcome::Fetched(snapshot),
+                Err(error) => Outcome::Failed(error),
+            },
+            None => Outcome::NotAsked,
+        };
+        // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
+        drop(permit);
+        self.feed.complete(outcome);
+        self.is_complete = true;
+    }
+}
+
+impl<E: Endpoint> Drop for Fetch<E> {
+    fn drop(&mut self) {
+        // Without a panic, the runtime is shutting down, and no scrape waits.
+        if !self.is_complete && std::thread::panicking() {
+            let error = FetchError::Other("it panicked".to_owned());
+            self.feed.complete(Outcome::Failed(error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

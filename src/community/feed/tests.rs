@@ -1,0 +1,311 @@
+use enum_map::EnumMap;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::client::{Calls, Retry};
+use crate::clock::ManualClock;
+use crate::config::{Config, ServerConfig, Setting};
+use crate::snapshot::{CallSnapshot, Origin, Priority};
+use crate::tracker::{CallQuery, CallStats};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The feeds of several servers of one account, on a clock that is moved by hand. Nothing here opens a socket: each
+/// fetch is handed in.
+struct Fixture {
+    clock: ManualClock,
+    feeds: Vec<Arc<Feed<Calls>>>,
+}
+
+type Report = FeedReport<CallSnapshot, CallStats>;
+
+impl Fixture {
+    fn new(server_ids: &str, requests_per_minute: &str) -> Self {
+        let variables = [
+            ("SONORANCAD_COMMUNITY_ID", "c"),
+            ("SONORANCAD_API_KEY", "k"),
+            ("SONORANCAD_SERVER_IDS", server_ids),
+            ("SONORANCAD_REQUESTS_PER_MINUTE", requests_per_minute),
+        ];
+        let variables = variables.map(|(name, text)| (name.into(), text.into()));
+        let config = Config::read(Setting::from_environment(variables)).unwrap();
+        let config = config.community.unwrap();
+        let clock = ManualClock::new(Duration::from_secs(1_795_392_000));
+        let plan = Calls::plan(&config);
+        let budgets = EnumMap::from_fn(|_| plan.requests_per_minute);
+        let account = Arc::new(Account::new(budgets, &Clock::Manual(clock.clone())));
+        let client = Arc::new(Client::new(false).unwrap());
+        let new = |server: &ServerConfig| {
+            let source = Source {
+                community: None,
+                server_id: server.id,
+                api: Arc::new(config.api.clone()),
+                account: account.clone(),
+                client: client.clone(),
+                clock: Clock::Manual(clock.clone()),
+            };
+            Arc::new(Feed::new(source, plan))
+        };
+        Self {
+            feeds: config.servers.iter().map(new).collect(),
+            clock,
+        }
+    }
+
+    /// Scrapes one server; the fetch, if one starts, ends at once with this outcome.
+    async fn scrape(&self, index: usize, outcome: Result<CallSnapshot, FetchError>) -> Report {
+        if let Some(mut completion) = self.feeds[index].join_or_start_with(|_| async { outcome }) {
+            completion.changed().await.unwrap();
+        }
+        self.feeds[index].report()
+    }
+
+    fn pass(&self, seconds: u32) {
+        self.clock.advance(SECOND * seconds);
+    }
+}
+
+fn rate_limited(seconds: u32) -> Result<CallSnapshot, FetchError> {
+    Err(FetchError::RateLimited(Retry::After(SECOND * seconds)))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the outcome of a fetch, like the others")]
+fn good() -> Result<CallSnapshot, FetchError> {
+    Ok(CallSnapshot::default())
+}
+
+#[tokio::test]
+async fn scrapes_at_the_same_time_share_one_fetch() {
+    let fixture = Fixture::new("1", "4");
+    let (sender, receiver) = oneshot::channel();
+    let first = fixture.feeds[0].join_or_start_with(|_| async { receiver.await.unwrap() });
+    let mut others: Vec<_> = (0..500)
+        .map(|_| {
+            fixture.feeds[0]
+                .join_or_start_with(|_| async { panic!("a second fetch") })
+                .unwrap()
+        })
+        .collect();
+    drop(first);
+    sender.send(good()).unwrap();
+    for completion in &mut others {
+        completion.changed().await.unwrap();
+    }
+    let report = fixture.feeds[0].report();
+    assert_eq!(
+        (report.counts.requests, report.counts.queries, report.counts.hits),
+        (1, 501, 0)
+    );
+    assert!(report.is_up);
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_when_everyone_has_hung_up() {
+    let fixture = Fixture::new("1", "4");
+    let (sender, receiver) = oneshot::channel();
+    drop(fixture.feeds[0].join_or_start_with(|_| async { receiver.await.unwrap() }));
+    let mut watcher = fixture.feeds[0].completions.subscribe();
+    sender.send(good()).unwrap();
+    watcher.changed().await.unwrap();
+    assert!(
+        fixture.scrape(0, rate_limited(60)).await.is_up,
+        "found in the cache, without a second fetch"
+    );
+}
+
+#[tokio::test]
+async fn a_panic_in_a_fetch_is_a_failure_like_any_other() {
+    let fixture = Fixture::new("1", "4");
+    let mut completion = fixture.feeds[0]
+        .join_or_start_with(|_| async { panic!("a fault, as this test plays it") })
+        .unwrap();
+    completion.changed().await.unwrap();
+    let report = fixture.feeds[0].report();
+    assert_eq!(report.counts.errors["OTHER"], 1);
+    assert!(!report.is_up);
+    fixture.pass(25);
+    assert!(fixture.scrape(0, good()).await.is_up, "and the next fetch is well");
+}
+
+#[tokio::test]
+async fn a_rate_limit_pauses_every_server_of_the_account() {
+    let fixture = Fixture::new("1,2", "4");
+    assert!(fixture.scrape(0, good()).await.is_up);
+    let report = fixture.scrape(1, rate_limited(90)).await;
+    assert_eq!(report.retry_at, Some(Duration::from_secs(1_795_392_090)));
+    let sibling = fixture.scrape(0, good()).await;
+    assert!(!sibling.is_up && sibling.snapshot.is_some() && sibling.retry_at == report.retry_at);
+    fixture.pass(89);
+    assert_eq!(
+        fixture.scrape(0, good()).await.counts.requests,
+        1,
+        "the pause holds for the sibling"
+    );
+    fixture.pass(1);
+    let report = fixture.scrape(0, good()).await;
+    assert!(report.is_up && report.counts.requests == 2 && report.retry_at.is_none());
+}
+
+#[tokio::test]
+async fn a_success_that_began_before_a_pause_does_not_lift_it() {
+    let fixture = Fixture::new("1,2", "4");
+    let (sender, receiver) = oneshot::channel();
+    let mut slow = fixture.feeds[0]
+        .join_or_start_with(|_| async { receiver.await.unwrap() })
+        .unwrap();
+    fixture.scrape(1, rate_limited(60)).await;
+    sender.send(good()).unwrap();
+    slow.changed().await.unwrap();
+    let report = fixture.feeds[0].report();
+    assert!(!report.is_up && report.snapshot.is_some() && report.retry_at.is_some());
+    fixture.pass(60);
+    assert!(
+        fixture.feeds[0].report().is_up,
+        "its answer was good, and nothing forbids asking any more"
+    );
+}
+
+#[tokio::test]
+async fn a_short_pause_does_not_cut_a_long_one() {
+    let fixture = Fixture::new("1,2", "4");
+    let (sender, receiver) = oneshot::channel();
+    let mut slow = fixture.feeds[0]
+        .join_or_start_with(|_| async { receiver.await.unwrap() })
+        .unwrap();
+    fixture.scrape(1, rate_limited(3600)).await;
+    sender.send(rate_limited(0)).unwrap();
+    slow.changed().await.unwrap();
+    fixture.pass(3599);
+    assert!(fixture.feeds[0].report().retry_at.is_some());
+}
+
+#[tokio::test]
+async fn an_unknown_server_takes_nothing_from_its_sibling() {
+    let fixture = Fixture::new("1,2", "4");
+    fixture.scrape(0, Err(FetchError::UnknownServer)).await;
+    assert!(fixture.scrape(1, good()).await.is_up);
+    fixture.pass(299);
+    assert_eq!(fixture.scrape(0, good()).await.counts.requests, 1);
+    fixture.pass(1);
+    assert_eq!(fixture.scrape(0, good()).await.counts.requests, 2);
+}
+
+#[tokio::test]
+async fn a_refused_key_pauses_the_account_for_five_minutes() {
+    let fixture = Fixture::new("1,2", "4");
+    fixture.scrape(0, Err(FetchError::Unauthorized)).await;
+    fixture.pass(299);
+    assert_eq!(fixture.scrape(1, good()).await.counts.requests, 0);
+    fixture.pass(1);
+    assert_eq!(fixture.scrape(1, good()).await.counts.requests, 1);
+}
+
+#[tokio::test]
+async fn without_a_slot_the_snapshot_is_served_until_it_is_stale() {
+    let fixture = Fixture::new("1,2", "1");
+    assert_eq!(fixture.scrape(0, good()).await.ttl, SECOND * 120);
+    assert!(
+        fixture.scrape(1, good()).await.snapshot.is_none(),
+        "the only slot is taken"
+    );
+    fixture.pass(60);
+    assert!(fixture.scrape(1, good()).await.is_up);
+    fixture.pass(59);
+    assert!(fixture.scrape(0, good()).await.is_up);
+    fixture.pass(241 - 119);
+    let report = fixture.feeds[0].report();
+    assert!(!report.is_up && report.snapshot.is_none() && report.last_success.is_some());
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_changes_only_what_is_shown() {
+    let fixture = Fixture::new("1", "4");
+    fixture.scrape(0, rate_limited(60)).await;
+    fixture.clock.set_unix(Duration::from_secs(9_000_000_000));
+    fixture.pass(59);
+    assert_eq!(fixture.scrape(0, good()).await.counts.requests, 1);
+    fixture.clock.set_unix(Duration::ZERO);
+    fixture.pass(1);
+    let report = fixture.scrape(0, good()).await;
+    assert_eq!((report.counts.requests, report.last_success), (2, Some(SECOND)));
+}
+
+#[tokio::test]
+async fn what_a_fetch_brings_is_as_of_its_start() {
+    let fixture = Fixture::new("1", "4");
+    let pending = |id| {
+        let json =
+            format!(r#"{{"activeCalls":[{{"callId":{id},"priority":1,"status":0,"origin":0}}],"closedCalls":[]}}"#);
+        Calls::decode(json.as_bytes())
+    };
+    let begin = Clock::Manual(fixture.clock.clone()).now();
+    let (started, has_started) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
+    let mut completion = fixture.feeds[0]
+        .join_or_start_with(|CallQuery { closed_limit }| async move {
+            assert_eq!(closed_limit, 100);
+            started.send(()).unwrap();
+            receiver.await.unwrap()
+        })
+        .unwrap();
+    has_started.await.unwrap();
+    fixture.pass(5);
+    sender.send(pending(1)).unwrap();
+    completion.changed().await.unwrap();
+    let oldest = fixture.feeds[0].report().stats.oldest_pending[Priority::One];
+    assert_eq!(oldest, Some(begin));
+
+    fixture.pass(30);
+    let mut completion = fixture.feeds[0]
+        .join_or_start_with(move |CallQuery { closed_limit }| async move {
+            assert_eq!(closed_limit, 10);
+            pending(2)
+        })
+        .unwrap();
+    completion.changed().await.unwrap();
+    let report = fixture.feeds[0].report();
+    assert_eq!(report.stats.opened[Priority::One][Origin::Caller], 1);
+    assert_eq!(report.last_success, Some((begin + 35 * SECOND).unix));
+}
+
+#[tokio::test]
+async fn the_next_fetch_starts_only_after_waiters_of_the_last_have_been_told() {
+    let fixture = Fixture::new("1", "60");
+    let mut first = fixture.feeds[0].join_or_start_with(|_| async { good() }).unwrap();
+    first.changed().await.unwrap();
+    fixture.pass(30);
+    let (sender, receiver) = oneshot::channel();
+    let mut second = fixture.feeds[0]
+        .join_or_start_with(|_| async { receiver.await.unwrap() })
+        .unwrap();
+    assert!(
+        !second.has_changed().unwrap(),
+        "the first completion is not the second's"
+    );
+    sender.send(good()).unwrap();
+    second.changed().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fetch_without_a_permit_sends_nothing_and_wakes_its_scrapes() {
+    let fixture = Fixture::new("1,2", "1");
+    assert!(fixture.scrape(0, good()).await.is_up);
+    let mut completion = fixture.feeds[1]
+        .join_or_start_with(|_| async { panic!("a request without a permit") })
+        .unwrap();
+    completion.changed().await.unwrap();
+    let report = fixture.feeds[1].report();
+    assert!(!report.is_asked() && report.failure.is_none());
+    assert_eq!((report.counts.requests, report.counts.queries), (0, 1));
+    assert!(fixture.feeds[1].attempted_at().is_none(), "it is still first in line");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_pauses_the_servers_of_its_account() {
+    let fixture = Fixture::new("1,2", "4");
+    fixture.scrape(0, Err(FetchError::EndpointGone)).await;
+    fixture.pass(299);
+    assert_eq!(fixture.scrape(1, good()).await.counts.requests, 0);
+    fixture.pass(1);
+    assert_eq!(fixture.scrape(1, good()).await.counts.requests, 1);
+}

@@ -1,0 +1,88 @@
+//! How the API behaves and how the cache works, per endpoint.
+
+use std::fmt;
+
+use super::sample::timestamp;
+use crate::account::ApiEndpoint;
+use crate::exposition::encoder::{Encoder, Labels};
+use crate::report::{FeedReport, ServerReport};
+use crate::snapshot::CallSnapshot;
+use crate::tracker::CallStats;
+
+/// Writes the families of the API and the cache.
+pub(super) fn encode(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+    encode_requests(servers, out)?;
+    encode_cache(servers, out)
+}
+
+fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+    out.gauge(
+        "sonorancad_last_success_timestamp_seconds",
+        "When the request that brought the newest good answer started, in Unix time; 0 before the first.",
+        per_feed(servers, |feed| timestamp(feed.last_success)),
+    )?;
+    out.counter(
+        "sonorancad_api_requests_total",
+        "Requests to the API, failed connections included.",
+        per_feed(servers, |feed| feed.counts.requests),
+    )?;
+    out.counter(
+        "sonorancad_api_errors_total",
+        "Failed requests to the API, by the API's own error string or a fixed name.",
+        feeds(servers).flat_map(|([server_id, endpoint], feed)| {
+            let errors = feed.counts.errors.iter();
+            errors.map(move |(error, count)| ([server_id, endpoint, ("error", &**error)], *count))
+        }),
+    )?;
+    out.histogram(
+        "sonorancad_api_request_duration_seconds",
+        "Time from asking the API to having read its answer, failures included.",
+        per_feed(servers, |feed| &feed.counts.request_seconds),
+    )?;
+    out.gauge(
+        "sonorancad_api_retry_timestamp_seconds",
+        "Before this Unix time the API is not asked again, after a rate limit or failures; 0 without such a wait.",
+        per_feed(servers, |feed| timestamp(feed.retry_at)),
+    )
+}
+
+fn encode_cache(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+    out.counter(
+        "sonorancad_cache_queries_total",
+        "Scrapes that asked for this server.",
+        per_feed(servers, |feed| feed.counts.queries),
+    )?;
+    out.counter(
+        "sonorancad_cache_hits_total",
+        "Scrapes that were answered at once from an answer younger than the TTL.",
+        per_feed(servers, |feed| feed.counts.hits),
+    )?;
+    out.gauge(
+        "sonorancad_cache_ttl_seconds",
+        "How long an answer counts as fresh: the configured TTL, or longer where the request budget asks for it.",
+        per_feed(servers, |feed| feed.ttl.as_secs_f64()),
+    )?;
+    out.info(
+        "sonorancad_server_info",
+        "The server's name in the exporter's configuration.",
+        servers
+            .iter()
+            .filter_map(|server| Some([("server_id", &*server.id), ("name", server.name.as_deref()?)])),
+    )
+}
+
+/// Every feed with its labels.
+fn feeds(servers: &[ServerReport]) -> impl Iterator<Item = (Labels<'_, 2>, &FeedReport<CallSnapshot, CallStats>)> {
+    servers.iter().map(|server| {
+        let labels = [("server_id", &*server.id), ("api_endpoint", ApiEndpoint::Calls.label())];
+        (labels, &server.calls)
+    })
+}
+
+/// One sample for each feed.
+fn per_feed<'a, V>(
+    servers: &'a [ServerReport],
+    value: impl Fn(&'a FeedReport<CallSnapshot, CallStats>) -> V,
+) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
+    feeds(servers).map(move |(labels, feed)| (labels, value(feed)))
+}

@@ -1,0 +1,129 @@
+//! All that one scrape says: the seam between what is known and how it is shown.
+//!
+//! The metrics and the status page are made from these types and from nothing else.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client;
+use crate::clock::Now;
+use crate::histogram::Histogram;
+use crate::process::Process;
+use crate::snapshot::CallSnapshot;
+use crate::tracker::CallStats;
+
+/// Upper bounds in seconds for the API's response time, up to just above the default time-out.
+const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// All that one scrape says.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The community.
+    pub community: CommunityReport,
+    /// The exporter itself, on the routes that include it.
+    pub exporter: Option<ExporterReport>,
+}
+
+/// What is known of one community.
+#[derive(Clone, Debug)]
+pub struct CommunityReport {
+    /// When the report was made.
+    pub at: Now,
+    /// Each server, in the order of the configuration.
+    pub servers: Vec<ServerReport>,
+}
+
+/// What is known of one server.
+#[derive(Clone, Debug)]
+pub struct ServerReport {
+    /// The CAD's number of the server, as a text.
+    pub id: String,
+    /// The name that the configuration gives it.
+    pub name: Option<String>,
+    /// Its calls.
+    pub calls: FeedReport<CallSnapshot, CallStats>,
+}
+
+/// What is known of one endpoint of a server: its snapshots are of type `S`, what is counted across them `T`. The default stands for one that was never asked.
+#[derive(Clone, Debug, Default)]
+pub struct FeedReport<S, T> {
+    /// Whether the newest fetch succeeded, its snapshot is within the stale bound, and neither the key nor the
+    /// endpoint is paused.
+    pub is_up: bool,
+    /// The newest snapshot, while it is within the stale bound.
+    pub snapshot: Option<Arc<S>>,
+    /// What was counted from answer to answer.
+    pub stats: T,
+    /// The Unix time when the fetch of the newest snapshot started.
+    pub last_success: Option<Duration>,
+    /// The Unix time before which no request is sent, if there is such a pause.
+    pub retry_at: Option<Duration>,
+    /// Why the newest fetch failed, if it did.
+    pub failure: Option<Failure>,
+    /// The TTL in force.
+    pub ttl: Duration,
+    /// What was counted since the process started.
+    pub counts: RequestCounts,
+}
+
+/// Requests and scrapes since the process started.
+#[derive(Clone, Debug)]
+pub struct RequestCounts {
+    /// Requests to the API, failed connections included.
+    pub requests: u64,
+    /// Failed requests by error; contains every error known in advance.
+    pub errors: BTreeMap<Cow<'static, str>, u64>,
+    /// The API's response time.
+    pub request_seconds: Histogram,
+    /// Scrapes.
+    pub queries: u64,
+    /// Scrapes that were answered at once from a fresh snapshot.
+    pub hits: u64,
+}
+
+/// Why the newest fetch failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The value of the label `error`.
+    pub label: Cow<'static, str>,
+    /// What went wrong, in words.
+    pub reason: String,
+    /// What a person can do about it.
+    pub advice: &'static str,
+    /// When the fetch ended.
+    pub at: Now,
+}
+
+/// What the exporter says of itself.
+#[derive(Clone, Debug)]
+pub struct ExporterReport {
+    /// Its process; `None` if the system does not report it.
+    pub process: Option<Process>,
+    /// Whether the configuration that was read last is in use.
+    pub is_reload_successful: bool,
+    /// Requests that met a bug in the exporter.
+    pub panics: u64,
+}
+
+impl<S, T> FeedReport<S, T> {
+    /// Whether any fetch has ended.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.failure.is_some() || self.last_success.is_some()
+    }
+}
+
+impl Default for RequestCounts {
+    /// Nothing has been counted.
+    fn default() -> Self {
+        Self {
+            requests: 0,
+            errors: client::labels().map(|label| (Cow::Borrowed(label), 0)).collect(),
+            request_seconds: Histogram::new(REQUEST_SECONDS),
+            queries: 0,
+            hits: 0,
+        }
+    }
+}

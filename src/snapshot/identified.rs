@@ -1,0 +1,68 @@
+//! The calls of one list that can be recognised in the next answer.
+
+/// Lists with more calls than this are counted but not followed.
+///
+/// Following a call costs memory across answers and for every server, so an API that sends new ids each time could
+/// fill it. A real CAD has tens of calls.
+const MAX_CALLS: usize = 2_000;
+
+/// The calls of one list that have an id, in the order of the answer.
+///
+/// The list is unknown if the answer lacks it or if it is too long to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentifiedCalls<T>(Option<Vec<T>>);
+
+impl<T> IdentifiedCalls<T> {
+    /// A list without calls.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Some(Vec::new()))
+    }
+
+    /// The calls, which may share an id; `None` if the list is unknown.
+    #[must_use]
+    pub fn calls(&self) -> Option<&[T]> {
+        self.0.as_deref()
+    }
+
+    /// Adds a call; one call too many makes the list unknown, and an unknown list stays unknown.
+    pub fn push_or_forget(&mut self, call: T) {
+        if let Some(list) = &mut self.0 {
+            list.push(call);
+            if list.len() > MAX_CALLS {
+                self.0 = None;
+            }
+        }
+    }
+}
+
+impl<T> Default for IdentifiedCalls<T> {
+    /// Unknown.
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> FromIterator<T> for IdentifiedCalls<T> {
+    /// A list of these calls.
+    fn from_iter<I: IntoIterator<Item = T>>(calls: I) -> Self {
+        let mut list = Self::empty();
+        calls.into_iter().for_each(|call| list.push_or_forget(call));
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_too_long_is_unknown() {
+        let mut list: IdentifiedCalls<_> = (0..2_000).collect();
+        assert_eq!(list.calls().map(<[_]>::len), Some(2_000));
+        list.push_or_forget(1);
+        assert!(list.calls().is_none());
+        list.push_or_forget(2);
+        assert!(list.calls().is_none());
+    }
+}
