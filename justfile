@@ -1,0 +1,37 @@
+# `just` lists the recipes.
+_default:
+    @just --list
+
+# Build the exporter as it is released.
+build:
+    cargo build --release --locked
+
+# The fast tests: about a minute after compiling.
+test *arguments:
+    cargo test --locked {{arguments}}
+
+# The slow tests: hostile clients, memory, real servers.
+siege *arguments:
+    cargo test --locked --test siege {{arguments}}
+
+# Formatting and lints, as CI checks them.
+lint:
+    cargo fmt --check
+    cargo clippy --locked --all-targets -- -D warnings
+
+# Everything that CI runs. It installs Debian packages, so run it as root in a container.
+ci:
+    .ci/run
+
+# A simulated CAD with the exporter in front of it.
+demo *options:
+    cargo run --release --locked -- demo {{options}}
+
+# Write the golden files anew; then read the difference.
+golden:
+    UPDATE_GOLDEN=1 cargo test --locked
+    git diff --stat -- tests
+
+# Feed a reader of foreign bytes for some seconds: `just fuzz answer 60`.
+fuzz target seconds="60":
+    fuzz/run {{target}} {{seconds}}
