@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
 
-# Alpine's toolchain links statically, so that the binary needs nothing around it.
+# Alpine's toolchain links statically, so the binary needs no libraries.
 FROM rust:1.95-alpine AS build
 RUN apk add --no-cache ca-certificates musl-dev
 WORKDIR /source
 COPY . .
-# A container has no history to ask for the revision.
+# The build has no Git history to read the revision from.
 ARG REVISION=unknown
 RUN BUILD_REVISION="$REVISION" cargo build --release --locked
 
