@@ -27,7 +27,7 @@ ci:
 demo *options:
     cargo run --release --locked -- demo {{options}}
 
-# Write the golden files anew; then read the difference.
+# Rewrite the golden files; then read the difference.
 golden:
     UPDATE_GOLDEN=1 cargo test --locked
     git diff --stat -- tests
