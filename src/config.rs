@@ -9,7 +9,6 @@ mod problem;
 mod setting;
 mod value;
 mod variable;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,9 +23,7 @@ use url::Url;
 pub use self::problem::{Problem, Problems};
 use self::setting::Texts;
 pub use self::setting::{Flags, Setting};
-pub use self::value::{open_regular, read_secret};
 pub use self::variable::{VARIABLES, Variable, help};
-pub use self::yaml::{Entries, describe as describe_yaml};
 
 /// Everything the program was told.
 #[derive(Clone, Debug)]

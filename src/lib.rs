@@ -4,7 +4,8 @@
 //!
 //! | module | what it answers |
 //! |---|---|
-//! | [`clock`], [`histogram`], [`label`], [`process`] | What everything else is built on: time, fixed buckets, closed label sets, this process. |
+//! | [`clock`], [`histogram`], [`label`], [`process`] | Time, fixed buckets, closed sets of label values, this process. |
+//! | [`secret_file`], [`spelling`], [`yaml`] | How are files read, and what does a typo mean? |
 //! | [`config`] | What does the user want? |
 //! | [`snapshot`] | What did one answer say? |
 //! | [`account`] | How often may a key be used? |
@@ -14,6 +15,7 @@
 //! | [`report`] | What does one scrape say? |
 //! | [`community`] | Which servers are there? Starts the fetches, fills the reports. |
 //! | [`exposition`] | What are the metrics called, and how are they written? |
+//! | [`toolkit`] | What does every exporter have? Listener, TLS, users; knows nothing of a CAD. |
 //! | [`web`] | What do clients ask, and how are they answered? |
 //!
 //! Beside them, [`demo`] simulates a CAD; of the others it knows only the clock.
@@ -33,45 +35,49 @@ pub mod histogram;
 pub mod label;
 pub mod process;
 pub mod report;
+pub mod secret_file;
 pub mod snapshot;
+pub mod spelling;
+pub mod toolkit;
 pub mod tracker;
 pub mod web;
+pub mod yaml;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::client::{Calls, ClientError, Endpoint as _};
+use crate::client::{Calls, ClientError, Endpoint as _, MAX_FILES};
 use crate::clock::Clock;
 use crate::community::Communities;
-use crate::config::Config;
-use crate::web::{ListenError, Listener, Web, WebConfigError};
+use crate::config::{Config, Listen};
+use crate::toolkit::{ListenError, Listener, Toolkit, WebConfigError};
 
 /// An exporter whose addresses are open, but which does not answer yet.
 #[derive(Debug)]
 pub struct Exporter {
     communities: Arc<Communities>,
     listener: Listener,
-    web: Web,
+    toolkit: Toolkit,
 }
 
 /// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The API cannot be asked.
+    /// Requests to the API are not possible.
     #[error(transparent)]
     Client(ClientError),
-    /// Nobody can ask the exporter.
+    /// The exporter cannot listen.
     #[error(transparent)]
     Listen(ListenError),
-    /// How to answer is not clear.
+    /// The web configuration cannot be used.
     #[error(transparent)]
     WebConfig(WebConfigError),
 }
 
 impl Exporter {
-    /// Opens the addresses. Nothing is asked of the API, so it need not be well.
+    /// Opens the addresses. Nothing is requested from the API, which may be down.
     ///
     /// # Errors
     ///
@@ -79,15 +85,19 @@ impl Exporter {
     ///
     /// # Panics
     ///
-    /// Outside of a runtime of tokio's.
+    /// Outside a tokio runtime.
     pub fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
-        let web = Web::new(config.web_config_file.as_deref()).map_err(StartError::WebConfig)?;
+        let toolkit = Toolkit::new(config.web_config_file.as_deref()).map_err(StartError::WebConfig)?;
         let communities = Arc::new(Communities::new(config, clock).map_err(StartError::Client)?);
-        let listener = Listener::bind(&config.listen).map_err(StartError::Listen)?;
+        let listener = match &config.listen {
+            Listen::Addresses(addresses) => Listener::open(addresses),
+            Listen::SystemdSocket => Listener::take_from_systemd(),
+        };
+        let listener = listener.map_err(StartError::Listen)?;
         let exporter = Self {
             communities,
             listener,
-            web,
+            toolkit,
         };
         exporter.announce(config);
         Ok(exporter)
@@ -99,18 +109,19 @@ impl Exporter {
         self.listener.local_addresses()
     }
 
-    /// Whether it is to be asked over HTTPS, as things are now.
+    /// Whether clients must use HTTPS, as things are now.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
-        self.web.speaks_tls()
+        self.toolkit.speaks_tls()
     }
 
-    /// Answers until `shutdown` completes and what is in service then is answered, within 5 s.
+    /// Serves until `shutdown` completes and the requests in service then are answered, within 5 s.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        self.web.serve(self.listener, self.communities, shutdown).await;
+        let router = web::router(self.communities, self.toolkit.clone());
+        self.toolkit.serve(self.listener, router, MAX_FILES, shutdown).await;
     }
 
-    /// The communities that are served, which can be changed while it runs.
+    /// The communities that are served. They can be changed while it runs.
     #[must_use]
     pub fn communities(&self) -> Arc<Communities> {
         self.communities.clone()

@@ -11,7 +11,7 @@ use sonorancad_exporter::community::Communities;
 use sonorancad_exporter::config::{Config, Problems};
 use sonorancad_exporter::report::{CommunityReport, Failure, ServerReport};
 use sonorancad_exporter::snapshot::{CallSnapshot, EmergencyKind, Priority, Status, UnreadableField};
-use sonorancad_exporter::web::Web;
+use sonorancad_exporter::toolkit::Toolkit;
 use tokio::time::sleep;
 
 /// How often to check whether the budget allows the next request.
@@ -93,7 +93,7 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         Ok(config) => config,
         Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
     };
-    if let Err(error) = Web::new(config.web_config_file.as_deref()) {
+    if let Err(error) = Toolkit::new(config.web_config_file.as_deref()) {
         return Findings::of_problems(vec![error.to_string()]);
     }
     let outcome: Result<_, ClientError> = async {

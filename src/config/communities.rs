@@ -7,8 +7,8 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::setting::Texts;
 use super::variable::{self, VARIABLES, Variable};
-use super::yaml::{self, Entries};
 use super::{Draft, Problem, Problems, read_community, value};
+use crate::yaml::{self, Entries};
 
 /// The settings that a community has; the others are the program's.
 pub(super) static SETTINGS: [&Variable; 11] = [
@@ -27,17 +27,17 @@ pub(super) static SETTINGS: [&Variable; 11] = [
 ];
 
 /// The largest file: ten thousand communities take less than half of it.
-const MOST_FILE_BYTES: u64 = 4 << 20;
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// The longest alias: it becomes a label and a part of addresses.
-const LONGEST_ALIAS: usize = 64;
+const MAX_ALIAS: usize = 64;
 
 /// A community's settings. A text may be missing behind its key.
 type Settings = Entries<Spanned<Option<String>>>;
 
 /// Reads the communities of the file at `path`, by alias; all that is wrong becomes a problem, with its line.
 pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
-    match value::secret_file(path, MOST_FILE_BYTES) {
+    match value::secret_file(path, MAX_FILE_BYTES) {
         Ok(text) => parse(&text, path, problems),
         Err(reason) => {
             problems.report(&variable::COMMUNITIES_FILE, reason);
@@ -88,7 +88,7 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
 }
 
 fn is_alias(text: &str) -> bool {
-    (1..=LONGEST_ALIAS).contains(&text.len())
+    (1..=MAX_ALIAS).contains(&text.len())
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))

@@ -66,10 +66,3 @@ impl fmt::Display for Problem {
             .map_or(Ok(()), |example| write!(f, "; for example: {example}"))
     }
 }
-
-/// The candidate whose name is most like `text`, and how much so: from 0 to 1.
-pub(super) fn most_alike<'a, T>(text: &str, candidates: impl Iterator<Item = (&'a str, T)>) -> Option<(f64, T)> {
-    candidates
-        .map(|(name, candidate)| (strsim::sorensen_dice(name, text), candidate))
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-}

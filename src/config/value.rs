@@ -2,8 +2,6 @@
 //!
 //! No reason repeats the text: it may be a secret in the wrong place.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -14,9 +12,10 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::{LogFormat, ServerConfig};
+use crate::secret_file::{open_regular, read_secret};
 
 /// The largest file that holds a key.
-const MOST_KEY_BYTES: u64 = 4 << 10;
+const MAX_KEY_BYTES: u64 = 4 << 10;
 
 /// `SONORANCAD_API_VERSION` before the rest is known.
 pub(super) enum VersionNumber {
@@ -53,7 +52,7 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
 
 /// Reads the key from a file; one trailing line break is not part of it.
 pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
-    let content = secret_file(path, MOST_KEY_BYTES)?;
+    let content = secret_file(path, MAX_KEY_BYTES)?;
     let line = content.strip_suffix('\n').unwrap_or(&content);
     let line = line.strip_suffix('\r').unwrap_or(line);
     let secret = SecretString::from(line);
@@ -61,37 +60,9 @@ pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
 }
 
 /// The text of a file that holds secrets.
-pub(super) fn secret_file(path: &str, most_bytes: u64) -> Result<Zeroizing<String>, String> {
-    let read = || read_secret(&open_regular(Path::new(path))?, most_bytes);
+pub(super) fn secret_file(path: &str, max_bytes: u64) -> Result<Zeroizing<String>, String> {
+    let read = || read_secret(&open_regular(Path::new(path))?, max_bytes);
     read().map_err(|error| format!("cannot be read: {error}"))
-}
-
-/// Opens a regular file. To open a pipe would wait for who writes to it, perhaps for ever.
-///
-/// # Errors
-///
-/// It cannot be opened, or is something else.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    File::open(path)
-}
-
-/// Reads a text that may hold secrets, of no more than so many bytes; it is wiped when it is dropped.
-///
-/// # Errors
-///
-/// It cannot be read, is no UTF-8, or is larger.
-pub fn read_secret(file: &File, most_bytes: u64) -> io::Result<Zeroizing<String>> {
-    let length = file.metadata()?.len().min(most_bytes);
-    // At once as large as it will be: growing would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
-    file.take(most_bytes + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > most_bytes {
-        return Err(io::Error::other(format!("it is larger than {} KiB", most_bytes >> 10)));
-    }
-    Ok(text)
 }
 
 pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::problem::most_alike;
+use crate::spelling::most_alike;
 
 /// What every variable's name starts with.
 pub(super) const PREFIX: &str = "SONORANCAD_";

@@ -1,24 +1,21 @@
 //! The communities as Prometheus' [HTTP service discovery](https://prometheus.io/docs/prometheus/latest/http_sd/)
 //! reads them.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::uri::Authority;
 use axum::response::IntoResponse;
-use bytes::Bytes;
-use hyper::body::Frame;
+use futures_util::stream;
 use serde::Serialize;
 
-/// The longest address: a name of DNS, and a port.
-const LONGEST_TARGET: usize = 253 + ":65535".len();
+/// The longest address: a DNS name and a port.
+const MAX_TARGET: usize = 253 + ":65535".len();
 
-/// The least size of a piece of the answer, but for the last one.
-const PIECE_BYTES: usize = 2 << 10;
+/// The minimum size of a piece of the answer, except the last one.
+const MIN_PIECE_BYTES: usize = 2 << 10;
 
 /// One target group: the exporter itself, asked for one community.
 #[derive(Debug, Serialize)]
@@ -36,31 +33,16 @@ struct Labels<'a> {
     parameter: &'a str,
 }
 
-/// The list of all groups, written piece by piece as the client takes it: a whole one for each client would take
-/// memory at will.
-struct Groups {
-    aliases: Arc<[String]>,
-    target: String,
-    /// How many groups are written.
-    written: usize,
-    is_closed: bool,
-}
-
 /// The address to scrape: the one that was asked for this list, if it is a host with or without a port.
 pub(super) fn target(host: Option<&HeaderValue>) -> Option<&str> {
     let host = host?.to_str().ok()?;
-    let authority: Authority = host.parse().ok().filter(|_| host.len() <= LONGEST_TARGET)?;
+    let authority: Authority = host.parse().ok().filter(|_| host.len() <= MAX_TARGET)?;
     (!authority.host().is_empty() && !host.contains('@')).then_some(host)
 }
 
 pub(super) fn respond(aliases: Arc<[String]>, target: &str) -> impl IntoResponse + use<> {
-    let groups = Groups {
-        aliases,
-        target: target.to_owned(),
-        written: 0,
-        is_closed: false,
-    };
-    ([(CONTENT_TYPE, "application/json")], Body::new(groups))
+    let body = Body::from_stream(stream::iter(pieces(aliases, target.to_owned())));
+    ([(CONTENT_TYPE, "application/json")], body)
 }
 
 impl<'a> Group<'a> {
@@ -76,34 +58,30 @@ impl<'a> Group<'a> {
     }
 }
 
-impl Groups {
-    /// The next piece; `None` after the last one.
-    fn piece(&mut self) -> Result<Option<Bytes>, serde_json::Error> {
-        if self.is_closed {
-            return Ok(None);
+/// The list of all groups in pieces, each made when the client takes it: a whole list for each client would take memory
+/// at will.
+fn pieces(aliases: Arc<[String]>, target: String) -> impl Iterator<Item = Result<Vec<u8>, serde_json::Error>> {
+    let (mut written, mut is_closed) = (0, false);
+    std::iter::from_fn(move || {
+        if is_closed {
+            return None;
         }
         let mut piece = Vec::new();
-        while piece.len() < PIECE_BYTES {
-            let Some(alias) = self.aliases.get(self.written) else {
-                piece.extend_from_slice(if self.written == 0 { b"[]" } else { b"]" });
-                self.is_closed = true;
-                break;
-            };
-            piece.push(if self.written == 0 { b'[' } else { b',' });
-            serde_json::to_writer(&mut piece, &Group::new(alias, &self.target))?;
-            self.written += 1;
+        while piece.len() < MIN_PIECE_BYTES && !is_closed {
+            if let Some(alias) = aliases.get(written) {
+                piece.push(if written == 0 { b'[' } else { b',' });
+                if let Err(error) = serde_json::to_writer(&mut piece, &Group::new(alias, &target)) {
+                    is_closed = true;
+                    return Some(Err(error));
+                }
+                written += 1;
+            } else {
+                piece.extend_from_slice(if written == 0 { b"[]" } else { b"]" });
+                is_closed = true;
+            }
         }
-        Ok(Some(piece.into()))
-    }
-}
-
-impl HttpBody for Groups {
-    type Data = Bytes;
-    type Error = serde_json::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.piece().transpose().map(|piece| piece.map(Frame::data)))
-    }
+        Some(Ok(piece))
+    })
 }
 
 #[cfg(test)]
@@ -114,15 +92,14 @@ mod tests {
     fn a_list_of_any_length_is_written_in_small_pieces() {
         for count in [0, 1, 2, 9, 10, 11, 5000] {
             let aliases: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
-            let mut groups = Groups {
-                aliases: aliases.clone().into(),
-                target: "localhost:10911".to_owned(),
-                written: 0,
-                is_closed: false,
-            };
             let mut text = Vec::new();
-            while let Some(piece) = groups.piece().unwrap() {
-                assert!(!piece.is_empty() && piece.len() < 2 * PIECE_BYTES, "{}", piece.len());
+            for piece in pieces(aliases.clone().into(), "localhost:10911".to_owned()) {
+                let piece = piece.unwrap();
+                assert!(
+                    !piece.is_empty() && piece.len() < 2 * MIN_PIECE_BYTES,
+                    "{}",
+                    piece.len()
+                );
                 text.extend(piece);
             }
             let whole = aliases.iter().map(|alias| Group::new(alias, "localhost:10911"));

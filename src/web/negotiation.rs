@@ -1,8 +1,8 @@
 //! Which format and which encoding a client wants: `Accept` and `Accept-Encoding`.
 //!
 //! By [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5): the most
-//! specific range that fits gives the quality, which is 1 where none is said; 0 excludes. Nobody is
-//! refused: who accepts nothing that is there gets the classic format, uncompressed.
+//! specific range that fits gives the quality, which is 1 where none is said; 0 excludes. No client is
+//! refused: one that accepts nothing on offer gets the classic format, uncompressed.
 
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
@@ -12,16 +12,16 @@ use crate::exposition::Format;
 
 const VERSION: Name = Name::new_unchecked("version");
 
-/// How a client wants the metrics.
+/// How to write an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct Negotiated {
     /// The format to answer in.
     pub format: Format,
     /// Whether to compress the answer.
     pub is_gzip: bool,
 }
 
-impl Wish {
+impl Negotiated {
     /// What the headers of a request say.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
@@ -41,7 +41,7 @@ fn format(headers: &HeaderMap) -> Format {
         let fitting = ranges
             .iter()
             .filter_map(|range| Some((specificity(range, format)?, media_quality(range)?)));
-        // Of equally specific ranges, the kindest.
+        // Of equally specific ranges, the one with the highest quality.
         let best = fitting.max_by(|(one, one_quality), (other, other_quality)| {
             one.cmp(other).then(one_quality.total_cmp(other_quality))
         });
@@ -80,7 +80,7 @@ fn specificity(range: &MediaType, format: Format) -> Option<u8> {
     match (range.ty.as_str(), range.subty.as_str()) {
         // With a suffix it is another type, though `subty` lacks it.
         _ if range.suffix.is_some() => None,
-        // Who takes anything gets what every tool reads.
+        // A client that takes anything gets what every tool reads.
         ("*", "*") => (format == Format::Text).then_some(0),
         (range, _) if !range.eq_ignore_ascii_case(ty) => None,
         (_, "*") => Some(1),
@@ -108,7 +108,7 @@ fn coding(item: &str) -> Option<(&str, f32)> {
     Some((coding.trim(), quality))
 }
 
-/// A quality from 0 to 1; an item with anything else is passed over.
+/// A quality from 0 to 1; an item with anything else is ignored.
 fn parse_quality(text: &str) -> Option<f32> {
     text.parse().ok().filter(|quality| (0.0..=1.0).contains(quality))
 }

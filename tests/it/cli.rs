@@ -387,7 +387,7 @@ async fn a_hangup_reads_the_communities_anew() {
     std::fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     Program::signal("HUP", program.child.id());
-    program.wait_for("it is no regular file");
+    program.wait_for("it is not a regular file");
     std::fs::remove_file(&path).unwrap();
 
     write("two: {community_id: x, api_key: k, api_url: API}\n");

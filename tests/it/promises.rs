@@ -14,8 +14,9 @@ use sonorancad_exporter::config::{CommunityConfig, parse_communities};
 use sonorancad_exporter::exposition::{Format, render};
 use sonorancad_exporter::report::{CommunityReport, FeedReport, Report, ServerReport};
 use sonorancad_exporter::snapshot::CallSnapshot;
+use sonorancad_exporter::toolkit::parse_config;
 use sonorancad_exporter::tracker::{CallStats, CallTracker, Track as _};
-use sonorancad_exporter::web::{Wish, parse_config};
+use sonorancad_exporter::web::Negotiated;
 
 /// What no message may show, wherever it stands in a file; it is no alias.
 pub(crate) const SECRET: &str = "SE/CRET";
@@ -189,7 +190,7 @@ fn sum(series: &Series, start: &str) -> usize {
 /// Nobody gets what was not asked for; headers that keep to the grammar of RFC 9110 are answered as
 /// [`judge`] says. Tells whether these do.
 pub(crate) fn negotiation(headers: &HeaderMap) -> bool {
-    let wish = Wish::from_headers(headers);
+    let wish = Negotiated::from_headers(headers);
     let names = |name: HeaderName, words: &[&str]| {
         let texts = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         let texts: Vec<_> = texts.map(|text| String::from_utf8_lossy(text).to_lowercase()).collect();

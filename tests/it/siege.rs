@@ -337,7 +337,8 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         usages.push(usage(&program));
-        if begin.elapsed() > Duration::from_secs(seconds) {
+        // On a busy machine the first round can take all the time.
+        if round > 1 && begin.elapsed() > Duration::from_secs(seconds) {
             break;
         }
         write(round);

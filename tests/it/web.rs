@@ -119,7 +119,7 @@ async fn https_is_served_and_who_speaks_http_is_told() {
     let url = format!("http://{}/metrics", program.address);
     let response = http().get(url).send().await.unwrap();
     assert_eq!(response.status(), 400);
-    assert_eq!(response.text().await.unwrap(), "Here, only HTTPS is answered.\n");
+    assert_eq!(response.text().await.unwrap(), "This port speaks HTTPS only.\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //!
 //! The format is that of
 //! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
-//! What it can say and this program cannot do is refused, never passed over. No message shows a text of the
+//! What this program cannot do is refused, never ignored. No message shows a text of the
 //! file, but for what can be a file's name: the line tells where to look.
 
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use serde_saphyr::Spanned;
 use tracing::warn;
 
 use super::auth::Users;
-use super::files::Files;
-use super::tls;
-use crate::config::{Entries, describe_yaml};
+use super::files::WatchedFiles;
+use super::tls::{self, TlsSection};
+use crate::yaml::{self, Entries};
 
 /// The headers that can be set, with the values that each may have, if that is a closed set.
 const HEADERS: [(&str, &[&str]); 5] = [
@@ -52,28 +52,9 @@ pub struct WebConfigError {
 struct Sections {
     tls_server_config: Option<TlsSection>,
     http_server_config: Option<HttpSection>,
-    #[serde(deserialize_with = "stated")]
+    #[serde(deserialize_with = "present")]
     basic_auth_users: Option<Entries<Option<SecretString>>>,
     rate_limit: Option<IgnoredAny>,
-}
-
-/// The section of TLS; every text is optional.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct TlsSection {
-    pub(super) cert: Option<String>,
-    pub(super) cert_file: Option<PathBuf>,
-    pub(super) key: Option<SecretString>,
-    pub(super) key_file: Option<PathBuf>,
-    pub(super) client_ca: Option<String>,
-    pub(super) client_ca_file: Option<PathBuf>,
-    pub(super) client_auth_type: Option<String>,
-    pub(super) client_allowed_sans: Option<Vec<String>>,
-    pub(super) min_version: Option<String>,
-    pub(super) max_version: Option<String>,
-    pub(super) cipher_suites: Option<Vec<Spanned<String>>>,
-    pub(super) prefer_server_cipher_suites: Option<bool>,
-    pub(super) curve_preferences: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -90,7 +71,7 @@ impl WebConfig {
     /// # Errors
     ///
     /// All that is wrong with it, or that cannot be done here.
-    pub(super) fn read(path: &Path, files: &mut Files) -> Result<Self, WebConfigError> {
+    pub(super) fn read(path: &Path, files: &mut WatchedFiles) -> Result<Self, WebConfigError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let text = files
             .read(path)
@@ -130,7 +111,7 @@ pub fn parse(text: &str) -> Result<(), WebConfigError> {
         }
         sections
     });
-    let config = sections.and_then(|sections| sections.validate(Path::new(""), &mut Files::default()));
+    let config = sections.and_then(|sections| sections.validate(Path::new(""), &mut WatchedFiles::default()));
     config.map(drop).map_err(|problems| WebConfigError {
         path: PathBuf::new(),
         problems,
@@ -139,12 +120,12 @@ pub fn parse(text: &str) -> Result<(), WebConfigError> {
 
 impl Sections {
     fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let sections: Option<Self> = serde_saphyr::from_str(text).map_err(|error| vec![describe_yaml(&error)])?;
+        let sections: Option<Self> = serde_saphyr::from_str(text).map_err(|error| vec![yaml::describe(&error)])?;
         // A file that is being written, or could not be, must not open the door.
         sections.ok_or_else(|| vec!["it is empty; `{}` means plain HTTP for everyone".to_owned()])
     }
 
-    fn validate(self, folder: &Path, files: &mut Files) -> Result<WebConfig, Vec<String>> {
+    fn validate(self, folder: &Path, files: &mut WatchedFiles) -> Result<WebConfig, Vec<String>> {
         let mut problems = Vec::new();
         if self.rate_limit.is_some() {
             problems
@@ -177,43 +158,14 @@ impl Sections {
     }
 }
 
-/// A mapping that is there, even if nothing is below its name.
-fn stated<'de, D, T>(deserializer: D) -> Result<Option<Entries<T>>, D::Error>
+/// A mapping that is present, even if nothing is below its name.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Entries<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
     let entries = Option::<Entries<T>>::deserialize(deserializer)?;
     Ok(Some(entries.unwrap_or(Entries(Vec::new()))))
-}
-
-impl TlsSection {
-    /// Whether nothing is said, which the format takes for "no TLS".
-    fn is_empty(&self) -> bool {
-        let Self {
-            cert,
-            cert_file,
-            key,
-            key_file,
-            client_ca,
-            client_ca_file,
-            client_auth_type,
-            client_allowed_sans,
-            min_version,
-            max_version,
-            cipher_suites,
-            prefer_server_cipher_suites,
-            curve_preferences,
-        } = self;
-        [cert, client_ca, client_auth_type, min_version, max_version]
-            .iter()
-            .all(|text| text.is_none())
-            && [cert_file, key_file, client_ca_file].iter().all(|path| path.is_none())
-            && [cipher_suites, curve_preferences].iter().all(|list| list.is_none())
-            && client_allowed_sans.is_none()
-            && key.is_none()
-            && prefer_server_cipher_suites.is_none()
-    }
 }
 
 /// The headers to set; one without a value is left out.

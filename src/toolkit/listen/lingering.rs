@@ -1,9 +1,9 @@
-//! A socket of which nothing stays behind in the system.
+//! A socket that leaves nothing behind in the system when it is closed.
 //!
-//! What a client has been sent but does not take is kept by the system for minutes after the socket is
-//! closed, and counts for no limit of ours. So a connection stays open until the client has all of it, and
-//! has closed as well ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6-8)); one
-//! whose time is up before that is reset.
+//! The system keeps data that a client does not read for minutes after the socket is closed, outside all our limits.
+//! So a connection stays open until the client has read all of it and has closed as well
+//! ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6-8)). A connection whose time is up before
+//! that is reset. No library does this, because no other limit depends on it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,26 +15,26 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Interval, interval};
 
-/// How often it is looked whether a client that has closed has got all that it was sent.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often to check whether a client that has closed has read everything.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A socket whose shutdown completes when the connection is over on both sides; where the exporter is to
-/// stop, at once, and then the system sees to the rest.
-pub(super) struct Lingering {
+/// A socket whose shutdown completes when both sides have closed. While the exporter stops, it completes at once, and
+/// the system takes care of the rest.
+pub(super) struct LingeringStream {
     stream: TcpStream,
     stopping: watch::Receiver<()>,
     is_shut: bool,
-    /// There once the client has closed.
-    looks: Option<Interval>,
+    /// `Some` once the client has closed.
+    checks: Option<Interval>,
 }
 
-impl Lingering {
+impl LingeringStream {
     pub(super) fn new(stream: TcpStream, stopping: watch::Receiver<()>) -> Self {
         Self {
             stream,
             stopping,
             is_shut: false,
-            looks: None,
+            checks: None,
         }
     }
 
@@ -42,28 +42,28 @@ impl Lingering {
         &self.stream
     }
 
-    /// Whether the exporter is to stop: the other end of the channel is gone then.
+    /// Whether the exporter is stopping: the other end of the channel is gone then.
     fn is_stopping(&self) -> bool {
         self.stopping.has_changed().is_err()
     }
 }
 
-impl Drop for Lingering {
+impl Drop for LingeringStream {
     fn drop(&mut self) {
         if !self.is_stopping() {
-            // Means nothing, and may fail, where the connection is over.
+            // Has no effect, and may fail, if the connection is over.
             let _ = self.stream.set_zero_linger();
         }
     }
 }
 
-impl AsyncRead for Lingering {
+impl AsyncRead for LingeringStream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context, buffer: &mut ReadBuf) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Lingering {
+impl AsyncWrite for LingeringStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -91,9 +91,9 @@ impl AsyncWrite for Lingering {
         }
         let mut unread = [0; 4096];
         while !self.is_stopping() {
-            if let Some(looks) = &mut self.looks {
-                ready!(looks.poll_tick(context));
-                // Of a connection that is over, the system does not know the other side any more.
+            if let Some(checks) = &mut self.checks {
+                ready!(checks.poll_tick(context));
+                // When a connection is over, the system forgets the other side.
                 if self.stream.peer_addr().is_err() {
                     break;
                 }
@@ -101,7 +101,7 @@ impl AsyncWrite for Lingering {
                 let mut buffer = ReadBuf::new(&mut unread);
                 ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
                 if buffer.filled().is_empty() {
-                    self.looks = Some(interval(LOOK_INTERVAL));
+                    self.checks = Some(interval(CHECK_INTERVAL));
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Basic authentication ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)) against bcrypt hashes.
 //!
-//! A check costs CPU on purpose, which must serve nobody as a weapon: one is under way at a time in the
-//! whole process, each client waits in a line of its own, a wrong password holds up that line for a
-//! second, and who was right once is not checked again. All checks cost the same, whatever the user's
-//! hash, and whether there is such a user, so that their time tells nothing.
+//! A check costs CPU on purpose, which must not become a weapon: the process runs one check at a time, each client
+//! waits in a line of its own, a wrong password delays that line for a second, and correct credentials are not checked
+//! again. All checks cost the same, whatever the user's hash and whether the user exists, so their time reveals
+//! nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,9 +32,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 const SLOW_COST: u32 = 16;
 
 /// Above this cost, a check would hold up all others for minutes, and up to days.
-const MOST_COST: u32 = 18;
+const MAX_COST: u32 = 18;
 
-/// What stands for the hash of who is no user: as long as a hash, and none.
+/// Placeholder for unknown users: as long as a bcrypt hash, but never a valid one.
 const NO_HASH: &str = "------------------------------------------------------------";
 
 /// Users and the bcrypt hashes of their passwords; without any, everyone may ask.
@@ -45,18 +45,18 @@ pub(super) struct Users {
     cost: u32,
 }
 
-/// What a client says who it is.
+/// The user and password that a client sends.
 pub(super) struct Credentials {
     user: String,
     password: SecretString,
 }
 
-/// Tells who may ask.
+/// Checks credentials.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     /// Made anew at each start, so that what is kept of passwords means nothing elsewhere.
     key: hmac::Key,
-    /// What each user showed last that was right.
+    /// The cache key of each user's last correct credentials.
     verified: Mutex<HashMap<String, hmac::Tag>>,
     /// Where each client waits for its checks.
     lines: Mutex<HashMap<IpAddr, Arc<tokio::sync::Mutex<()>>>>,
@@ -79,8 +79,8 @@ impl Users {
                 continue;
             }
             match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
-                Some(cost) if cost > MOST_COST => {
-                    report(&format!("a hash of a cost above {MOST_COST} takes minutes to check"));
+                Some(cost) if cost > MAX_COST => {
+                    report(&format!("a hash of a cost above {MAX_COST} takes minutes to check"));
                 }
                 Some(cost) => {
                     users.cost = users.cost.max(cost);
@@ -108,7 +108,7 @@ impl Users {
 
     /// What proves, once the check has succeeded, that it need not be made again: the hash that the user
     /// has now, and the password.
-    fn proof(&self, credentials: &Credentials) -> Zeroizing<Vec<u8>> {
+    fn cache_key(&self, credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         let hash = self
             .hashes
             .get(&credentials.user)
@@ -121,13 +121,13 @@ impl Users {
         let Credentials { user, password } = credentials;
         let password = password.expose_secret();
         let Some(hash) = self.hashes.get(user).map(ExposeSecret::expose_secret) else {
-            take_time(password, self.cost);
+            dummy_hash(password, self.cost);
             return false;
         };
         let is_right = bcrypt::verify(password, hash).unwrap_or(false);
         // 2^c rounds and those of every cost from there below the highest are 2^highest in all.
         for cost in cost(hash).unwrap_or(self.cost)..self.cost {
-            take_time(password, cost);
+            dummy_hash(password, cost);
         }
         is_right
     }
@@ -140,13 +140,13 @@ fn cost(hash: &str) -> Option<u32> {
     Some(parts.get_cost()).filter(|cost| (4..=31).contains(cost))
 }
 
-/// Hashes `password` in vain.
-fn take_time(password: &str, cost: u32) {
+/// Hashes `password` only to spend the time.
+fn dummy_hash(password: &str, cost: u32) {
     let _ = bcrypt::hash_with_salt(password, cost, [0; 16]);
 }
 
 impl Credentials {
-    /// What a request says, if it says it in one header and in UTF-8.
+    /// The credentials of a request, if they are in one header and in UTF-8.
     pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -166,7 +166,7 @@ impl Credentials {
 }
 
 impl Authenticator {
-    /// One that has verified nobody yet.
+    /// An authenticator that has verified no user yet.
     pub(super) fn new() -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Self {
@@ -179,20 +179,20 @@ impl Authenticator {
 
     /// Whether `credentials`, shown by `client`, are those of one of `users`.
     pub(super) async fn admits(self: &Arc<Self>, users: &Arc<Users>, client: IpAddr, credentials: Credentials) -> bool {
-        let proof = users.proof(&credentials);
-        if self.is_verified(&credentials.user, &proof) {
+        let cache_key = users.cache_key(&credentials);
+        if self.is_verified(&credentials.user, &cache_key) {
             return true;
         }
         let place = self.line(client).lock_owned().await;
-        // Perhaps by the one before in the line.
-        if self.is_verified(&credentials.user, &proof) {
+        // Perhaps by the check before it in the line.
+        if self.is_verified(&credentials.user, &cache_key) {
             return true;
         }
         let Ok(turn) = self.turn.clone().acquire_owned().await else {
             return false;
         };
         let (authenticator, users) = (self.clone(), users.clone());
-        // In a task of its own, so that who hangs up is held up all the same.
+        // In its own task: a client that disconnects still serves its penalty.
         let check = tokio::spawn(async move {
             let _place = place;
             let check = spawn_blocking(move || {
@@ -203,19 +203,19 @@ impl Authenticator {
                 sleep(FAILURE_PAUSE).await;
                 return false;
             };
-            let tag = hmac::sign(&authenticator.key, &proof);
+            let tag = hmac::sign(&authenticator.key, &cache_key);
             authenticator.verified.lock().insert(user, tag);
             true
         });
         check.await.unwrap_or(false)
     }
 
-    /// Whether `proof` is what this user showed last that was right.
-    fn is_verified(&self, user: &str, proof: &[u8]) -> bool {
+    /// Whether `cache_key` is what this user showed last that was right.
+    fn is_verified(&self, user: &str, cache_key: &[u8]) -> bool {
         let verified = self.verified.lock();
         // Unknown users take as long.
         let tag = verified.get(user).map_or(&[0; 32][..], AsRef::as_ref);
-        hmac::verify(&self.key, proof, tag).is_ok()
+        hmac::verify(&self.key, cache_key, tag).is_ok()
     }
 
     /// Where this client waits; lines in which nobody stands are forgotten.

@@ -1,15 +1,17 @@
 //! The listener: its sockets, the accept loop and its limits.
 //!
-//! Nobody can keep others out by holding connections: there is a most of them, at which the client with
-//! the most makes room for a new one, by the one that has waited longest without a request in service;
-//! no request takes more than 30 s from its first byte until its answer is out; and no connection waits
-//! longer than that for a request, the TLS handshake included. What the system keeps of a connection is
-//! bounded, too, and nothing stays behind.
+//! No client can keep others out by holding connections. Connections are capped: at the cap, the client with the most
+//! connections loses the one that has been idle longest. No request takes more than 30 s from its first byte until its
+//! response is sent, and no connection waits longer than that for a request, the TLS handshake included. The system's
+//! buffers of a connection are bounded too, and closed connections leave nothing behind.
+//!
+//! Eviction is written by hand because no library evicts: with a plain limit, idle connections shut everyone out.
 
 mod connection;
 mod lingering;
 mod observed;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
@@ -22,9 +24,8 @@ use axum::http::header::CONNECTION;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -34,15 +35,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-pub(super) use self::connection::Connection;
 use self::connection::{Connections, OpenConnection};
-use self::lingering::Lingering;
-use self::observed::Observed;
-use super::reload::LiveConfig;
-use crate::client::MAX_FILES;
-use crate::config::Listen;
+use self::lingering::LingeringStream;
+use self::observed::ObservedStream;
+use super::config::WebConfig;
+use super::gate::Gate;
 use crate::process::Process;
 
 /// The limits of a listener.
@@ -64,25 +64,25 @@ const LIMITS: Limits = Limits {
 };
 
 /// The largest head of a request; Prometheus sends about 500 bytes.
-const MOST_HEAD_BYTES: usize = 16 << 10;
+const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Connections that the system keeps until they are accepted; where they are too many, it lets clients
 /// try again only after a second. Linux allows as many since version 5.4.
 const BACKLOG: u32 = 4096;
 
-/// File descriptors that are not for connections: those of requests to the API and their names, the log, `/proc`.
-const OTHER_FILES: u64 = 64 + MAX_FILES as u64;
+/// File descriptors that the process needs in any case: the log, `/proc`, files that are read.
+const OTHER_FILES: usize = 64;
 
-/// What the system keeps at most of what a client sends and does not get to be read, or is sent and does
-/// not take; Linux doubles it. By itself, it would go up to some MiB each.
+/// The size of the system's buffers of a connection, for each direction; Linux doubles it. By default, they can grow to
+/// some MiB each.
 const BUFFER_BYTES: u32 = 64 << 10;
 
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The answer to who speaks HTTP where TLS is spoken.
+/// The response to a client that speaks HTTP where TLS is expected.
 const HTTPS_ONLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 30\r\nConnection: close\r\n\r\nHere, only HTTPS is answered.\n";
+    Content-Length: 29\r\nConnection: close\r\n\r\nThis port speaks HTTPS only.\n";
 
 /// Open sockets that are not served yet.
 #[derive(Debug)]
@@ -115,31 +115,33 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Opens every address, or takes the sockets that systemd has opened
-    /// ([`sd_listen_fds`](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)).
+    /// Opens every address.
     ///
     /// # Errors
     ///
-    /// The first address that cannot be opened, or the first socket that cannot be served.
+    /// The first address that cannot be opened.
     ///
     /// # Panics
     ///
-    /// Outside of a runtime of tokio's.
-    pub fn bind(listen: &Listen) -> Result<Self, ListenError> {
-        match listen {
-            Listen::Addresses(addresses) => Self::open(addresses),
-            Listen::SystemdSocket => Self::take_from_systemd(),
-        }
-    }
-
-    fn open(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
+    /// Outside a tokio runtime.
+    pub fn open(addresses: &[SocketAddr]) -> Result<Self, ListenError> {
         let open = |&address| open(address).map_err(|source| ListenError::Address { address, source });
         Ok(Self {
             sockets: addresses.iter().map(open).collect::<Result<_, _>>()?,
         })
     }
 
-    fn take_from_systemd() -> Result<Self, ListenError> {
+    /// Takes the sockets that systemd has opened
+    /// ([`sd_listen_fds`](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)).
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the first one that cannot be served.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn take_from_systemd() -> Result<Self, ListenError> {
         let mut handed = ListenFd::from_env();
         if handed.len() == 0 {
             return Err(ListenError::NoSystemdSocket);
@@ -174,11 +176,17 @@ impl Listener {
             .collect()
     }
 
-    /// Serves `router` on every socket, in TLS where `config` says so, until `shutdown` completes and
-    /// the rest is drained.
-    pub(super) async fn serve(self, router: Router, config: Arc<LiveConfig>, shutdown: impl Future<Output = ()>) {
+    /// Serves `router` on every socket to the requests that `gate` lets pass, until `shutdown` completes and the rest
+    /// is drained.
+    pub(super) async fn serve(
+        self,
+        router: Router,
+        gate: Gate,
+        reserved_files: usize,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let max_fds = Process::read().and_then(|process| process.max_fds);
-        let connections = most_connections(max_fds);
+        let connections = max_connections(max_fds, OTHER_FILES + reserved_files);
         if connections < LIMITS.connections {
             warn!(
                 max_fds,
@@ -186,7 +194,7 @@ impl Listener {
             );
         }
         let limits = Limits { connections, ..LIMITS };
-        serve_within(limits, self.sockets, router, config, shutdown).await;
+        serve_within(limits, self.sockets, router, gate, shutdown).await;
     }
 }
 
@@ -196,7 +204,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restart must not wait until the connections of the last run are forgotten.
+    // Otherwise a restart would have to wait until the system forgets the connections of the last run.
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit these.
     socket.set_send_buffer_size(BUFFER_BYTES)?;
@@ -205,10 +213,9 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The limit of connections, or fewer where there are not as many file descriptors: without one for a
-/// new connection, none could make room.
-fn most_connections(max_fds: Option<u64>) -> u32 {
-    let files = max_fds.unwrap_or(u64::MAX).saturating_sub(OTHER_FILES).max(1);
+/// The limit of connections, or fewer if there are not enough file descriptors: eviction needs one for the newcomer.
+fn max_connections(max_fds: Option<u64>, reserved_files: usize) -> u32 {
+    let files = max_fds.unwrap_or(u64::MAX).saturating_sub(reserved_files as u64).max(1);
     u32::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
 }
 
@@ -217,7 +224,7 @@ fn most_connections(max_fds: Option<u64>) -> u32 {
 struct Service {
     limits: Limits,
     router: Router,
-    config: Arc<LiveConfig>,
+    gate: Gate,
     stopping: watch::Receiver<()>,
 }
 
@@ -225,7 +232,7 @@ async fn serve_within(
     limits: Limits,
     sockets: Vec<TcpListener>,
     router: Router,
-    config: Arc<LiveConfig>,
+    gate: Gate,
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = Arc::new(Connections::new(limits.connections));
@@ -233,7 +240,7 @@ async fn serve_within(
     let service = Service {
         limits,
         router,
-        config,
+        gate,
         stopping,
     };
     let mut accepting = JoinSet::new();
@@ -256,7 +263,7 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
                 if let Some(connection) = connections.open(client(address.ip())).await {
                     tokio::spawn(service.clone().serve(stream, connection));
                 } else {
-                    debug!("a client has enough connections");
+                    debug!("a client has too many connections");
                 }
             }
             Err(error) => {
@@ -267,7 +274,7 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
     }
 }
 
-/// Who an address belongs to: of an IPv6 address the network, since a host may have any in it.
+/// The client that an address stands for: for IPv6 the /64 network, since a host may have any address in it.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -279,60 +286,63 @@ impl Service {
     async fn serve(self, stream: TcpStream, open: OpenConnection) {
         // Only a little latency is lost where this fails.
         let _ = stream.set_nodelay(true);
-        let stream = Lingering::new(stream, self.stopping.clone());
-        let Some(tls) = self.config.current().tls().cloned() else {
-            let is_current = |config: &LiveConfig| config.current().tls().is_none();
+        let stream = LingeringStream::new(stream, self.stopping.clone());
+        let Some(tls) = self.gate.config().tls().cloned() else {
+            let is_current = |config: &WebConfig| config.tls().is_none();
             return self.serve_http(stream, &open, is_current).await;
         };
         let connection = open.connection();
         let mut stopping = self.stopping.clone();
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
-            () = connection.made_room() => None,
-            () = connection.outstayed(self.limits.stage) => None,
+            () = connection.evicted() => None,
+            () = connection.timed_out(self.limits.stage) => None,
             _ = stopping.changed() => None,
         };
         if let Some(stream) = stream {
-            let is_current = |config: &LiveConfig| config.current().tls().is_some_and(|now| Arc::ptr_eq(now, &tls));
+            let is_current = |config: &WebConfig| config.tls().is_some_and(|now| Arc::ptr_eq(now, &tls));
             self.serve_http(stream, &open, is_current).await;
         }
     }
 
-    /// Serves one request after the other, as long as the connection `is_current`: one that was made
-    /// in plain text, or under another certificate or another idea of who may connect, ends with its next
-    /// answer.
+    /// Serves one request after the other, as long as the connection `is_current`: one that was made in plain text or
+    /// under an earlier certificate or client policy ends with its next response.
     async fn serve_http(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         open: &OpenConnection,
-        is_current: impl Fn(&LiveConfig) -> bool,
+        is_current: impl Fn(&WebConfig) -> bool,
     ) {
         let Self {
             limits,
             router,
-            config,
+            gate,
             mut stopping,
         } = self;
         let connection = open.connection();
-        let router = TowerToHyperService::new(router);
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(connection.clone());
-            let response = router.call(request);
-            async {
-                let mut response = response.await;
-                connection.answer();
-                if let Ok(response) = &mut response
-                    && !is_current(&config)
-                {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
+        let service = service_fn(async |request: Request<Incoming>| {
+            let mut response = match gate.check(&request, connection.client).await {
+                Ok(()) => {
+                    connection.begin_service();
+                    router
+                        .clone()
+                        .oneshot(request)
+                        .await
+                        .unwrap_or_else(|never| match never {})
                 }
-                response
+                Err(refusal) => refusal,
+            };
+            connection.begin_sending();
+            gate.add_headers(&mut response);
+            if !is_current(&gate.config()) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
             }
+            Ok::<_, Infallible>(response)
         });
-        let stream = TokioIo::new(Observed::new(stream, connection.clone()));
+        let stream = TokioIo::new(ObservedStream::new(stream, connection.clone()));
         let http = http1::Builder::new()
-            .max_buf_size(MOST_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(stream, service);
         let mut serving = pin!(http);
         let mut is_stopping = false;
@@ -342,12 +352,12 @@ impl Service {
                 biased;
                 // An error is the client's: it broke off, or sent something that is not HTTP.
                 _ = serving.as_mut() => break,
-                () = connection.outstayed(limits.stage) => {
-                    debug!("a connection stood still");
+                () = connection.timed_out(limits.stage) => {
+                    debug!("a connection timed out");
                     break;
                 }
-                () = connection.made_room() => {
-                    debug!("a connection made room");
+                () = connection.evicted() => {
+                    debug!("a connection was evicted");
                     break;
                 }
                 _ = stopping.changed(), if !is_stopping => {
@@ -361,7 +371,7 @@ impl Service {
 
 /// The stream within TLS; `None` where the client and the configuration do not agree, or who speaks
 /// HTTP has been told.
-async fn shake_hands(mut stream: Lingering, acceptor: TlsAcceptor) -> Option<TlsStream<Lingering>> {
+async fn shake_hands(mut stream: LingeringStream, acceptor: TlsAcceptor) -> Option<TlsStream<LingeringStream>> {
     let mut first = [0];
     let length = stream.get_ref().peek(&mut first).await.ok()?;
     if length == 1 && first[0].is_ascii_uppercase() {

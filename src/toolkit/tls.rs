@@ -14,13 +14,14 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use self::names::SanVerifier;
-use super::config::TlsSection;
-use super::files::Files;
+use super::files::WatchedFiles;
 
 /// The cipher suites of TLS 1.2, by their names in Go.
 const TLS12_SUITES: [(&str, CipherSuite); 6] = [
@@ -63,6 +64,25 @@ const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
     ("X25519", ring::kx_group::X25519),
 ];
 
+/// The section of TLS; every text is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsSection {
+    pub(super) cert: Option<String>,
+    pub(super) cert_file: Option<PathBuf>,
+    pub(super) key: Option<SecretString>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) client_ca: Option<String>,
+    pub(super) client_ca_file: Option<PathBuf>,
+    pub(super) client_auth_type: Option<String>,
+    pub(super) client_allowed_sans: Option<Vec<String>>,
+    pub(super) min_version: Option<String>,
+    pub(super) max_version: Option<String>,
+    pub(super) cipher_suites: Option<Vec<Spanned<String>>>,
+    pub(super) prefer_server_cipher_suites: Option<bool>,
+    pub(super) curve_preferences: Option<Vec<Spanned<String>>>,
+}
+
 /// Whether a client must show a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientAuth {
@@ -71,11 +91,40 @@ enum ClientAuth {
     Required,
 }
 
+impl TlsSection {
+    /// Whether nothing is set, which means "no TLS" in this format.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            cert,
+            cert_file,
+            key,
+            key_file,
+            client_ca,
+            client_ca_file,
+            client_auth_type,
+            client_allowed_sans,
+            min_version,
+            max_version,
+            cipher_suites,
+            prefer_server_cipher_suites,
+            curve_preferences,
+        } = self;
+        [cert, client_ca, client_auth_type, min_version, max_version]
+            .iter()
+            .all(|text| text.is_none())
+            && [cert_file, key_file, client_ca_file].iter().all(|path| path.is_none())
+            && [cipher_suites, curve_preferences].iter().all(|list| list.is_none())
+            && client_allowed_sans.is_none()
+            && key.is_none()
+            && prefer_server_cipher_suites.is_none()
+    }
+}
+
 /// What the section means; `None` where it holds problems. Relative names of files are seen from `folder`.
 pub(super) fn server_config(
     section: &TlsSection,
     folder: &Path,
-    files: &mut Files,
+    files: &mut WatchedFiles,
     problems: &mut Vec<String>,
 ) -> Option<ServerConfig> {
     let before = problems.len();
@@ -219,7 +268,7 @@ fn part(
     text: Option<&str>,
     file: Option<&PathBuf>,
     folder: &Path,
-    files: &mut Files,
+    files: &mut WatchedFiles,
 ) -> Result<Option<Zeroizing<String>>, String> {
     let text = text.filter(|text| !text.is_empty());
     match (text, file.filter(|file| !file.as_os_str().is_empty())) {

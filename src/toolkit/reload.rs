@@ -10,14 +10,14 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::config::{WebConfig, WebConfigError};
-use super::files::Files;
+use super::files::WatchedFiles;
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The web configuration in use.
 #[derive(Debug)]
-pub(super) struct LiveConfig {
+pub(super) struct ReloadingConfig {
     /// The file; without one, nothing is configured, and nothing changes.
     path: Option<PathBuf>,
     state: RwLock<State>,
@@ -30,17 +30,17 @@ struct State {
     /// Whether that is what was read last.
     is_newest: bool,
     /// What was read last.
-    files: Files,
+    files: WatchedFiles,
 }
 
-impl LiveConfig {
+impl ReloadingConfig {
     /// Reads the file, if there is to be one.
     ///
     /// # Errors
     ///
     /// It cannot be used.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, WebConfigError> {
-        let mut files = Files::default();
+        let mut files = WatchedFiles::default();
         let current = match path {
             Some(path) => WebConfig::read(path, &mut files)?,
             None => WebConfig::default(),
@@ -67,8 +67,8 @@ impl LiveConfig {
 
     /// Reads the files again whenever they have changed; never ends.
     ///
-    /// Not before they have stayed the same for a while: a certificate and its key are written one after
-    /// the other. If they cannot be used, what was in use before stays.
+    /// It waits until they have stayed the same between two checks, because a certificate and its key are written one
+    /// after the other. If they cannot be used, the configuration in use stays.
     pub(super) async fn watch(self: Arc<Self>) {
         let Some(path) = self.path.clone() else {
             return std::future::pending().await;
@@ -79,16 +79,16 @@ impl LiveConfig {
             let (live, path) = (self.clone(), path.clone());
             let last = before.clone();
             // File systems can be slow.
-            let look = spawn_blocking(move || live.look(&path, &last));
-            before = look.await.unwrap_or(before);
+            let check = spawn_blocking(move || live.check(&path, &last));
+            before = check.await.unwrap_or(before);
         }
     }
 
-    /// Looks at the files, and reads them if they are as they were at the `last` look, but not as they
-    /// were read. Gives what it saw.
-    fn look(&self, path: &Path, last: &Files) -> Files {
+    /// Checks the files, and reads them if they are as at the `last` check but not as they were read. Returns their
+    /// stamps.
+    fn check(&self, path: &Path, last: &WatchedFiles) -> WatchedFiles {
         let read = self.state.read().files.clone();
-        let now = read.look_again();
+        let now = read.stamp_again();
         if now != read && now == *last {
             self.read_again(path);
         }
@@ -96,7 +96,7 @@ impl LiveConfig {
     }
 
     fn read_again(&self, path: &Path) {
-        let mut files = Files::default();
+        let mut files = WatchedFiles::default();
         let config = WebConfig::read(path, &mut files);
         let mut state = self.state.write();
         state.files = files;
@@ -105,7 +105,7 @@ impl LiveConfig {
             Ok(config) => {
                 let before = std::mem::replace(&mut state.current, Arc::new(config));
                 if before.tls().is_some() && state.current.tls().is_none() {
-                    warn!("from now on, HTTP is spoken in plain text");
+                    warn!("from now on, HTTP is served in plain text");
                 }
                 if !before.users().is_empty() && state.current.users().is_empty() {
                     warn!("from now on, no password is asked for");

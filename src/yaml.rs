@@ -1,4 +1,4 @@
-//! Files in YAML: their entries with the lines, and what is wrong with them.
+//! YAML files: their entries with line numbers, and what is wrong with them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,14 +6,14 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_saphyr::{Error, Spanned};
 
-use super::problem::most_alike;
+use crate::spelling::most_alike;
 
-/// How much, of 0 to 1, a name must be like one that exists to be taken for a misspelt one.
-const LEAST_LIKENESS: f64 = 0.5;
+/// Minimum similarity (0 to 1) at which a name counts as a typo of a known one.
+const MIN_LIKENESS: f64 = 0.5;
 
-/// A mapping with every entry, in order, and where its key stands. It cannot be printed: it may hold secrets.
+/// A mapping with every entry, in order, and the line of its key. It cannot be printed: it may contain secrets.
 pub struct Entries<T>(
-    /// Of keys and values.
+    /// Keys and values.
     pub Vec<(Spanned<String>, T)>,
 );
 
@@ -41,8 +41,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     }
 }
 
-/// What is wrong with a file, and in which line, without a text of the file: a secret may have lost its place, and
-/// stand where a setting's name belongs.
+/// What is wrong with a file, and in which line. No text of the file is shown: a secret may be in the wrong place,
+/// even where a setting's name belongs.
 #[must_use]
 pub fn describe(error: &Error) -> String {
     let reason = match error {
@@ -57,7 +57,7 @@ pub fn describe(error: &Error) -> String {
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             format!("must be {expected}")
         }
-        // Their words are the library's own.
+        // The library's messages for these do not quote the file.
         Error::ExternalMessage { .. }
         | Error::Eof { .. }
         | Error::Unexpected { .. }
@@ -77,8 +77,8 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// The one of `names` that `text` is a slip of the pen for, if it is of one.
+/// The one of `names` that `text` is probably a typo of.
 fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
     let (likeness, name) = most_alike(text, names.iter().map(|name| (*name, *name)))?;
-    (likeness > LEAST_LIKENESS).then_some(name)
+    (likeness > MIN_LIKENESS).then_some(name)
 }

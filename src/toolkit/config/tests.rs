@@ -43,7 +43,7 @@ impl Folder {
     /// What a web configuration file here means.
     fn read(&self, text: &str) -> Result<WebConfig, String> {
         self.write("web.yml", text);
-        let mut files = Files::default();
+        let mut files = WatchedFiles::default();
         WebConfig::read(&self.0.join("web.yml"), &mut files).map_err(|error| error.to_string())
     }
 
@@ -208,7 +208,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         ),
         (
             "tls_server_config: {cert_file: /dev/zero, key_file: key.pem}",
-            "/dev/zero cannot be read: it is no regular file",
+            "/dev/zero cannot be read: it is not a regular file",
         ),
         (
             "tls_server_config: {cert_file: cert.pem, cert: x, key_file: key.pem}",
@@ -291,12 +291,12 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
         ] {
             let text = format!("tls_server_config:\n  {name}_file: {text}");
             folder.write("web.yml", &text);
-            let mut files = Files::default();
+            let mut files = WatchedFiles::default();
             let error = WebConfig::read(&folder.0.join("web.yml"), &mut files).unwrap_err();
             let error = error.to_string();
             let reason = format!("{name}_file: holds a key or certificate itself, not a file's name; use `{name}`");
             assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
-            let mut only = Files::default();
+            let mut only = WatchedFiles::default();
             only.read(&folder.0.join("web.yml")).unwrap();
             assert_eq!(files, only, "{text}");
         }

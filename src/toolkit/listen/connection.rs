@@ -1,4 +1,14 @@
-//! The open connections: how many there may be, how far each has come, and which one makes room.
+//! The open connections: how many there may be, how far each has come, and which one is evicted.
+//!
+//! | stage | event | next stage |
+//! |---|---|---|
+//! | waiting | bytes arrive | receiving |
+//! | receiving | the gate lets the request pass | in service |
+//! | receiving, in service | the response is known | sending |
+//! | sending | all of it is sent | waiting |
+//!
+//! A request in service is not evicted, except where its client holds more connections than a newcomer. With pipelined
+//! requests, the next one can be in service before bytes arrive.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,19 +21,19 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long to wait for a closed connection to be gone before the next one is closed.
-const ROOM_INTERVAL: Duration = Duration::from_millis(50);
+/// How long to wait for an evicted connection to be gone before the next one is evicted.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    most: u32,
+    max: u32,
     slots: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next_id: AtomicU64,
 }
 
-/// One connection, while it is open; dropped, it makes room.
+/// A connection while it is open. Dropping it frees its slot.
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     connections: Arc<Connections>,
@@ -32,11 +42,11 @@ pub(super) struct OpenConnection {
     _slot: OwnedSemaphorePermit,
 }
 
-/// One connection: whose it is, and how far it has come.
+/// One connection: its client, and how far it has come.
 #[derive(Debug)]
-pub(in crate::web) struct Connection {
+pub(super) struct Connection {
     /// The other side's address.
-    pub(in crate::web) client: IpAddr,
+    pub(super) client: IpAddr,
     progress: Mutex<Progress>,
     /// Asks the connection to close.
     close: Notify,
@@ -47,48 +57,48 @@ struct Progress {
     stage: Stage,
     /// When the request began, or the wait for one.
     began_at: Instant,
-    /// Since when nothing has been in service.
-    waiting_since: Instant,
+    /// Since when no request has been in service.
+    idle_since: Instant,
     /// Whether it has been asked to close.
     is_closing: bool,
     /// Whether it is to close even with a request in service.
-    gives_way: bool,
+    is_preempted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// For the first byte of a request.
     Waiting,
-    /// A request has begun, but is not admitted yet.
+    /// A request has begun, but is not in service yet.
     Receiving,
     /// A request is in service.
-    Answering,
-    /// Its answer is on the way.
+    InService,
+    /// Its response is being sent.
     Sending,
 }
 
 impl Connections {
-    /// Room for so many connections at once.
-    pub(super) fn new(most: u32) -> Self {
+    /// At most `max` connections at once.
+    pub(super) fn new(max: u32) -> Self {
         Self {
-            most,
-            slots: Arc::new(Semaphore::new(most as usize)),
+            max,
+            slots: Arc::new(Semaphore::new(max as usize)),
             open: Mutex::default(),
             next_id: AtomicU64::default(),
         }
     }
 
-    /// Opens a connection; at the limit, another one is closed for it. `None` where the client has at
-    /// least as many as any other, and all of these are in service.
+    /// Opens a connection; at the limit, another one is evicted for it. `None` if no other client has more connections
+    /// and all of them have a request in service.
     pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
                 break slot;
             }
-            if !self.make_room(client) {
+            if !self.evict_one(client) {
                 return None;
             }
-            if let Ok(Ok(slot)) = timeout(ROOM_INTERVAL, self.slots.clone().acquire_owned()).await {
+            if let Ok(Ok(slot)) = timeout(EVICTION_INTERVAL, self.slots.clone().acquire_owned()).await {
                 break slot;
             }
         };
@@ -103,10 +113,10 @@ impl Connections {
         })
     }
 
-    /// Asks a connection of the client with the most to close: the one that has waited longest without a
-    /// request in service. Where all of them are in service, the oldest request gives way, if `newcomer`
-    /// has fewer connections. Whether any is closing.
-    fn make_room(&self, newcomer: IpAddr) -> bool {
+    /// Asks a connection of the client with the most connections to close: the one that has been idle longest. If all
+    /// of them have a request in service, the oldest request is preempted if `newcomer` has fewer connections. Returns
+    /// whether any connection is closing.
+    fn evict_one(&self, newcomer: IpAddr) -> bool {
         let open = self.open.lock();
         if open.values().any(|connection| connection.progress.lock().is_closing) {
             return true;
@@ -115,23 +125,23 @@ impl Connections {
         for connection in open.values() {
             *counts.entry(connection.client).or_default() += 1;
         }
-        // Not simply the longest of all: who asks for little things all the time never waits for long, and
-        // whoever has every request in service would have nothing to give.
+        // Not simply the connection that is idle longest: a client that keeps sending small requests is never idle for
+        // long, and one with every request in service would never be evicted.
         let first_to_go = open
             .values()
-            .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.standing()));
+            .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.idleness()));
         let Some(connection) = first_to_go else {
-            // The last one is just going.
+            // The last one is just closing.
             return true;
         };
         let mut progress = connection.progress.lock();
-        let is_in_service = progress.stage == Stage::Answering;
+        let is_in_service = progress.stage == Stage::InService;
         let own = counts.get(&newcomer).copied().unwrap_or_default();
         if is_in_service && counts[&connection.client] <= own {
             return false;
         }
         progress.is_closing = true;
-        progress.gives_way = is_in_service;
+        progress.is_preempted = is_in_service;
         connection.close.notify_one();
         true
     }
@@ -139,7 +149,7 @@ impl Connections {
     /// Completes when no connection is open.
     pub(super) async fn all_closed(&self) {
         // An error would mean that the semaphore is closed, which it never is.
-        let _ = self.slots.acquire_many(self.most).await;
+        let _ = self.slots.acquire_many(self.max).await;
     }
 }
 
@@ -157,23 +167,23 @@ impl Drop for OpenConnection {
 
 impl Connection {
     /// A connection that has just been opened by `client`.
-    pub(in crate::web) fn new(client: IpAddr) -> Self {
+    pub(super) fn new(client: IpAddr) -> Self {
         let now = Instant::now();
         Self {
             client,
             progress: Mutex::new(Progress {
                 stage: Stage::Waiting,
                 began_at: now,
-                waiting_since: now,
+                idle_since: now,
                 is_closing: false,
-                gives_way: false,
+                is_preempted: false,
             }),
             close: Notify::new(),
         }
     }
 
-    /// Notes that bytes have come: while nothing else goes on, a request begins.
-    pub(super) fn receive(&self) {
+    /// Notes that bytes have arrived: a request begins, unless another one is under way.
+    pub(super) fn begin_receiving(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Waiting {
             progress.stage = Stage::Receiving;
@@ -181,58 +191,58 @@ impl Connection {
         }
     }
 
-    /// Notes that a request is in service from here on, which keeps its connection from making room.
-    pub(in crate::web) fn admit(&self) {
+    /// Notes that the gate has let the request pass: from now on it keeps its connection from being evicted.
+    pub(super) fn begin_service(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Waiting {
-            // It came together with the one before.
+            // It was pipelined: its bytes arrived with those of the request before.
             progress.began_at = Instant::now();
         }
-        progress.stage = Stage::Answering;
+        progress.stage = Stage::InService;
     }
 
-    /// Notes that the answer to the request is known.
-    pub(super) fn answer(&self) {
+    /// Notes that the response to the request is known.
+    pub(super) fn begin_sending(&self) {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
-        progress.waiting_since = Instant::now();
+        progress.idle_since = Instant::now();
     }
 
-    /// Notes that all that was to be sent is on its way.
-    pub(super) fn flush(&self) {
+    /// Notes that the response has been sent.
+    pub(super) fn end_sending(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Sending {
             progress.stage = Stage::Waiting;
             progress.began_at = Instant::now();
-            progress.waiting_since = progress.began_at;
+            progress.idle_since = progress.began_at;
         }
     }
 
-    /// Whether a request is in service, and since when; or since when none has been.
-    fn standing(&self) -> (bool, Instant) {
+    /// Whether a request is in service, and since when; otherwise since when there has been none.
+    fn idleness(&self) -> (bool, Instant) {
         let progress = self.progress.lock();
         match progress.stage {
-            Stage::Answering => (true, progress.began_at),
-            Stage::Waiting | Stage::Receiving | Stage::Sending => (false, progress.waiting_since),
+            Stage::InService => (true, progress.began_at),
+            Stage::Waiting | Stage::Receiving | Stage::Sending => (false, progress.idle_since),
         }
     }
 
-    /// Completes when the connection is to make room. A request that has come into service since it was
-    /// asked to is not given up, unless it gives way.
-    pub(super) async fn made_room(&self) {
+    /// Completes when the connection is evicted. A request that came into service meanwhile keeps it, unless it is
+    /// preempted.
+    pub(super) async fn evicted(&self) {
         loop {
             self.close.notified().await;
             let mut progress = self.progress.lock();
-            if progress.stage != Stage::Answering || progress.gives_way {
+            if progress.stage != Stage::InService || progress.is_preempted {
                 return;
             }
             progress.is_closing = false;
         }
     }
 
-    /// Completes when one request, from its first byte until its answer is out, or the wait for one,
-    /// has taken longer than `limit`.
-    pub(super) async fn outstayed(&self, limit: Duration) {
+    /// Completes when one request, from its first byte until its response is sent, or the wait for one, has taken longer
+    /// than `limit`.
+    pub(super) async fn timed_out(&self, limit: Duration) {
         loop {
             let end = self.progress.lock().began_at + limit;
             if end <= Instant::now() {

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::config::{open_regular, read_secret};
+use crate::secret_file::{open_regular, read_secret};
 
 /// The largest file that is read: a chain of certificates takes a few KiB.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The files that were read, each as it was then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Files(Vec<(PathBuf, Option<Identity>)>);
+pub(super) struct WatchedFiles(Vec<(PathBuf, Option<FileStamp>)>);
 
-/// By what it can be told that a file has changed, or is another one.
+/// Metadata that tells whether a file was modified or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Identity {
+struct FileStamp {
     device: u64,
     number: u64,
     length: u64,
@@ -25,28 +25,28 @@ struct Identity {
     changed_at: [(i64, i64); 2],
 }
 
-impl Files {
-    /// Reads a text, and remembers the file, be it there or not. The text may hold a key: it is wiped when
-    /// it is dropped.
+impl WatchedFiles {
+    /// Reads a text, and remembers the file, even if it does not exist. The text may contain a key: it is wiped when it
+    /// is dropped.
     ///
     /// # Errors
     ///
-    /// It cannot be opened or read, is no regular file, no UTF-8, or larger than 1 MiB.
+    /// It cannot be opened or read, or is not a regular file, not UTF-8, or larger than 1 MiB.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
-        // Before it is read, so that a change meanwhile is seen at the next look.
-        self.0.push((path.to_owned(), Identity::of(path)));
-        open_regular(path).and_then(|file| read_secret(&file, MOST_BYTES))
+        // Before it is read, so that the next check sees a change made meanwhile.
+        self.0.push((path.to_owned(), FileStamp::of(path)));
+        open_regular(path).and_then(|file| read_secret(&file, MAX_BYTES))
     }
 
     /// The same files as they are now.
-    pub(super) fn look_again(&self) -> Self {
-        let look = |(path, _): &(PathBuf, _)| (path.clone(), Identity::of(path));
+    pub(super) fn stamp_again(&self) -> Self {
+        let look = |(path, _): &(PathBuf, _)| (path.clone(), FileStamp::of(path));
         Self(self.0.iter().map(look).collect())
     }
 }
 
-impl Identity {
-    /// What is at `path`, readable or not; `None` where there is nothing.
+impl FileStamp {
+    /// The stamp of the file at `path`, readable or not; `None` if there is none.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
