@@ -1,33 +1,26 @@
-//! The command line: subcommands, logging, signals, and the exit code.
+//! The command line: arguments, subcommands, and exit codes.
 //!
-//! 0: stopped as asked, healthy, or all is well. 1: cannot run, not healthy, or something is wrong.
-//! 2: wrong command line, or wrong configuration of anything but a check.
+//! 0: stopped by a signal, healthy, or `check` found no problem. 1: failed to run, unhealthy, or `check` found a
+//! problem. 2: invalid command line or configuration (`check` reports the latter as 1).
 
 mod check;
 mod demo;
 mod healthcheck;
+mod log;
+mod serve;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use sd_notify::NotifyState;
-use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::Communities;
-use sonorancad_exporter::config::{self, Config, Flags, LogConfig, LogFormat, Setting};
+use sonorancad_exporter::StartError;
+use sonorancad_exporter::config::{self, Config, Flags, Setting};
 use sonorancad_exporter::process::{self, LONG_VERSION};
-use sonorancad_exporter::{Exporter, StartError, warn_of};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::spawn_blocking;
-use tracing::{error, info, warn};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
 
 use self::demo::Demo;
 
@@ -66,9 +59,6 @@ enum Command {
     Healthcheck,
 }
 
-/// What reads the configuration, as often as it is asked.
-type Reader = Arc<dyn Fn() -> Result<Config, config::Problems> + Send + Sync>;
-
 /// What ended the program early.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -99,7 +89,7 @@ pub(crate) fn run() -> ExitCode {
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(
+        Command::Serve => serve::serve(
             Arc::new(move || Config::read(settings(std::env::vars_os(), &flags))),
             None,
         ),
@@ -120,7 +110,7 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<ExitCode, Fa
     let runtime = runtime()?;
     let findings = runtime.block_on(check::check(Config::read(settings)));
     runtime.shutdown_background();
-    // Nobody reads on: that changes nothing of what was found.
+    // A closed pipe does not change the result.
     let _ = std::io::stdout().write_all(findings.render(options).as_bytes());
     Ok(if findings.is_ok() {
         ExitCode::SUCCESS
@@ -133,18 +123,7 @@ fn serve_demo(options: demo::Options, flags: Flags) -> Result<ExitCode, Failure>
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
     let read = move || Config::read(settings(environment.clone(), &flags));
-    serve(Arc::new(read), Some(demo))
-}
-
-/// Serves what `read` gives, and what it gives later, when a signal asks for it.
-fn serve(read: Reader, demo: Option<Demo>) -> Result<ExitCode, Failure> {
-    let config = read().map_err(Failure::Config)?;
-    start_logging(&config.log);
-    let runtime = runtime()?;
-    let outcome = runtime.block_on(serve_until_signal(config, read, demo));
-    // A look-up of the API's name cannot be cut short, and must not hold up the end.
-    runtime.shutdown_background();
-    outcome.map(|()| ExitCode::SUCCESS)
+    serve::serve(Arc::new(read), Some(demo))
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -155,78 +134,9 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(Failure::Runtime)
 }
 
-async fn serve_until_signal(config: Config, read: Reader, demo: Option<Demo>) -> Result<(), Failure> {
-    // Before anything else: the first process of a container ignores signals that it does not handle.
-    let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
-    let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
-    let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
-    let exporter = Exporter::bind(&config, &Clock::System).map_err(Failure::Start)?;
-    // Its keys are not to outlive the communities that they are for.
-    drop(config);
-    if let Some(demo) = demo {
-        demo.start(&exporter).map_err(Failure::Demo)?;
-    }
-    let communities = exporter.communities();
-    tell_systemd(&[NotifyState::Ready]);
-    tokio::select! {
-        () = exporter.run(stop_signal(interrupt, terminate)) => {}
-        () = reload_at(hang_up, &communities, read) => {}
-    }
-    info!("stopped");
-    Ok(())
-}
-
-/// Reads the configuration anew at each signal; never ends.
-async fn reload_at(mut hang_up: Signal, communities: &Communities, read: Reader) {
-    while hang_up.recv().await.is_some() {
-        let read = read.clone();
-        // File systems can be slow, and whatever happens, it must be able to stop.
-        let Ok(outcome) = spawn_blocking(move || read()).await else {
-            communities.fail_reload();
-            continue;
-        };
-        match outcome {
-            Ok(config) => match communities.reload(&config) {
-                Ok(()) => {
-                    let communities = config.all_communities().count();
-                    info!(communities, "the configuration has been read again");
-                    warn_of(&config);
-                }
-                Err(failure) => error!(error = with_sources(&failure), "the configuration cannot be used"),
-            },
-            Err(problems) => {
-                communities.fail_reload();
-                for problem in problems.iter() {
-                    error!(%problem, "the configuration cannot be used, and stays as it was");
-                }
-            }
-        }
-    }
-    // No more signals can come.
-    std::future::pending::<()>().await;
-}
-
-/// Completes at the first signal that asks the program to stop.
-async fn stop_signal(mut interrupt: Signal, mut terminate: Signal) {
-    let name = tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    };
-    info!(signal = name, "stopping");
-    tell_systemd(&[NotifyState::Stopping]);
-}
-
-/// Tells systemd how it stands, where systemd has started it and wants to know
-/// ([`sd_notify`](https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html)).
-fn tell_systemd(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "systemd cannot be told");
-    }
-}
-
 fn check_health(settings: Vec<Setting>) -> Result<ExitCode, Failure> {
-    let config::Reach { address, is_guarded } = config::Reach::read(settings).map_err(Failure::Config)?;
-    let address = healthcheck::reachable(address);
+    let config::HealthTarget { address, is_guarded } = config::HealthTarget::read(settings).map_err(Failure::Config)?;
+    let address = reachable(address);
     match healthcheck::ask(address, is_guarded) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(source) => Err(Failure::Unhealthy { address, source }),
@@ -240,21 +150,14 @@ fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: 
     settings
 }
 
-/// Logs to standard error, panics included, one line each.
-fn start_logging(log: &LogConfig) {
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let layer = match log.format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+/// Where to connect to reach a server at `address`: an unspecified address becomes loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
     };
-    tracing_subscriber::registry()
-        .with(layer.with_filter(log.filter.clone()))
-        .init();
-    std::panic::set_hook(Box::new(|panic| {
-        // Without the panic's message, which can quote what was being read.
-        let location = panic.location().map(ToString::to_string);
-        tracing::error!(location, "a fault of the exporter; please report it");
-    }));
+    SocketAddr::new(ip, address.port())
 }
 
 /// An error and what caused it, in one line.

@@ -20,9 +20,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use self::problem::Reason;
 pub use self::problem::{Problem, Problems};
-use self::setting::Texts;
 pub use self::setting::{Flags, Setting};
+use self::variable::{RawConfig, Scope};
 pub use self::variable::{VARIABLES, Variable, help};
 
 /// Everything the program was told.
@@ -67,7 +68,7 @@ pub struct CommunityConfig {
 /// One key at one address of the API, however many communities use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountConfig {
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share, if it is configured.
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share.
     pub requests_per_minute: Option<u32>,
     /// How many servers are read with the key.
     pub servers: u32,
@@ -141,31 +142,30 @@ impl Config {
     ///
     /// All problems of all settings.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let mut problems = Problems(Vec::new());
-        let texts = Texts::gather(settings, &mut problems);
-        let mut own = read_own_community(&texts, &mut problems);
-        let mut communities = match &texts.communities_file {
+        let (raw, mut problems) = setting::gather(settings);
+        let mut own = read_own_community(&raw, &mut problems);
+        let mut communities = match &raw.communities_file {
             Some(path) => communities::read(path, &mut problems),
             None => BTreeMap::new(),
         };
         let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
         let all = own.iter_mut().map(|draft| (None, draft)).chain(named);
         share_accounts(all, &mut problems);
-        let listen = read_listen(&texts, &mut problems);
-        let filter = problems.read(&variable::LOG, texts.log.as_deref(), value::log_filter);
-        let format = problems.read(&variable::LOG_FORMAT, texts.log_format.as_deref(), value::log_format);
+        let listen = read_listen(&raw, &mut problems);
+        let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
+        let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
         match (listen, filter, format) {
-            (Some(listen), Some(filter), Some(format)) if problems.0.is_empty() => {
+            (Some(listen), Some(filter), Some(format)) if problems.list.is_empty() => {
                 let named = communities.into_iter();
                 Ok(Self {
                     community: own.map(|draft| draft.community),
                     communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
                     listen,
-                    web_config_file: texts.web_config_file.map(PathBuf::from),
+                    web_config_file: raw.web_config_file.map(PathBuf::from),
                     log: LogConfig { filter, format },
                 })
             }
-            _ => Err(texts.name_flags(problems)),
+            _ => Err(problems),
         }
     }
 
@@ -193,11 +193,11 @@ impl Config {
 ///
 /// All problems of all communities.
 pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>, Problems> {
-    let mut problems = Problems(Vec::new());
+    let mut problems = Problems::default();
     let mut drafts = communities::parse(text, "the file", &mut problems);
     let named = drafts.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
     share_accounts(named, &mut problems);
-    if problems.0.is_empty() {
+    if problems.list.is_empty() {
         Ok(drafts
             .into_iter()
             .map(|(alias, draft)| (alias, draft.community))
@@ -209,33 +209,30 @@ pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>
 
 /// Where a running exporter with these settings can be asked; what else is set does not matter.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct HealthTarget {
     /// The first of `SONORANCAD_LISTEN_ADDRESS`; all of them are served by the same process.
     pub address: SocketAddr,
     /// Whether TLS or users may be configured.
     pub is_guarded: bool,
 }
 
-impl Reach {
+impl HealthTarget {
     /// Reads what is needed to know that.
     ///
     /// # Errors
     ///
     /// The problem of `SONORANCAD_LISTEN_ADDRESS`.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let texts = Texts::gather(settings, &mut Problems(Vec::new()));
-        let mut problems = Problems(Vec::new());
+        let (raw, others) = setting::gather(settings);
+        let mut problems = Problems::of(others.origin().clone());
         let addresses = problems.read(
             &variable::LISTEN_ADDRESS,
-            texts.listen_address.as_deref(),
+            raw.listen_address.as_deref(),
             value::listen_addresses,
         );
         Ok(Self {
-            address: *addresses
-                .as_deref()
-                .and_then(<[_]>::first)
-                .ok_or_else(|| texts.name_flags(problems))?,
-            is_guarded: texts.web_config_file.is_some(),
+            address: *addresses.as_deref().and_then(<[_]>::first).ok_or(problems)?,
+            is_guarded: raw.web_config_file.is_some(),
         })
     }
 }
@@ -277,52 +274,52 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-fn read_listen(texts: &Texts, problems: &mut Problems) -> Option<Listen> {
-    let is_systemd = problems.read(
-        &variable::SYSTEMD_SOCKET,
-        texts.systemd_socket.as_deref(),
-        value::boolean,
-    )?;
+fn read_listen(raw: &RawConfig, problems: &mut Problems) -> Option<Listen> {
+    let is_systemd = problems.read(&variable::SYSTEMD_SOCKET, raw.systemd_socket.as_deref(), value::boolean)?;
     if !is_systemd {
-        let addresses = texts.listen_address.as_deref();
+        let addresses = raw.listen_address.as_deref();
         let addresses = problems.read(&variable::LISTEN_ADDRESS, addresses, value::listen_addresses);
         return addresses.map(Listen::Addresses);
     }
-    if texts.listen_address.is_some() {
-        let reason = "means nothing beside SONORANCAD_SYSTEMD_SOCKET; the socket unit says where to listen";
-        problems.add(variable::LISTEN_ADDRESS.name(), reason, None);
+    if raw.listen_address.is_some() {
+        let reason = Reason::from("means nothing beside ")
+            .variable(&variable::SYSTEMD_SOCKET)
+            .text("; the socket unit says where to listen");
+        problems.report_without_example(&variable::LISTEN_ADDRESS, reason);
     }
     Some(Listen::SystemdSocket)
 }
 
 /// The community that the environment describes; `None` where one of its settings is a problem, or where
 /// there is a file of communities and nothing that names another one.
-fn read_own_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
-    let names_one = texts.community_id.is_some() || texts.api_key.is_some() || texts.api_key_file.is_some();
-    if names_one || texts.communities_file.is_none() {
-        return read_community(texts, problems);
+fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
+    let names_one = raw.set_variables().any(|variable| variable.scope == Scope::Identity);
+    if names_one || raw.communities_file.is_none() {
+        return read_community(raw, problems);
     }
-    for (variable, text) in texts.of_community() {
-        if text.is_some() {
-            let reason =
-                "means nothing here: it is for the environment's own community, which has no key; set it in the file";
-            problems.add(variable.name(), reason, None);
-        }
+    for variable in raw
+        .set_variables()
+        .filter(|variable| variable.scope == Scope::Community)
+    {
+        let reason = Reason::from("is ignored without ")
+            .variable(&variable::API_KEY)
+            .text("; move it into the communities file");
+        problems.report_without_example(variable, reason);
     }
     None
 }
 
 /// A community's settings; `None` where one of them is a problem.
-fn read_community(texts: &Texts, problems: &mut Problems) -> Option<Draft> {
-    let api = read_api(texts, problems);
-    let servers = problems.read(&variable::SERVER_IDS, texts.server_ids.as_deref(), value::servers);
+fn read_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
+    let api = read_api(raw, problems);
+    let servers = problems.read(&variable::SERVER_IDS, raw.server_ids.as_deref(), value::servers);
     let requests_per_minute = problems.read(
         &variable::REQUESTS_PER_MINUTE,
-        texts.requests_per_minute.as_deref(),
+        raw.requests_per_minute.as_deref(),
         value::requests_per_minute,
     );
-    let cache_ttl = problems.read(&variable::CACHE_TTL, texts.cache_ttl.as_deref(), value::up_to_an_hour);
-    let max_stale = problems.read(&variable::MAX_STALE, texts.max_stale.as_deref(), value::up_to_an_hour);
+    let cache_ttl = problems.read(&variable::CACHE_TTL, raw.cache_ttl.as_deref(), value::up_to_an_hour);
+    let max_stale = problems.read(&variable::MAX_STALE, raw.max_stale.as_deref(), value::up_to_an_hour);
     Some(Draft {
         community: CommunityConfig {
             api: api?,
@@ -372,9 +369,9 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Dra
             let name = if is_own_among_them {
                 variable.name()
             } else {
-                variable.key()
+                variable.key.to_owned()
             };
-            problems.add(name, reason, None);
+            problems.report_other(name, reason);
         }
         for index in account {
             drafts[index].1.community.account = AccountConfig {
@@ -385,22 +382,22 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Dra
     }
 }
 
-fn read_api(texts: &Texts, problems: &mut Problems) -> Option<ApiConfig> {
-    let allow_http = problems.read(&variable::ALLOW_HTTP, texts.allow_http.as_deref(), value::boolean);
-    let url = problems.read(&variable::API_URL, texts.api_url.as_deref(), |text| {
+fn read_api(raw: &RawConfig, problems: &mut Problems) -> Option<ApiConfig> {
+    let allow_http = problems.read(&variable::ALLOW_HTTP, raw.allow_http.as_deref(), value::boolean);
+    let url = problems.read(&variable::API_URL, raw.api_url.as_deref(), |text| {
         value::api_url(text, allow_http.unwrap_or(true))
     });
-    let timeout = problems.read(&variable::API_TIMEOUT, texts.api_timeout.as_deref(), value::timeout);
-    let key = read_key(texts, problems);
+    let timeout = problems.read(&variable::API_TIMEOUT, raw.api_timeout.as_deref(), value::timeout);
+    let key = read_key(raw, problems);
     let community_id = problems.read(
         &variable::COMMUNITY_ID,
-        texts.community_id.as_deref(),
+        raw.community_id.as_deref(),
         value::community_id,
     );
-    let version = match problems.read(&variable::API_VERSION, texts.api_version.as_deref(), value::api_version)? {
+    let version = match problems.read(&variable::API_VERSION, raw.api_version.as_deref(), value::api_version)? {
         value::VersionNumber::Two => Some(ApiVersion::V2),
         value::VersionNumber::One => {
-            if texts.community_id.is_none() {
+            if raw.community_id.is_none() {
                 problems.report(&variable::COMMUNITY_ID, "is missing; API version v1 needs it");
             }
             community_id.map(|community_id| ApiVersion::V1 { community_id })
@@ -414,15 +411,20 @@ fn read_api(texts: &Texts, problems: &mut Problems) -> Option<ApiConfig> {
     })
 }
 
-fn read_key(texts: &Texts, problems: &mut Problems) -> Option<SecretString> {
-    match (&texts.api_key, &texts.api_key_file) {
+fn read_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
+    match (&raw.api_key, &raw.api_key_file) {
         (Some(_), Some(_)) => {
-            let reason = "and SONORANCAD_API_KEY_FILE are both set; keep one of them";
-            problems.add(variable::API_KEY.name(), reason, None);
+            let reason = Reason::from("and ")
+                .variable(&variable::API_KEY_FILE)
+                .text(" are both set; keep one of them");
+            problems.report_without_example(&variable::API_KEY, reason);
             None
         }
         (None, None) => {
-            problems.report(&variable::API_KEY, "is missing (or set SONORANCAD_API_KEY_FILE)");
+            let reason = Reason::from("is missing (or set ")
+                .variable(&variable::API_KEY_FILE)
+                .text(")");
+            problems.report(&variable::API_KEY, reason);
             None
         }
         (Some(key), None) => match value::key(key) {

@@ -46,9 +46,7 @@ pub mod yaml;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tracing::{info, warn};
-
-use crate::client::{Calls, ClientError, Endpoint as _, MAX_FILES};
+use crate::client::{ClientError, MAX_FILES};
 use crate::clock::Clock;
 use crate::community::Communities;
 use crate::config::{Config, Listen};
@@ -94,13 +92,11 @@ impl Exporter {
             Listen::SystemdSocket => Listener::take_from_systemd(),
         };
         let listener = listener.map_err(StartError::Listen)?;
-        let exporter = Self {
+        Ok(Self {
             communities,
             listener,
             toolkit,
-        };
-        exporter.announce(config);
-        Ok(exporter)
+        })
     }
 
     /// The addresses that are open.
@@ -125,31 +121,5 @@ impl Exporter {
     #[must_use]
     pub fn communities(&self) -> Arc<Communities> {
         self.communities.clone()
-    }
-
-    fn announce(&self, config: &Config) {
-        for (alias, community) in config.all_communities() {
-            let plan = Calls::plan(community);
-            let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
-            info!(
-                community = alias,
-                api_version = %community.api.version,
-                ?servers,
-                ttl = %humantime::format_duration(plan.ttl),
-                requests_per_minute = plan.requests_per_minute,
-                "serving community"
-            );
-        }
-        warn_of(config);
-        info!(addresses = ?self.local_addresses(), version = process::VERSION, "listening");
-    }
-}
-
-/// Logs what is allowed but may surprise.
-pub fn warn_of(config: &Config) {
-    for (alias, community) in config.all_communities() {
-        for warning in Calls::plan(community).warnings(Calls::PUBLISHED_LIMIT, community) {
-            warn!(community = alias, "{warning}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads files that contain secrets, without leaving copies behind.
+//! Reads files that may contain secrets.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Opens a regular file. Opening a pipe would wait for a writer, perhaps for ever.
+/// Opens a regular file. Anything else is refused: opening a pipe would block until somebody writes to it.
 ///
 /// # Errors
 ///
-/// It cannot be opened, or is something else.
+/// The file cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
@@ -18,14 +18,14 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads a text of at most `max_bytes`, which is wiped when it is dropped.
+/// Reads a text of at most `max_bytes` bytes. The text is wiped when it is dropped.
 ///
 /// # Errors
 ///
-/// It cannot be read, is not UTF-8, or is larger.
+/// The file cannot be read, is not UTF-8, or is larger.
 pub fn read_secret(file: &File, max_bytes: u64) -> io::Result<Zeroizing<String>> {
     let length = file.metadata()?.len().min(max_bytes);
-    // With its final capacity from the start: growing would leave copies behind.
+    // Allocated at full size: growing would leave copies behind.
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
     file.take(max_bytes + 1).read_to_string(&mut text)?;
     if text.len() as u64 > max_bytes {

@@ -1,6 +1,8 @@
-//! How alike two names are, to suggest what a typo means.
+//! Finds the known name that a misspelt one most likely stands for.
 
-/// The candidate whose name is most like `text`, and the similarity from 0 to 1; `None` without candidates.
+/// The candidate whose name is most similar to `text`, and how similar: from 0 to 1, a Sørensen-Dice coefficient.
+///
+/// `None` if there are no candidates.
 pub fn most_alike<'a, T>(text: &str, candidates: impl Iterator<Item = (&'a str, T)>) -> Option<(f64, T)> {
     candidates
         .map(|(name, candidate)| (strsim::sorensen_dice(name, text), candidate))

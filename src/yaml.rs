@@ -1,4 +1,4 @@
-//! YAML files: their entries with line numbers, and what is wrong with them.
+//! YAML files: their entries with line numbers, and error messages that quote nothing of the file.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,9 +9,11 @@ use serde_saphyr::{Error, Spanned};
 use crate::spelling::most_alike;
 
 /// Minimum similarity (0 to 1) at which a name counts as a typo of a known one.
-const MIN_LIKENESS: f64 = 0.5;
+const MIN_SIMILARITY: f64 = 0.5;
 
-/// A mapping with every entry, in order, and the line of its key. It cannot be printed: it may contain secrets.
+/// Every entry of a mapping, in order and duplicates included, with the line of its key.
+///
+/// It has no `Debug`: it may contain secrets.
 pub struct Entries<T>(
     /// Keys and values.
     pub Vec<(Spanned<String>, T)>,
@@ -41,8 +43,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     }
 }
 
-/// What is wrong with a file, and in which line. No text of the file is shown: a secret may be in the wrong place,
-/// even where a setting's name belongs.
+/// Says what is wrong with a file, and in which line.
+///
+/// It quotes nothing of the file: a misplaced secret can be anywhere, even where the name of a setting belongs.
 #[must_use]
 pub fn describe(error: &Error) -> String {
     let reason = match error {
@@ -57,7 +60,7 @@ pub fn describe(error: &Error) -> String {
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             format!("must be {expected}")
         }
-        // The library's messages for these do not quote the file.
+        // These messages contain only the library's own words.
         Error::ExternalMessage { .. }
         | Error::Eof { .. }
         | Error::Unexpected { .. }
@@ -77,8 +80,8 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// The one of `names` that `text` is probably a typo of.
+/// The name that `text` is most likely a typo of, if it is similar enough to any.
 fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
-    let (likeness, name) = most_alike(text, names.iter().map(|name| (*name, *name)))?;
-    (likeness > MIN_LIKENESS).then_some(name)
+    let (similarity, name) = most_alike(text, names.iter().map(|name| (*name, *name)))?;
+    (similarity > MIN_SIMILARITY).then_some(name)
 }

@@ -7,25 +7,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use clap::Args;
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::config::VARIABLES;
 use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
 
-use super::healthcheck::reachable;
-
-/// Variables that count in a demo too; none of them leads to a real API.
-const KEPT: [&str; 7] = [
-    "SONORANCAD_CACHE_TTL",
-    "SONORANCAD_LISTEN_ADDRESS",
-    "SONORANCAD_LOG",
-    "SONORANCAD_LOG_FORMAT",
-    "SONORANCAD_MAX_STALE",
-    "SONORANCAD_SYSTEMD_SOCKET",
-    "SONORANCAD_WEB_CONFIG_FILE",
-];
+use super::reachable;
 
 /// What kind of community is simulated.
 #[derive(Args)]
 pub(super) struct Options {
-    /// What happens follows from this number and the time of day [default: another one each time].
+    /// The simulation follows from this number and the time of day [default: another one each time].
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
@@ -36,6 +26,10 @@ pub(super) struct Options {
     /// CAD servers, 1 to 4: with more, the game servers alone would use up the limit of API version v2.
     #[arg(long, value_name = "SERVERS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     servers: u32,
+
+    /// The local time of the community, in hours ahead of UTC: its rhythm of day and night follows it.
+    #[arg(long, value_name = "HOURS", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-12..=14))]
+    utc_offset: i32,
 
     /// The version of the API that the exporter asks.
     #[arg(long, value_name = "VERSION", default_value = "v1", value_parser = ["v1", "v2"])]
@@ -59,7 +53,7 @@ impl Demo {
             seed: options.seed.unwrap_or_else(|| clock.now().unix.subsec_micros().into()),
             calls_per_hour: options.calls_per_hour,
             servers: options.servers,
-            utc_offset: jiff::ZonedDateTime::now().offset().seconds(),
+            utc_offset: options.utc_offset * 3600,
             has_trouble: true,
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -89,7 +83,11 @@ impl Demo {
             ("SONORANCAD_SERVER_IDS", names.join(",")),
         ];
         variables
-            .filter(|(name, _)| KEPT.iter().any(|kept| name == kept))
+            .filter(|(name, _)| {
+                VARIABLES
+                    .iter()
+                    .any(|variable| variable.in_demo && *name == *variable.name())
+            })
             .chain(own.map(|(name, text)| (name.into(), text.into())))
     }
 

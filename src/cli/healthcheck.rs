@@ -1,23 +1,23 @@
 //! Asks a running exporter for its health, as a container's health check does.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The longest wait for each step.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit of each step: to connect, to send, to receive.
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks `/-/healthy` at `address`.
 ///
-/// One that `is_guarded` may want TLS or a password, and to say so is healthy as well.
+/// An exporter that `is_guarded` may require TLS or a password; refusing the request for that is healthy too.
 ///
 /// # Errors
 ///
-/// Nobody answers there in time, or with another status.
+/// There is no answer in time, or it has another status.
 pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, STEP_TIMEOUT)?;
+    stream.set_read_timeout(Some(STEP_TIMEOUT))?;
+    stream.set_write_timeout(Some(STEP_TIMEOUT))?;
     stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut head = [0; 13];
     stream.read_exact(&mut head)?;
@@ -29,14 +29,4 @@ pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
         )),
         _ => Err(io::Error::other("the answer is not that of a healthy exporter")),
     }
-}
-
-/// An address of this machine to connect to: for one that means "all addresses", this machine's own.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }

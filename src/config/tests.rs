@@ -360,7 +360,7 @@ fn what_is_no_regular_file_is_not_read() {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains(&format!("{name} cannot be read: it is not a regular file")),
+            message.contains(&format!("{name} cannot be read: it is no regular file")),
             "{message}"
         );
     }
@@ -413,23 +413,6 @@ fn no_message_and_no_debug_output_shows_a_secret() {
             assert!(!message.contains("secret key"), "{message}");
         }
     }
-}
-
-#[test]
-fn the_table_of_variables_and_the_fields_are_the_same() {
-    for variable in VARIABLES {
-        let texts: Result<Texts, _> = envy::prefixed(variable::PREFIX).from_iter([(variable.name(), "x".to_owned())]);
-        assert!(texts.is_ok(), "{} is no field", variable.name());
-    }
-    let source = include_str!("setting.rs");
-    let fields = source
-        .split_once("struct Texts {")
-        .unwrap()
-        .1
-        .split_once("\n}")
-        .unwrap()
-        .0;
-    assert_eq!(fields.matches("Option<").count(), VARIABLES.len());
 }
 
 #[test]
@@ -488,13 +471,13 @@ fn the_environment_may_describe_one_beside_the_file() {
     );
     assert_eq!(
         read_communities(file, &[("SONORANCAD_CACHE_TTL", "30s")]).unwrap_err(),
-        "the configuration has a problem:\n  SONORANCAD_CACHE_TTL means nothing here: it is for the environment's own \
-         community, which has no key; set it in the file"
+        "the configuration has a problem:\n  SONORANCAD_CACHE_TTL is ignored without SONORANCAD_API_KEY; move it \
+         into the communities file"
     );
-    // All but the first three, which name one.
-    for name in communities::SETTINGS[3..].iter().map(|variable| variable.name()) {
+    let variables = variable::community_variables().filter(|variable| variable.scope == Scope::Community);
+    for name in variables.map(Variable::name) {
         let message = read_communities(file, &[(&name, "whatever")]).unwrap_err();
-        assert!(message.contains(&format!("{name} means nothing here")), "{message}");
+        assert!(message.contains(&format!("{name} is ignored without")), "{message}");
     }
 }
 

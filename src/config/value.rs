@@ -11,10 +11,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::{LogFormat, ServerConfig};
+use super::problem::Reason;
+use super::{LogFormat, ServerConfig, variable};
 use crate::secret_file::{open_regular, read_secret};
 
-/// The largest file that holds a key.
+/// The largest key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4 << 10;
 
 /// `SONORANCAD_API_VERSION` before the rest is known.
@@ -93,18 +94,20 @@ pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {
 }
 
 /// Plain HTTP shows the key to the network, so it goes to this machine only, unless allowed.
-pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, String> {
+pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
     let mut url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a user, a password, a query or a fragment".to_owned());
+        return Err("must not hold a user, a password, a query or a fragment".into());
     }
     match url.scheme() {
         "https" => {}
         "http" if allow_http || is_loopback(&url) => {}
         "http" => {
-            return Err("would send the key in plain text; use https://, or set SONORANCAD_ALLOW_HTTP=true".to_owned());
+            return Err(Reason::from("would send the key in plain text; use https://, or set ")
+                .variable(&variable::ALLOW_HTTP)
+                .text("=true"));
         }
-        _ => return Err("must begin with https://".to_owned()),
+        _ => return Err("must begin with https://".into()),
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));

@@ -1,6 +1,10 @@
 //! The table of every variable: the one list of names, defaults and examples.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use secrecy::SecretString;
+use serde::Deserialize;
 
 use crate::spelling::most_alike;
 
@@ -8,11 +12,17 @@ use crate::spelling::most_alike;
 pub(super) const PREFIX: &str = "SONORANCAD_";
 
 /// One setting that a user can make.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Variable {
     /// The name without the prefix: `API_KEY`.
     pub(super) short: &'static str,
-    /// The text that holds where the user gives none.
+    /// The name in the communities file: `api_key`.
+    pub(super) key: &'static str,
+    /// What it configures.
+    pub(super) scope: Scope,
+    /// Whether a demo obeys it too. No such variable leads to a real API.
+    pub in_demo: bool,
+    /// The text that applies if the user sets none.
     pub default: Option<&'static str>,
     /// A value that works, for messages.
     pub(super) example: &'static str,
@@ -20,12 +30,18 @@ pub struct Variable {
     pub help: &'static str,
 }
 
-impl Variable {
-    /// The name as the file of communities spells it: `api_key`.
-    pub(super) fn key(&self) -> String {
-        self.short.to_ascii_lowercase()
-    }
+/// What a variable configures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Which community it is, and its key. Setting one of these describes a community.
+    Identity,
+    /// Everything else about one community.
+    Community,
+    /// The whole program.
+    Program,
+}
 
+impl Variable {
     /// The name as the environment spells it: `SONORANCAD_API_KEY`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -33,51 +49,105 @@ impl Variable {
     }
 }
 
+/// One row per variable: everything that lists variables is generated here.
 macro_rules! variables {
-    ($($short:ident = $default:expr, $example:literal, $help:literal;)*) => {
+    ($($short:ident / $field:ident: $kind:ty, $scope:ident, in_demo $in_demo:literal,
+        $default:expr, $example:literal, $help:literal;)*) => {
         $(pub(super) static $short: Variable = Variable {
-            short: stringify!($short), default: $default, example: $example, help: $help,
+            short: stringify!($short), key: stringify!($field), scope: Scope::$scope, in_demo: $in_demo,
+            default: $default, example: $example, help: $help,
         };)*
+
         /// Every variable, in the order of the documentation.
         pub static VARIABLES: &[&Variable] = &[$(&$short),*];
+
+        /// The texts of one community or of the environment, as envy reads them. All are optional.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct RawConfig {
+            $(pub(super) $field: Option<$kind>,)*
+        }
+
+        impl RawConfig {
+            /// The variables that are set.
+            pub(super) fn set_variables(&self) -> impl Iterator<Item = &'static Variable> {
+                [$((&$short, self.$field.is_some())),*]
+                    .into_iter()
+                    .filter_map(|(variable, is_set)| is_set.then_some(variable))
+            }
+        }
     };
 }
 
 variables! {
-    COMMUNITY_ID = None, "mycommunity",
+    COMMUNITY_ID / community_id: String, Identity, in_demo false,
+        None, "mycommunity",
         "The community's id. Needed for API version v1.";
-    API_KEY = None, "0f8a...",
+    API_KEY / api_key: SecretString, Identity, in_demo false,
+        None, "0f8a...",
         "The community's API key.";
-    API_KEY_FILE = None, "/run/secrets/sonorancad_api_key",
+    API_KEY_FILE / api_key_file: String, Identity, in_demo false,
+        None, "/run/secrets/sonorancad_api_key",
         "A file that holds the API key, instead of the variable above.";
-    SERVER_IDS = Some("1"), "1=Main,2=Events",
+    SERVER_IDS / server_ids: String, Community, in_demo false,
+        Some("1"), "1=Main,2=Events",
         "The CAD servers to read, with a name if you like: `1=Main,2=Events`.";
-    API_VERSION = Some("v1"), "v2",
+    API_VERSION / api_version: String, Community, in_demo false,
+        Some("v1"), "v2",
         "The version of the API: `v1` or `v2`.";
-    API_URL = Some("https://api.sonorancad.com"), "https://api.sonorancad.com",
+    API_URL / api_url: String, Community, in_demo false,
+        Some("https://api.sonorancad.com"), "https://api.sonorancad.com",
         "Where the API is.";
-    API_TIMEOUT = Some("8s"), "8s",
+    API_TIMEOUT / api_timeout: String, Community, in_demo false,
+        Some("8s"), "8s",
         "The longest wait for one answer of the API (100ms to 1m).";
-    CACHE_TTL = Some("25s"), "25s",
+    CACHE_TTL / cache_ttl: String, Community, in_demo true,
+        Some("25s"), "25s",
         "How long an answer counts as fresh (1s to 1h); the budget can make it longer.";
-    MAX_STALE = Some("2m"), "2m",
+    MAX_STALE / max_stale: String, Community, in_demo true,
+        Some("2m"), "2m",
         "How old call data may get before it is left out (1s to 1h); at least twice the TTL in force.";
-    REQUESTS_PER_MINUTE = None, "4",
+    REQUESTS_PER_MINUTE / requests_per_minute: String, Community, in_demo false,
+        None, "4",
         "The budget of API requests per minute, for all servers (1 to 60). Default: 5 less the number of servers, at least 1.";
-    ALLOW_HTTP = Some("false"), "true",
+    ALLOW_HTTP / allow_http: String, Community, in_demo false,
+        Some("false"), "true",
         "Whether the API may be asked over plain HTTP on other machines than this one.";
-    COMMUNITIES_FILE = None, "/etc/sonorancad-exporter/communities.yml",
+    COMMUNITIES_FILE / communities_file: String, Program, in_demo false,
+        None, "/etc/sonorancad-exporter/communities.yml",
         "A file of several communities, each served at `/probe?community=<alias>`.";
-    LISTEN_ADDRESS = Some("0.0.0.0:10911"), "0.0.0.0:10911",
+    LISTEN_ADDRESS / listen_address: String, Program, in_demo true,
+        Some("0.0.0.0:10911"), "0.0.0.0:10911",
         "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses, `[::]:10911` for those of IPv6 too.";
-    SYSTEMD_SOCKET = Some("false"), "true",
+    SYSTEMD_SOCKET / systemd_socket: String, Program, in_demo true,
+        Some("false"), "true",
         "Whether to serve the sockets that systemd hands over, instead of addresses.";
-    WEB_CONFIG_FILE = None, "/etc/sonorancad-exporter/web.yml",
+    WEB_CONFIG_FILE / web_config_file: String, Program, in_demo true,
+        None, "/etc/sonorancad-exporter/web.yml",
         "A file with TLS, users and headers, in the format of every Prometheus exporter.";
-    LOG = Some("info"), "info,hyper=warn",
+    LOG / log: String, Program, in_demo true,
+        Some("info"), "info,hyper=warn",
         "What is logged: a level (error, warn, info, debug, trace, off), and levels per module if you like.";
-    LOG_FORMAT = Some("text"), "json",
+    LOG_FORMAT / log_format: String, Program, in_demo true,
+        Some("text"), "json",
         "How it is logged, to standard error: `text` or `json`.";
+}
+
+impl RawConfig {
+    /// The texts of these variables, by their full names, each of which exists.
+    pub(super) fn new(texts: BTreeMap<String, String>) -> Self {
+        envy::prefixed(PREFIX)
+            .from_iter(texts)
+            .expect("every name is a field of `RawConfig`, and any text is valid for each")
+    }
+}
+
+/// The variables that can be set for one community.
+pub(super) fn community_variables() -> impl Iterator<Item = &'static Variable> {
+    VARIABLES
+        .iter()
+        .copied()
+        .filter(|variable| variable.scope != Scope::Program)
 }
 
 /// The section of `--help` that lists every variable.
@@ -95,10 +165,10 @@ pub fn help() -> String {
     text
 }
 
-/// What a name in the environment is to this program.
+/// What this program makes of a name in the environment.
 pub(super) enum Name {
     Known,
-    /// Kubernetes gives every container such variables for each Service of its namespace; a Service
+    /// Kubernetes sets such variables in every container for each Service of its namespace; a Service
     /// called `sonorancad-exporter` makes them begin with our prefix.
     KubernetesLink,
     Unknown {
@@ -106,7 +176,7 @@ pub(super) enum Name {
     },
 }
 
-/// Tells what `name`, with its `text`, is.
+/// Classifies the variable `name`, which has the value `text`.
 pub(super) fn classify(name: &str, text: &str) -> Name {
     if VARIABLES.iter().any(|variable| variable.name() == name) {
         return Name::Known;
@@ -115,13 +185,13 @@ pub(super) fn classify(name: &str, text: &str) -> Name {
         return Name::KubernetesLink;
     }
     Name::Unknown {
-        nearest: nearest(name.trim_start_matches(PREFIX), VARIABLES),
+        nearest: nearest(name.trim_start_matches(PREFIX), VARIABLES.iter().copied()),
     }
 }
 
-/// The one of `variables` whose name without the prefix is most like `short`.
-pub(super) fn nearest(short: &str, variables: &[&'static Variable]) -> &'static Variable {
-    let candidates = variables.iter().map(|variable| (variable.short, *variable));
+/// The one of `variables` whose short name is most similar to `short`.
+pub(super) fn nearest(short: &str, variables: impl Iterator<Item = &'static Variable>) -> &'static Variable {
+    let candidates = variables.map(|variable| (variable.short, variable));
     most_alike(&short.to_uppercase(), candidates).map_or(&API_KEY, |(_, variable)| variable)
 }
 
@@ -158,6 +228,13 @@ mod tests {
             ("SONORANCAD_PORT_80_TCP", "tcp://10.0.0.1:80"),
         ] {
             assert!(matches!(classify(name, text), Name::KubernetesLink), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_variable_is_its_name_in_small_letters() {
+        for variable in VARIABLES {
+            assert_eq!(variable.key, variable.short.to_ascii_lowercase());
         }
     }
 
