@@ -1,8 +1,8 @@
 //! Records the revision of the source in the binary.
 //!
-//! It is `BUILD_REVISION` where the build sets it (a container has no `.git`), else
-//! what git says, else "unknown". The name has not the prefix of the program's own variables: `cargo
-//! run` shows it to the program.
+//! It is `BUILD_REVISION` if the build sets it (a container has no `.git`), else the revision that git reports,
+//! else "unknown". The variable does not have the prefix of the program's own variables, because `cargo run` passes
+//! it on to the program.
 
 use std::process::Command;
 

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use self::demo::Demo;
 
-/// Scrapes cost little, and a machine with many cores needs no thread on each of them.
+/// Scrapes are cheap: more threads would not help, even on a machine with many cores.
 const WORKER_THREADS: usize = 2;
 
 /// Exports the calls of a Sonoran CAD community to Prometheus.
@@ -59,7 +59,7 @@ enum Command {
     Healthcheck,
 }
 
-/// What ended the program early.
+/// Why the program fails.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -77,7 +77,7 @@ enum Failure {
     },
 }
 
-/// Does what the command line says.
+/// Runs the command that the command line names.
 pub(crate) fn run() -> ExitCode {
     if let Err(error) = process::hide_memory() {
         eprintln!("sonorancad-exporter: other processes may be able to read the key in memory: {error}");
@@ -143,7 +143,7 @@ fn check_health(settings: Vec<Setting>) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The environment, and the flags, which win.
+/// The settings of the environment and the flags; the flags win.
 fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: &Flags) -> Vec<Setting> {
     let mut settings = Setting::from_environment(environment);
     settings.extend(Setting::from_flags(flags));
@@ -160,7 +160,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 fn with_sources(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

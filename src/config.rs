@@ -1,8 +1,8 @@
-//! What the user wants: read once, checked as a whole, every problem reported together.
+//! The configuration: read once, checked as a whole, every problem reported together.
 //!
-//! The environment and the flags become one list of [`Setting`]s; [`Config::read`] turns that list, and
-//! the file of communities that it may name, into what the program means, or into [`Problems`]. No message
-//! shows a setting's text, but for the path of that file, so a secret in the wrong variable is not printed either.
+//! The environment and the flags become one list of [`Setting`]s. [`Config::read`] turns that list, and the
+//! communities file that it may name, into a [`Config`] or into [`Problems`]. No message quotes the text of a
+//! setting, except the path of that file: a secret in the wrong variable is not printed either.
 
 mod communities;
 mod problem;
@@ -26,10 +26,10 @@ pub use self::setting::{Flags, Setting};
 use self::variable::{RawConfig, Scope};
 pub use self::variable::{VARIABLES, Variable, help};
 
-/// Everything the program was told.
+/// The whole configuration of the program.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The community that the environment describes, if it does; there is always one without a file.
+    /// The community that the environment describes. Always present without a communities file.
     pub community: Option<CommunityConfig>,
     /// The communities of `SONORANCAD_COMMUNITIES_FILE`, by alias.
     pub communities: BTreeMap<String, CommunityConfig>,
@@ -50,10 +50,10 @@ pub enum Listen {
     SystemdSocket,
 }
 
-/// One community: its API, its servers, and how often they are asked.
+/// One community: its API, its servers, and how often they are read.
 #[derive(Clone, Debug)]
 pub struct CommunityConfig {
-    /// Where and as whom the API is asked.
+    /// Where the API is, and the key for it.
     pub api: ApiConfig,
     /// The servers to read: at least one, no id twice.
     pub servers: Vec<ServerConfig>,
@@ -68,13 +68,13 @@ pub struct CommunityConfig {
 /// One key at one address of the API, however many communities use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountConfig {
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share.
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share, if it is set.
     pub requests_per_minute: Option<u32>,
     /// How many servers are read with the key.
     pub servers: u32,
 }
 
-/// Where and as whom the API is asked.
+/// Where the API is, and the key for it.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
     /// `SONORANCAD_API_URL`; its path ends in a slash.
@@ -83,14 +83,14 @@ pub struct ApiConfig {
     pub version: ApiVersion,
     /// `SONORANCAD_API_KEY`, or the content of `SONORANCAD_API_KEY_FILE`.
     pub key: SecretString,
-    /// `SONORANCAD_API_TIMEOUT`: the longest wait for one whole answer.
+    /// `SONORANCAD_API_TIMEOUT`: the time limit of one request, answer included.
     pub timeout: Duration,
 }
 
 /// The version of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiVersion {
-    /// The documented `GET_CALLS`.
+    /// The documented version, `GET_CALLS`.
     V1 {
         /// `SONORANCAD_COMMUNITY_ID`.
         community_id: String,
@@ -102,9 +102,9 @@ pub enum ApiVersion {
 /// One CAD server of the community.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// The CAD's number of the server.
+    /// The server's number in the CAD.
     pub id: u32,
-    /// What the user calls it.
+    /// The name that the user chose.
     pub name: Option<String>,
 }
 
@@ -117,7 +117,7 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -126,17 +126,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// A community that is read, before it is known with whom it shares its key.
+/// A community before the others are read that may share its key.
 struct Draft {
     community: CommunityConfig,
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`, where it is set.
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`, if set.
     requests_per_minute: Option<u32>,
 }
 
 impl Config {
-    /// Reads the settings, the files of keys and communities included.
+    /// Reads the settings, and the files of keys and communities that they name.
     ///
-    /// A later setting of the same name wins, so flags go behind the environment.
+    /// The last setting of a name wins, so put flags after the environment.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Config {
         own.chain(named)
     }
 
-    /// Whether any community is asked with certificates to check.
+    /// Whether any community needs CA certificates.
     #[must_use]
     pub fn needs_certificates(&self) -> bool {
         self.all_communities()
@@ -187,7 +187,7 @@ impl Config {
     }
 }
 
-/// Reads the text of a file of communities, and the files of keys that it names.
+/// Reads the text of a communities file, and the key files that it names.
 ///
 /// # Errors
 ///
@@ -207,17 +207,17 @@ pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>
     }
 }
 
-/// Where a running exporter with these settings can be asked; what else is set does not matter.
+/// Where to check the health of an exporter that runs with these settings. Other settings may be wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HealthTarget {
-    /// The first of `SONORANCAD_LISTEN_ADDRESS`; all of them are served by the same process.
+    /// The first of `SONORANCAD_LISTEN_ADDRESS`: one process serves all of them.
     pub address: SocketAddr,
     /// Whether TLS or users may be configured.
     pub is_guarded: bool,
 }
 
 impl HealthTarget {
-    /// Reads what is needed to know that.
+    /// Reads only the settings that matter for that.
     ///
     /// # Errors
     ///
@@ -238,13 +238,13 @@ impl HealthTarget {
 }
 
 impl ApiConfig {
-    /// Whether it is asked with certificates to check: anywhere but at a plain HTTP address of this machine.
+    /// Whether requests need CA certificates: always, except for plain HTTP on this machine.
     #[must_use]
     pub fn needs_certificates(&self) -> bool {
         self.url.scheme() != "http" || !self.is_local()
     }
 
-    /// As whom the API is asked: its address, and the key itself. Whatever has both in common shares one limit.
+    /// The address and the key. Communities with both in common share one rate limit.
     #[must_use]
     pub fn account(&self) -> (&str, &str) {
         (self.url.as_str(), self.key.expose_secret())
@@ -324,7 +324,7 @@ fn read_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
         community: CommunityConfig {
             api: api?,
             servers: servers?,
-            // Not known before all communities are: see `share_accounts`.
+            // A placeholder: `share_accounts` sets it when all communities are read.
             account: AccountConfig {
                 requests_per_minute: None,
                 servers: 1,
@@ -336,7 +336,7 @@ fn read_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
     })
 }
 
-/// Gives all communities, each with its alias if it has one, that use the same key the same account.
+/// Assigns the same account to all communities that use the same key; each comes with its alias if it has one.
 fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Draft)>, problems: &mut Problems) {
     let mut drafts: Vec<_> = drafts.collect();
     let mut accounts: BTreeMap<_, Vec<usize>> = BTreeMap::new();
@@ -344,41 +344,54 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Dra
         accounts.entry(draft.community.api.account()).or_default().push(index);
     }
     let mut accounts: Vec<_> = accounts.into_values().collect();
-    // As they are in the file.
+    // In the order of the file.
     accounts.sort_unstable();
     for account in accounts {
-        let servers: usize = account
+        let members: Vec<_> = account
             .iter()
-            .map(|&index| drafts[index].1.community.servers.len())
-            .sum();
-        let servers = u32::try_from(servers).unwrap_or(u32::MAX);
-        let mut asked: Vec<_> = account
-            .iter()
-            .filter_map(|&index| drafts[index].1.requests_per_minute)
+            .map(|&index| (drafts[index].0, &*drafts[index].1))
             .collect();
-        asked.dedup();
-        if asked.len() > 1 {
-            let aliases = account.iter().map(|&index| drafts[index].0);
-            let names: Vec<_> = aliases.map(|alias| alias.unwrap_or("the environment's own")).collect();
-            let reason = format!(
-                "differs between communities that use the same key, and so share one budget: {}",
-                names.join(", ")
-            );
-            let variable = &variable::REQUESTS_PER_MINUTE;
-            let is_own_among_them = account.iter().any(|&index| drafts[index].0.is_none());
-            let name = if is_own_among_them {
-                variable.name()
-            } else {
-                variable.key.to_owned()
-            };
-            problems.report_other(name, reason);
-        }
+        report_conflicts(&members, problems);
+        let shared = shared_account(&members);
         for index in account {
-            drafts[index].1.community.account = AccountConfig {
-                requests_per_minute: asked.first().copied(),
-                servers,
-            };
+            drafts[index].1.community.account = shared;
         }
+    }
+}
+
+/// Reports communities of one account that set different budgets.
+fn report_conflicts(members: &[(Option<&str>, &Draft)], problems: &mut Problems) {
+    let mut budgets: Vec<_> = members
+        .iter()
+        .filter_map(|(_, draft)| draft.requests_per_minute)
+        .collect();
+    budgets.dedup();
+    if budgets.len() <= 1 {
+        return;
+    }
+    let names: Vec<_> = members
+        .iter()
+        .map(|(alias, _)| alias.unwrap_or("the environment's own"))
+        .collect();
+    let reason = format!(
+        "differs between communities that use the same key, and so share one budget: {}",
+        names.join(", ")
+    );
+    let variable = &variable::REQUESTS_PER_MINUTE;
+    if members.iter().any(|(alias, _)| alias.is_none()) {
+        problems.report_without_example(variable, reason);
+    } else {
+        problems.report_other(variable.key.to_owned(), reason);
+    }
+}
+
+/// The account of these communities, with the budget that one of them sets.
+fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
+    let servers: usize = members.iter().map(|(_, draft)| draft.community.servers.len()).sum();
+    let servers = u32::try_from(servers).unwrap_or(u32::MAX);
+    AccountConfig {
+        requests_per_minute: members.iter().find_map(|(_, draft)| draft.requests_per_minute),
+        servers,
     }
 }
 

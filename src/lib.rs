@@ -89,7 +89,7 @@ impl Exporter {
         let communities = Arc::new(Communities::new(config, clock).map_err(StartError::Client)?);
         let listener = match &config.listen {
             Listen::Addresses(addresses) => Listener::open(addresses),
-            Listen::SystemdSocket => Listener::take_from_systemd(),
+            Listen::SystemdSocket => Listener::from_systemd(),
         };
         let listener = listener.map_err(StartError::Listen)?;
         Ok(Self {

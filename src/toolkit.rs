@@ -1,72 +1,63 @@
-//! What every Prometheus exporter has: listening sockets and their limits, TLS, users, and the reload of all that.
-//!
-//! It serves any router and knows nothing of a CAD. The file format is that of
-//! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
+//! What every Prometheus exporter has: a listener with limits, and the web configuration file (TLS,
+//! users, headers). It knows nothing of CADs; the router that it serves comes from outside.
 
 mod auth;
 mod config;
 mod files;
-mod gate;
+mod guard;
 mod listen;
 mod reload;
 mod tls;
 
-use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::config::{WebConfigError, parse as parse_config};
-use self::gate::Gate;
+use self::guard::Guard;
 pub use self::listen::{ListenError, Listener};
 use self::reload::ReloadingConfig;
 
-/// Serves a router as the web configuration file says, as that file changes.
+/// The web configuration in use, and what serves a router by it.
 #[derive(Clone, Debug)]
 pub struct Toolkit {
     config: Arc<ReloadingConfig>,
-    /// Requests that met a bug in this program.
-    panics: Arc<AtomicU64>,
+    guard: Guard,
 }
 
 impl Toolkit {
-    /// Reads the web configuration file. Without one, everyone is answered over plain HTTP.
+    /// Reads the web configuration file. Without one, the exporter speaks plain HTTP with everyone.
     ///
     /// # Errors
     ///
     /// The file, or one that it names, cannot be used.
-    pub fn new(config_file: Option<&Path>) -> Result<Self, WebConfigError> {
-        Ok(Self {
-            config: Arc::new(ReloadingConfig::open(config_file)?),
-            panics: Arc::default(),
-        })
+    pub fn new(web_config_file: Option<&Path>) -> Result<Self, WebConfigError> {
+        let config = Arc::new(ReloadingConfig::open(web_config_file)?);
+        let guard = Guard::new(config.clone());
+        Ok(Self { config, guard })
     }
 
-    /// Whether clients must use HTTPS, as things are now.
+    /// Whether new connections must use HTTPS at the moment.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
         self.config.current().tls().is_some()
     }
 
-    /// Whether the web configuration that was read last is in use.
+    /// Whether the web configuration that was read last is in use; if not, it is invalid.
     #[must_use]
     pub fn is_newest(&self) -> bool {
         self.config.is_newest()
     }
 
-    /// Requests that met a bug in this program.
+    /// How many requests have panicked since the start.
     #[must_use]
     pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+        self.guard.panics()
     }
 
-    /// Serves `router` until `shutdown` completes and the requests in service then are answered, for a few seconds at
-    /// most. At least `reserved_files` file descriptors stay free for other purposes.
+    /// Serves `router` until `shutdown` completes and the requests in service are answered, for a few
+    /// seconds at most. The application needs up to `reserved_files` file descriptors of its own.
     pub async fn serve(
         self,
         listener: Listener,
@@ -74,21 +65,9 @@ impl Toolkit {
         reserved_files: usize,
         shutdown: impl Future<Output = ()>,
     ) {
-        let gate = Gate::new(self.config.clone());
         tokio::select! {
-            () = listener.serve(self.catch_panics(router), gate, reserved_files, shutdown) => {}
-            () = self.config.clone().watch() => {}
+            () = listener.serve(router, self.guard, reserved_files, shutdown) => {}
+            () = self.config.watch() => {}
         }
-    }
-
-    /// A panic while a request is answered costs that request only.
-    fn catch_panics(&self, router: Router) -> Router {
-        let panics = self.panics.clone();
-        let respond = move |_: Box<dyn Any + Send>| -> Response {
-            panics.fetch_add(1, Ordering::Relaxed);
-            let text = "This is a bug in the exporter; please report it.\n";
-            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
-        };
-        router.layer(CatchPanicLayer::custom(respond))
     }
 }

@@ -1,7 +1,7 @@
 //! The exporter's HTTP routes.
 //!
 //! * `GET /metrics`: the metrics, in the format that `Accept` asks for. Always 200;
-//!   `sonorancad_up` shows a failed fetch.
+//!   `sonorancad_up` reports a failed fetch.
 //! * `GET /probe?community=<alias>`: the same of one community of the file, without the exporter's own.
 //! * `GET /sd`: the communities of the file, for Prometheus' `http_sd_configs`.
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
@@ -35,23 +35,23 @@ use crate::toolkit::Toolkit;
 /// The header in which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
-/// The time-out in seconds of a client that does not send it.
+/// How long a client waits, in seconds, if it does not say so.
 const DEFAULT_SCRAPE_TIMEOUT: f64 = 10.0;
 
-/// The answer is sent this many seconds before the client's time-out.
+/// How much earlier than the client's time-out the answer goes out, in seconds.
 const DEADLINE_MARGIN: f64 = 0.5;
 
-/// The longest wait for fetches, whatever the client says: the listener allows a request 30 s.
+/// The longest wait for fetches, whatever the client says: a request may take no more than 30 s.
 const MAX_DEADLINE: Duration = Duration::from_secs(29);
 
-/// What every route can use.
+/// What the routes need.
 #[derive(Clone)]
 struct AppState {
-    communities: Arc<Communities>,
     toolkit: Toolkit,
+    communities: Arc<Communities>,
 }
 
-/// The routes, for `communities`, served by `toolkit`.
+/// The routes of the exporter, for [`Toolkit::serve`].
 pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
     Router::new()
         .route("/", get(status_page))
@@ -62,11 +62,11 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
         .route("/-/ready", get(ready))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(AppState { communities, toolkit })
+        .with_state(AppState { toolkit, communities })
 }
 
 impl AppState {
-    /// A report with what the exporter says of itself.
+    /// Adds what the exporter reports of itself.
     fn with_exporter(&self, community: CommunityReport) -> Report {
         let exporter = ExporterReport {
             process: Process::read(),
@@ -110,7 +110,7 @@ async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Response 
     respond(state.with_exporter(report), &headers)
 }
 
-/// The alias can only select a community of the file.
+/// The alias names a community of the file, and can be nothing else.
 async fn probe(
     State(state): State<AppState>,
     Query(parameters): Query<Vec<(String, String)>>,
@@ -122,13 +122,13 @@ async fn probe(
         return (StatusCode::BAD_REQUEST, text).into_response();
     };
     match state.communities.probe(alias, deadline(&headers)).await {
-        Some(community) => respond(
-            Report {
+        Some(community) => {
+            let report = Report {
                 community,
                 exporter: None,
-            },
-            &headers,
-        ),
+            };
+            respond(report, &headers)
+        }
         None => (
             StatusCode::NOT_FOUND,
             "There is no such community; /sd lists the aliases.\n",
@@ -165,8 +165,6 @@ fn metrics_headers(format: Format) -> [(HeaderName, &'static str); 2] {
     [(CONTENT_TYPE, format.content_type()), (VARY, "Accept, Accept-Encoding")]
 }
 
-/// Compresses an answer. tower-http's layer is not used: it compresses in small steps through a stream, while an answer
-/// here is in memory as a whole.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
     encoder

@@ -1,4 +1,4 @@
-//! A simulated CAD with the exporter in front of it.
+//! A simulated CAD, with an exporter that reads it.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,7 @@ use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
 
 use super::reachable;
 
-/// What kind of community is simulated.
+/// What to simulate.
 #[derive(Args)]
 pub(super) struct Options {
     /// The simulation follows from this number and the time of day [default: another one each time].
@@ -36,7 +36,7 @@ pub(super) struct Options {
     api_version: String,
 }
 
-/// A simulated CAD whose address is open, but which does not answer yet.
+/// A simulated CAD that has opened its address but does not answer yet.
 pub(super) struct Demo {
     cad: Cad,
     listener: TcpListener,
@@ -46,7 +46,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    /// Opens an address of this machine that only this machine can reach.
+    /// Opens a loopback address.
     pub(super) fn bind(options: Options) -> io::Result<Self> {
         let clock = Clock::System;
         let settings = Settings {
@@ -91,7 +91,7 @@ impl Demo {
             .chain(own.map(|(name, text)| (name.into(), text.into())))
     }
 
-    /// Answers from now on, and says what there is to see at `exporter`.
+    /// Starts to answer, and prints what `exporter` shows.
     pub(super) fn start(self, exporter: &Exporter) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         tokio::spawn(self.cad.serve(listener));

@@ -1,4 +1,4 @@
-//! Asks a running exporter for its health, as a container's health check does.
+//! Checks the health of a running exporter, for the health check of a container.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

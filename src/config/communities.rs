@@ -1,4 +1,4 @@
-//! The file of communities: YAML, from aliases to the settings of each.
+//! The communities file: YAML that maps aliases to settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use super::variable::{self, RawConfig, VARIABLES};
 use super::{Draft, Problems, read_community, value};
 use crate::yaml::{self, Entries};
 
-/// The largest file: ten thousand communities take less than half of it.
+/// The largest file, in bytes. Ten thousand communities take less than half of it.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// The longest alias: it becomes a label and a part of addresses.
+/// The longest alias, in bytes. It becomes a label and part of addresses.
 const MAX_ALIAS_LENGTH: usize = 64;
 
 /// A community's settings. A key may have no value.
 type Settings = Entries<Spanned<Option<String>>>;
 
-/// Reads the communities of the file at `path`, by alias; all that is wrong becomes a problem, with its line.
+/// Reads the communities of the file at `path`, by alias; each mistake becomes a problem, with its line.
 pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
     match value::secret_file(path, MAX_FILE_BYTES) {
         Ok(text) => parse(&text, path, problems),

@@ -360,7 +360,7 @@ fn what_is_no_regular_file_is_not_read() {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains(&format!("{name} cannot be read: it is no regular file")),
+            message.contains(&format!("{name} cannot be read: it is not a regular file")),
             "{message}"
         );
     }

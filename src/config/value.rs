@@ -1,6 +1,6 @@
-//! One function per kind of value: a text in, its meaning or the reason why it has none out.
+//! One function per kind of value: it turns a text into its meaning, or says why that is impossible.
 //!
-//! No reason repeats the text: it may be a secret in the wrong place.
+//! No reason quotes the text: it may be a misplaced secret.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::secret_file::{open_regular, read_secret};
 /// The largest key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4 << 10;
 
-/// `SONORANCAD_API_VERSION` before the rest is known.
+/// `SONORANCAD_API_VERSION`, without what the version needs.
 pub(super) enum VersionNumber {
     One,
     Two,
@@ -60,7 +60,7 @@ pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
     key(&secret).map_err(|reason| format!("names a file that {reason}"))
 }
 
-/// The text of a file that holds secrets.
+/// The text of a file that contains secrets.
 pub(super) fn secret_file(path: &str, max_bytes: u64) -> Result<Zeroizing<String>, String> {
     let read = || read_secret(&open_regular(Path::new(path))?, max_bytes);
     read().map_err(|error| format!("cannot be read: {error}"))
@@ -174,7 +174,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     Ok(SocketAddr::from((address, port)))
 }
 
-/// A bare word that is no level would be taken for a module, and silence everything else.
+/// A single word must be a level: the parser would take any other for a module, and silence everything else.
 pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
     let is_directive = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     text.parse()

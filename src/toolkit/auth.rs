@@ -1,9 +1,9 @@
 //! Basic authentication ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)) against bcrypt hashes.
 //!
-//! A check costs CPU on purpose, which must not become a weapon: the process runs one check at a time, each client
-//! waits in a line of its own, a wrong password delays that line for a second, and correct credentials are not checked
-//! again. All checks cost the same, whatever the user's hash and whether the user exists, so their time reveals
-//! nothing.
+//! A check costs CPU on purpose, which must serve nobody as a weapon: one is under way at a time in the
+//! whole process, each client waits in a line of its own, a wrong password holds up that line for a
+//! second, and who was right once is not checked again. All checks cost the same, whatever the user's
+//! hash, and whether there is such a user, so that their time tells nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ const SLOW_COST: u32 = 16;
 /// Above this cost, a check would hold up all others for minutes, and up to days.
 const MAX_COST: u32 = 18;
 
-/// Placeholder for unknown users: as long as a bcrypt hash, but never a valid one.
+/// What stands for the hash of who is no user: as long as a hash, and none.
 const NO_HASH: &str = "------------------------------------------------------------";
 
 /// Users and the bcrypt hashes of their passwords; without any, everyone may ask.
@@ -45,18 +45,18 @@ pub(super) struct Users {
     cost: u32,
 }
 
-/// The user and password that a client sends.
+/// What a client says who it is.
 pub(super) struct Credentials {
     user: String,
     password: SecretString,
 }
 
-/// Checks credentials.
+/// Tells who may ask.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     /// Made anew at each start, so that what is kept of passwords means nothing elsewhere.
     key: hmac::Key,
-    /// The cache key of each user's last correct credentials.
+    /// What each user showed last that was right.
     verified: Mutex<HashMap<String, hmac::Tag>>,
     /// Where each client waits for its checks.
     lines: Mutex<HashMap<IpAddr, Arc<tokio::sync::Mutex<()>>>>,
@@ -140,13 +140,13 @@ fn cost(hash: &str) -> Option<u32> {
     Some(parts.get_cost()).filter(|cost| (4..=31).contains(cost))
 }
 
-/// Hashes `password` only to spend the time.
+/// Hashes `password` in vain.
 fn dummy_hash(password: &str, cost: u32) {
     let _ = bcrypt::hash_with_salt(password, cost, [0; 16]);
 }
 
 impl Credentials {
-    /// The credentials of a request, if they are in one header and in UTF-8.
+    /// What a request says, if it says it in one header and in UTF-8.
     pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -166,7 +166,7 @@ impl Credentials {
 }
 
 impl Authenticator {
-    /// An authenticator that has verified no user yet.
+    /// One that has verified nobody yet.
     pub(super) fn new() -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Self {
@@ -184,7 +184,7 @@ impl Authenticator {
             return true;
         }
         let place = self.line(client).lock_owned().await;
-        // Perhaps by the check before it in the line.
+        // Perhaps by the one before in the line.
         if self.is_verified(&credentials.user, &cache_key) {
             return true;
         }
@@ -192,7 +192,7 @@ impl Authenticator {
             return false;
         };
         let (authenticator, users) = (self.clone(), users.clone());
-        // In its own task: a client that disconnects still serves its penalty.
+        // In a task of its own, so that who hangs up is held up all the same.
         let check = tokio::spawn(async move {
             let _place = place;
             let check = spawn_blocking(move || {

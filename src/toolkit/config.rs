@@ -2,8 +2,8 @@
 //!
 //! The format is that of
 //! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
-//! What this program cannot do is refused, never ignored. No message shows a text of the
-//! file, but for what can be a file's name: the line tells where to look.
+//! What it can say and this program cannot do is refused, never ignored. No message quotes the file, except
+//! for file names, since it may contain secrets: messages name the line instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ struct HttpSection {
 
 impl WebConfig {
     /// Reads the file, and all files that it names; relative names are seen from its folder. All of them
-    /// are added to `files`, be they fit for use or not.
+    /// are added to `files`, valid or not.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl WebConfig {
 pub fn parse(text: &str) -> Result<(), WebConfigError> {
     let sections = Sections::parse(text).map(|mut sections| {
         if let Some(tls) = &mut sections.tls_server_config {
-            (tls.cert_file, tls.key_file, tls.client_ca_file) = (None, None, None);
+            tls.remove_files();
         }
         sections
     });
@@ -121,7 +121,7 @@ pub fn parse(text: &str) -> Result<(), WebConfigError> {
 impl Sections {
     fn parse(text: &str) -> Result<Self, Vec<String>> {
         let sections: Option<Self> = serde_saphyr::from_str(text).map_err(|error| vec![yaml::describe(&error)])?;
-        // A file that is being written, or could not be, must not open the door.
+        // A file that is being written, or could not be, must not switch off TLS and passwords.
         sections.ok_or_else(|| vec!["it is empty; `{}` means plain HTTP for everyone".to_owned()])
     }
 
@@ -158,7 +158,7 @@ impl Sections {
     }
 }
 
-/// A mapping that is present, even if nothing is below its name.
+/// A mapping that is there, even if nothing is below its name.
 fn present<'de, D, T>(deserializer: D) -> Result<Option<Entries<T>>, D::Error>
 where
     D: Deserializer<'de>,

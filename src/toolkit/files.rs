@@ -1,4 +1,7 @@
 //! Files that were read, and whether they have changed since.
+//!
+//! They are polled: notifications of the system miss files behind links, which is how Kubernetes replaces
+//! secrets, and some network file systems send none.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +18,7 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WatchedFiles(Vec<(PathBuf, Option<FileStamp>)>);
 
-/// Metadata that tells whether a file was modified or replaced.
+/// What differs once a file has changed or has been replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileStamp {
     device: u64,
@@ -26,27 +29,27 @@ struct FileStamp {
 }
 
 impl WatchedFiles {
-    /// Reads a text, and remembers the file, even if it does not exist. The text may contain a key: it is wiped when it
-    /// is dropped.
+    /// Reads a text, and remembers the file, whether it exists or not. The text may contain a key: it is wiped when
+    /// it is dropped.
     ///
     /// # Errors
     ///
-    /// It cannot be opened or read, or is not a regular file, not UTF-8, or larger than 1 MiB.
+    /// It cannot be opened or read, is no regular file, no UTF-8, or larger than 1 MiB.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
-        // Before it is read, so that the next check sees a change made meanwhile.
+        // Before it is read, so that a change meanwhile is seen at the next look.
         self.0.push((path.to_owned(), FileStamp::of(path)));
         open_regular(path).and_then(|file| read_secret(&file, MAX_BYTES))
     }
 
     /// The same files as they are now.
-    pub(super) fn stamp_again(&self) -> Self {
+    pub(super) fn look_again(&self) -> Self {
         let look = |(path, _): &(PathBuf, _)| (path.clone(), FileStamp::of(path));
         Self(self.0.iter().map(look).collect())
     }
 }
 
 impl FileStamp {
-    /// The stamp of the file at `path`, readable or not; `None` if there is none.
+    /// What is at `path`, readable or not; `None` where there is nothing.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {

@@ -1,11 +1,10 @@
 //! The listener: its sockets, the accept loop and its limits.
 //!
-//! No client can keep others out by holding connections. Connections are capped: at the cap, the client with the most
-//! connections loses the one that has been idle longest. No request takes more than 30 s from its first byte until its
-//! response is sent, and no connection waits longer than that for a request, the TLS handshake included. The system's
-//! buffers of a connection are bounded too, and closed connections leave nothing behind.
-//!
-//! Eviction is written by hand because no library evicts: with a plain limit, idle connections shut everyone out.
+//! No client can keep others out by holding connections open. The number of connections is limited. At the
+//! limit, a connection of the client with the most is evicted for a new one: the one that has been idle
+//! longest. A request takes at most 30 s from its first byte until its response is sent, and a connection
+//! waits at most as long for a request, TLS handshake included. The system's buffers per connection are
+//! limited as well, and nothing stays in them after a connection.
 
 mod connection;
 mod lingering;
@@ -21,28 +20,30 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use listenfd::ListenFd;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::connection::{Connections, OpenConnection};
+use self::connection::{Connection, Connections, OpenConnection};
 use self::lingering::LingeringStream;
 use self::observed::ObservedStream;
 use super::config::WebConfig;
-use super::gate::Gate;
+use super::guard::Guard;
 use crate::process::Process;
 
 /// The limits of a listener.
@@ -70,17 +71,17 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 /// try again only after a second. Linux allows as many since version 5.4.
 const BACKLOG: u32 = 4096;
 
-/// File descriptors that the process needs in any case: the log, `/proc`, files that are read.
-const OTHER_FILES: usize = 64;
+/// File descriptors that neither connections nor the application take: those of the log, `/proc` and the runtime.
+const OTHER_FILES: u64 = 64;
 
-/// The size of the system's buffers of a connection, for each direction; Linux doubles it. By default, they can grow to
-/// some MiB each.
+/// What the system keeps at most of what a client sends and does not get to be read, or is sent and does
+/// not take; Linux doubles it. By itself, it would go up to some MiB each.
 const BUFFER_BYTES: u32 = 64 << 10;
 
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The response to a client that speaks HTTP where TLS is expected.
+/// The response to a client that speaks plain HTTP to a TLS port.
 const HTTPS_ONLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 29\r\nConnection: close\r\n\r\nThis port speaks HTTPS only.\n";
 
@@ -136,12 +137,12 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// There is none, or the first one that cannot be served.
+    /// There is no socket, or the first one that cannot be served.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn take_from_systemd() -> Result<Self, ListenError> {
+    pub fn from_systemd() -> Result<Self, ListenError> {
         let mut handed = ListenFd::from_env();
         if handed.len() == 0 {
             return Err(ListenError::NoSystemdSocket);
@@ -176,17 +177,17 @@ impl Listener {
             .collect()
     }
 
-    /// Serves `router` on every socket to the requests that `gate` lets pass, until `shutdown` completes and the rest
-    /// is drained.
+    /// Serves `router` on every socket, over TLS if the web configuration says so, until `shutdown`
+    /// completes and the rest is drained. The application needs up to `reserved_files` file descriptors.
     pub(super) async fn serve(
         self,
         router: Router,
-        gate: Gate,
+        guard: Guard,
         reserved_files: usize,
         shutdown: impl Future<Output = ()>,
     ) {
         let max_fds = Process::read().and_then(|process| process.max_fds);
-        let connections = max_connections(max_fds, OTHER_FILES + reserved_files);
+        let connections = max_connections(max_fds, reserved_files);
         if connections < LIMITS.connections {
             warn!(
                 max_fds,
@@ -194,7 +195,7 @@ impl Listener {
             );
         }
         let limits = Limits { connections, ..LIMITS };
-        serve_within(limits, self.sockets, router, gate, shutdown).await;
+        serve_within(limits, self.sockets, router, guard, shutdown).await;
     }
 }
 
@@ -204,7 +205,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Otherwise a restart would have to wait until the system forgets the connections of the last run.
+    // A restart must not wait until the connections of the last run are forgotten.
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit these.
     socket.set_send_buffer_size(BUFFER_BYTES)?;
@@ -213,35 +214,43 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The limit of connections, or fewer if there are not enough file descriptors: eviction needs one for the newcomer.
+/// The limit of connections, lower if there are fewer file descriptors: a new connection needs one
+/// before another connection can be evicted for it.
 fn max_connections(max_fds: Option<u64>, reserved_files: usize) -> u32 {
-    let files = max_fds.unwrap_or(u64::MAX).saturating_sub(reserved_files as u64).max(1);
+    let files = max_fds
+        .unwrap_or(u64::MAX)
+        .saturating_sub(OTHER_FILES + reserved_files as u64)
+        .max(1);
     u32::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
 }
 
-/// What serves every connection.
+/// Serves connections; each has its own clone.
 #[derive(Clone)]
 struct Service {
     limits: Limits,
-    router: Router,
-    gate: Gate,
-    stopping: watch::Receiver<()>,
+    router: TowerToHyperService<Router>,
+    guard: Guard,
+    /// The tasks of the connections.
+    tasks: TaskTracker,
+    stopping: CancellationToken,
 }
 
 async fn serve_within(
     limits: Limits,
     sockets: Vec<TcpListener>,
     router: Router,
-    gate: Gate,
+    guard: Guard,
     shutdown: impl Future<Output = ()>,
 ) {
     let connections = Arc::new(Connections::new(limits.connections));
-    let (stop, stopping) = watch::channel(());
+    let tasks = TaskTracker::new();
+    let stopping = CancellationToken::new();
     let service = Service {
         limits,
-        router,
-        gate,
-        stopping,
+        router: TowerToHyperService::new(guard.catch_panics(router)),
+        guard,
+        tasks: tasks.clone(),
+        stopping: stopping.clone(),
     };
     let mut accepting = JoinSet::new();
     for socket in sockets {
@@ -249,8 +258,9 @@ async fn serve_within(
     }
     shutdown.await;
     accepting.shutdown().await;
-    drop(stop);
-    if timeout(limits.drain, connections.all_closed()).await.is_err() {
+    stopping.cancel();
+    tasks.close();
+    if timeout(limits.drain, tasks.wait()).await.is_err() {
         debug!("some connections were still open at the end");
     }
 }
@@ -261,9 +271,9 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
         match socket.accept().await {
             Ok((stream, address)) => {
                 if let Some(connection) = connections.open(client(address.ip())).await {
-                    tokio::spawn(service.clone().serve(stream, connection));
+                    service.tasks.spawn(service.clone().serve(stream, connection));
                 } else {
-                    debug!("a client has too many connections");
+                    debug!("a client has enough connections");
                 }
             }
             Err(error) => {
@@ -274,7 +284,7 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
     }
 }
 
-/// The client that an address stands for: for IPv6 the /64 network, since a host may have any address in it.
+/// Who an address belongs to: of an IPv6 address the network, since a host may have any in it.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -287,17 +297,15 @@ impl Service {
         // Only a little latency is lost where this fails.
         let _ = stream.set_nodelay(true);
         let stream = LingeringStream::new(stream, self.stopping.clone());
-        let Some(tls) = self.gate.config().tls().cloned() else {
-            let is_current = |config: &WebConfig| config.tls().is_none();
-            return self.serve_http(stream, &open, is_current).await;
+        let Some(tls) = self.guard.config().tls().cloned() else {
+            return self.serve_http(stream, &open, |config| config.tls().is_none()).await;
         };
         let connection = open.connection();
-        let mut stopping = self.stopping.clone();
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
             () = connection.evicted() => None,
             () = connection.timed_out(self.limits.stage) => None,
-            _ = stopping.changed() => None,
+            () = self.stopping.cancelled() => None,
         };
         if let Some(stream) = stream {
             let is_current = |config: &WebConfig| config.tls().is_some_and(|now| Arc::ptr_eq(now, &tls));
@@ -305,36 +313,19 @@ impl Service {
         }
     }
 
-    /// Serves one request after the other, as long as the connection `is_current`: one that was made in plain text or
-    /// under an earlier certificate or client policy ends with its next response.
+    /// Serves one request after the other while `is_current` says so of the web configuration. A
+    /// connection made in plain text, under another certificate or under other rules about clients ends
+    /// with its next response.
     async fn serve_http(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         open: &OpenConnection,
         is_current: impl Fn(&WebConfig) -> bool,
     ) {
-        let Self {
-            limits,
-            router,
-            gate,
-            mut stopping,
-        } = self;
         let connection = open.connection();
-        let service = service_fn(async |request: Request<Incoming>| {
-            let mut response = match gate.check(&request, connection.client).await {
-                Ok(()) => {
-                    connection.begin_service();
-                    router
-                        .clone()
-                        .oneshot(request)
-                        .await
-                        .unwrap_or_else(|never| match never {})
-                }
-                Err(refusal) => refusal,
-            };
-            connection.begin_sending();
-            gate.add_headers(&mut response);
-            if !is_current(&gate.config()) {
+        let service = service_fn(async |request| {
+            let mut response = self.respond(connection, request).await;
+            if !is_current(&self.guard.config()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -352,7 +343,7 @@ impl Service {
                 biased;
                 // An error is the client's: it broke off, or sent something that is not HTTP.
                 _ = serving.as_mut() => break,
-                () = connection.timed_out(limits.stage) => {
+                () = connection.timed_out(self.limits.stage) => {
                     debug!("a connection timed out");
                     break;
                 }
@@ -360,12 +351,27 @@ impl Service {
                     debug!("a connection was evicted");
                     break;
                 }
-                _ = stopping.changed(), if !is_stopping => {
+                () = self.stopping.cancelled(), if !is_stopping => {
                     serving.as_mut().graceful_shutdown();
                     is_stopping = true;
                 }
             }
         }
+    }
+
+    /// The response to one request. From the moment the router gets the request until it has made the
+    /// response, the request counts as in service, which protects the connection from eviction.
+    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Response {
+        let mut response = if let Some(refusal) = self.guard.refuse(connection.client, &request).await {
+            refusal
+        } else {
+            connection.begin_service();
+            let Ok(response) = self.router.call(request).await;
+            response
+        };
+        connection.answer();
+        self.guard.add_headers(&mut response);
+        response
     }
 }
 

@@ -67,8 +67,8 @@ impl ReloadingConfig {
 
     /// Reads the files again whenever they have changed; never ends.
     ///
-    /// It waits until they have stayed the same between two checks, because a certificate and its key are written one
-    /// after the other. If they cannot be used, the configuration in use stays.
+    /// It waits until they have stayed the same between two checks: a certificate and its key are written
+    /// one after the other. If the new files are invalid, the configuration in use stays.
     pub(super) async fn watch(self: Arc<Self>) {
         let Some(path) = self.path.clone() else {
             return std::future::pending().await;
@@ -79,16 +79,16 @@ impl ReloadingConfig {
             let (live, path) = (self.clone(), path.clone());
             let last = before.clone();
             // File systems can be slow.
-            let check = spawn_blocking(move || live.check(&path, &last));
-            before = check.await.unwrap_or(before);
+            let look = spawn_blocking(move || live.look(&path, &last));
+            before = look.await.unwrap_or(before);
         }
     }
 
-    /// Checks the files, and reads them if they are as at the `last` check but not as they were read. Returns their
-    /// stamps.
-    fn check(&self, path: &Path, last: &WatchedFiles) -> WatchedFiles {
+    /// Looks at the files, and reads them if they are as they were at the `last` look, but not as they
+    /// were read. Gives what it saw.
+    fn look(&self, path: &Path, last: &WatchedFiles) -> WatchedFiles {
         let read = self.state.read().files.clone();
-        let now = read.stamp_again();
+        let now = read.look_again();
         if now != read && now == *last {
             self.read_again(path);
         }
@@ -105,7 +105,7 @@ impl ReloadingConfig {
             Ok(config) => {
                 let before = std::mem::replace(&mut state.current, Arc::new(config));
                 if before.tls().is_some() && state.current.tls().is_none() {
-                    warn!("from now on, HTTP is served in plain text");
+                    warn!("from now on, HTTP is spoken in plain text");
                 }
                 if !before.users().is_empty() && state.current.users().is_empty() {
                     warn!("from now on, no password is asked for");

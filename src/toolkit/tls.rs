@@ -68,31 +68,23 @@ const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsSection {
-    pub(super) cert: Option<String>,
-    pub(super) cert_file: Option<PathBuf>,
-    pub(super) key: Option<SecretString>,
-    pub(super) key_file: Option<PathBuf>,
-    pub(super) client_ca: Option<String>,
-    pub(super) client_ca_file: Option<PathBuf>,
-    pub(super) client_auth_type: Option<String>,
-    pub(super) client_allowed_sans: Option<Vec<String>>,
-    pub(super) min_version: Option<String>,
-    pub(super) max_version: Option<String>,
-    pub(super) cipher_suites: Option<Vec<Spanned<String>>>,
-    pub(super) prefer_server_cipher_suites: Option<bool>,
-    pub(super) curve_preferences: Option<Vec<Spanned<String>>>,
-}
-
-/// Whether a client must show a certificate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ClientAuth {
-    None,
-    IfGiven,
-    Required,
+    cert: Option<String>,
+    cert_file: Option<PathBuf>,
+    key: Option<SecretString>,
+    key_file: Option<PathBuf>,
+    client_ca: Option<String>,
+    client_ca_file: Option<PathBuf>,
+    client_auth_type: Option<String>,
+    client_allowed_sans: Option<Vec<String>>,
+    min_version: Option<String>,
+    max_version: Option<String>,
+    cipher_suites: Option<Vec<Spanned<String>>>,
+    prefer_server_cipher_suites: Option<bool>,
+    curve_preferences: Option<Vec<Spanned<String>>>,
 }
 
 impl TlsSection {
-    /// Whether nothing is set, which means "no TLS" in this format.
+    /// Whether nothing is said, which the format takes for "no TLS".
     pub(super) fn is_empty(&self) -> bool {
         let Self {
             cert,
@@ -118,6 +110,19 @@ impl TlsSection {
             && key.is_none()
             && prefer_server_cipher_suites.is_none()
     }
+
+    /// Forgets the files that the section names.
+    pub(super) fn remove_files(&mut self) {
+        (self.cert_file, self.key_file, self.client_ca_file) = (None, None, None);
+    }
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientAuth {
+    None,
+    IfGiven,
+    Required,
 }
 
 /// What the section means; `None` where it holds problems. Relative names of files are seen from `folder`.
@@ -159,20 +164,24 @@ pub(super) fn server_config(
                 .with_client_cert_verifier(verifier)
                 .with_single_cert(certificates, key)
         });
-    let mut config = match config {
-        Ok(config) => config,
+    match config {
+        Ok(config) => Some(with_defaults(config, section)),
         Err(error) => {
             problems.push(format!(
                 "tls_server_config: certificate and key cannot be used: {error}"
             ));
-            return None;
+            None
         }
-    };
+    }
+}
+
+/// Adds what does not depend on certificates: order of preference, no resumption, HTTP/1.1 only.
+fn with_defaults(mut config: ServerConfig, section: &TlsSection) -> ServerConfig {
     config.ignore_client_order = section.prefer_server_cipher_suites.unwrap_or(true);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Some(config)
+    config
 }
 
 fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersion>, String> {

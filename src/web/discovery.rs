@@ -8,13 +8,14 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::uri::Authority;
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 
-/// The longest address: a DNS name and a port.
-const MAX_TARGET: usize = 253 + ":65535".len();
+/// The longest address: a name of DNS, and a port.
+const MAX_TARGET_BYTES: usize = 253 + ":65535".len();
 
-/// The minimum size of a piece of the answer, except the last one.
+/// The least size of a piece of the response, except for the last one.
 const MIN_PIECE_BYTES: usize = 2 << 10;
 
 /// One target group: the exporter itself, asked for one community.
@@ -36,13 +37,15 @@ struct Labels<'a> {
 /// The address to scrape: the one that was asked for this list, if it is a host with or without a port.
 pub(super) fn target(host: Option<&HeaderValue>) -> Option<&str> {
     let host = host?.to_str().ok()?;
-    let authority: Authority = host.parse().ok().filter(|_| host.len() <= MAX_TARGET)?;
+    let authority: Authority = host.parse().ok().filter(|_| host.len() <= MAX_TARGET_BYTES)?;
     (!authority.host().is_empty() && !host.contains('@')).then_some(host)
 }
 
+/// The list of all communities, written piece by piece as the client reads it. A whole list for each
+/// client would let clients fill the memory.
 pub(super) fn respond(aliases: Arc<[String]>, target: &str) -> impl IntoResponse + use<> {
-    let body = Body::from_stream(stream::iter(pieces(aliases, target.to_owned())));
-    ([(CONTENT_TYPE, "application/json")], body)
+    let pieces = stream::iter(pieces(aliases, target.to_owned()));
+    ([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces))
 }
 
 impl<'a> Group<'a> {
@@ -58,29 +61,28 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The list of all groups in pieces, each made when the client takes it: a whole list for each client would take memory
-/// at will.
-fn pieces(aliases: Arc<[String]>, target: String) -> impl Iterator<Item = Result<Vec<u8>, serde_json::Error>> {
-    let (mut written, mut is_closed) = (0, false);
+/// The list in pieces of at least [`MIN_PIECE_BYTES`], except for the last one.
+fn pieces(aliases: Arc<[String]>, target: String) -> impl Iterator<Item = serde_json::Result<Bytes>> {
+    let mut written = 0;
+    let mut is_closed = false;
     std::iter::from_fn(move || {
         if is_closed {
             return None;
         }
         let mut piece = Vec::new();
-        while piece.len() < MIN_PIECE_BYTES && !is_closed {
-            if let Some(alias) = aliases.get(written) {
-                piece.push(if written == 0 { b'[' } else { b',' });
-                if let Err(error) = serde_json::to_writer(&mut piece, &Group::new(alias, &target)) {
-                    is_closed = true;
-                    return Some(Err(error));
-                }
-                written += 1;
-            } else {
+        while piece.len() < MIN_PIECE_BYTES {
+            let Some(alias) = aliases.get(written) else {
                 piece.extend_from_slice(if written == 0 { b"[]" } else { b"]" });
                 is_closed = true;
+                break;
+            };
+            piece.push(if written == 0 { b'[' } else { b',' });
+            if let Err(error) = serde_json::to_writer(&mut piece, &Group::new(alias, &target)) {
+                return Some(Err(error));
             }
+            written += 1;
         }
-        Some(Ok(piece))
+        Some(Ok(piece.into()))
     })
 }
 

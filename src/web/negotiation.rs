@@ -1,8 +1,9 @@
 //! Which format and which encoding a client wants: `Accept` and `Accept-Encoding`.
 //!
 //! By [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5): the most
-//! specific range that fits gives the quality, which is 1 where none is said; 0 excludes. No client is
-//! refused: one that accepts nothing on offer gets the classic format, uncompressed.
+//! specific range that fits gives the quality, which is 1 where none is said; 0 excludes. No request
+//! is refused: a client that accepts neither format gets the classic one, uncompressed. No library chooses
+//! by media type parameters such as `version`, so this is written here.
 
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
@@ -12,7 +13,7 @@ use crate::exposition::Format;
 
 const VERSION: Name = Name::new_unchecked("version");
 
-/// How to write an answer.
+/// How a client wants the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// The format to answer in.
@@ -41,7 +42,7 @@ fn format(headers: &HeaderMap) -> Format {
         let fitting = ranges
             .iter()
             .filter_map(|range| Some((specificity(range, format)?, media_quality(range)?)));
-        // Of equally specific ranges, the one with the highest quality.
+        // Of equally specific ranges, the kindest.
         let best = fitting.max_by(|(one, one_quality), (other, other_quality)| {
             one.cmp(other).then(one_quality.total_cmp(other_quality))
         });
@@ -80,7 +81,7 @@ fn specificity(range: &MediaType, format: Format) -> Option<u8> {
     match (range.ty.as_str(), range.subty.as_str()) {
         // With a suffix it is another type, though `subty` lacks it.
         _ if range.suffix.is_some() => None,
-        // A client that takes anything gets what every tool reads.
+        // Who takes anything gets what every tool reads.
         ("*", "*") => (format == Format::Text).then_some(0),
         (range, _) if !range.eq_ignore_ascii_case(ty) => None,
         (_, "*") => Some(1),

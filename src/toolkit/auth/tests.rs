@@ -6,6 +6,9 @@ use serde_saphyr::Location;
 
 use super::*;
 
+/// How long a test waits before it fails as hung. Far above what a busy machine needs.
+const HANG_GUARD: Duration = Duration::from_secs(60);
+
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A text of a file, wherever.
@@ -48,15 +51,13 @@ async fn the_right_password_of_the_right_user_is_admitted() {
 
 #[tokio::test]
 async fn who_was_right_once_is_not_checked_again() {
-    let users = users(&[("alice", "secret", 9)]);
+    let users = users(&[("alice", "secret", 4)]);
     let authenticator = Arc::new(Authenticator::new());
-    let begin = Instant::now();
     assert!(admits(&authenticator, &users, "alice", "secret").await);
-    let first = begin.elapsed();
     // Nobody gets a turn any more.
     let _turn = authenticator.turn.clone().acquire_owned().await.unwrap();
     let again = admits(&authenticator, &users, "alice", "secret");
-    assert!(tokio::time::timeout(first / 2, again).await.expect("no check"));
+    assert!(tokio::time::timeout(HANG_GUARD, again).await.expect("no check"));
 }
 
 #[tokio::test]
@@ -123,21 +124,24 @@ async fn one_clients_wrong_passwords_hold_up_nobody_else() {
     }
     tokio::task::yield_now().await;
     let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    assert!(
-        authenticator
-            .admits(&users, other, credentials("alice", "secret"))
-            .await
-    );
-    assert!(begin.elapsed() < FAILURE_PAUSE, "{:?}", begin.elapsed());
-    // And once she is known, in the attackers' own line too.
-    assert!(admits(&authenticator, &users, "alice", "secret").await);
-    assert!(begin.elapsed() < FAILURE_PAUSE, "{:?}", begin.elapsed());
-    sleep(FAILURE_PAUSE * 2).await;
-    let mut tried = 0;
+    let known = async {
+        let right = credentials("alice", "secret");
+        // And once she is known, in the attackers' own line too.
+        authenticator.admits(&users, other, right).await && admits(&authenticator, &users, "alice", "secret").await
+    };
+    // Behind 100 attacks, it would take 100 s.
+    assert!(tokio::time::timeout(HANG_GUARD, known).await.expect("no wait"));
+    assert!(attacks.join_next().await.is_some());
+    sleep(FAILURE_PAUSE).await;
+    let mut tried = 1;
     while attacks.try_join_next().is_some() {
         tried += 1;
     }
-    assert!((1..=4).contains(&tried), "{tried} guesses in {:?}", begin.elapsed());
+    assert!(
+        tried <= begin.elapsed().as_secs(),
+        "{tried} guesses in {:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test]

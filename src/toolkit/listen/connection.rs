@@ -3,12 +3,17 @@
 //! | stage | event | next stage |
 //! |---|---|---|
 //! | waiting | bytes arrive | receiving |
-//! | receiving | the gate lets the request pass | in service |
-//! | receiving, in service | the response is known | sending |
-//! | sending | all of it is sent | waiting |
+//! | waiting, receiving | the router gets a request | in service |
+//! | in service | the router has made the response | sending |
+//! | waiting, receiving | the request is refused | sending |
+//! | sending | all bytes are written | waiting |
 //!
-//! A request in service is not evicted, except where its client holds more connections than a newcomer. With pipelined
-//! requests, the next one can be in service before bytes arrive.
+//! A pipelined request is in the buffer already, so that it comes into service from waiting, without
+//! new bytes. If it comes while sending, the next stage is in service as well.
+//!
+//! At the limit, a connection in any stage except in service can be evicted. One in service is
+//! preempted only for a client with fewer connections. No server library has this rule, so it is
+//! written here.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -21,19 +26,18 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long to wait for an evicted connection to be gone before the next one is evicted.
+/// How long to wait for a closed connection to be gone before the next one is closed.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    max: u32,
     slots: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next_id: AtomicU64,
 }
 
-/// A connection while it is open. Dropping it frees its slot.
+/// One connection, while it is open; dropping it frees its place.
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     connections: Arc<Connections>,
@@ -42,7 +46,7 @@ pub(super) struct OpenConnection {
     _slot: OwnedSemaphorePermit,
 }
 
-/// One connection: its client, and how far it has come.
+/// One connection: whose it is, and how far it has come.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The other side's address.
@@ -57,39 +61,38 @@ struct Progress {
     stage: Stage,
     /// When the request began, or the wait for one.
     began_at: Instant,
-    /// Since when no request has been in service.
-    idle_since: Instant,
+    /// Since when nothing has been in service.
+    waiting_since: Instant,
     /// Whether it has been asked to close.
     is_closing: bool,
-    /// Whether it is to close even with a request in service.
-    is_preempted: bool,
+    /// Whether it must close even with a request in service.
+    preempted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// For the first byte of a request.
     Waiting,
-    /// A request has begun, but is not in service yet.
+    /// A request has begun, but is not admitted yet.
     Receiving,
     /// A request is in service.
     InService,
-    /// Its response is being sent.
+    /// Its answer is on the way.
     Sending,
 }
 
 impl Connections {
-    /// At most `max` connections at once.
-    pub(super) fn new(max: u32) -> Self {
+    /// Room for so many connections at once.
+    pub(super) fn new(most: u32) -> Self {
         Self {
-            max,
-            slots: Arc::new(Semaphore::new(max as usize)),
+            slots: Arc::new(Semaphore::new(most as usize)),
             open: Mutex::default(),
             next_id: AtomicU64::default(),
         }
     }
 
-    /// Opens a connection; at the limit, another one is evicted for it. `None` if no other client has more connections
-    /// and all of them have a request in service.
+    /// Opens a connection; at the limit, another one is closed for it. `None` where the client has at
+    /// least as many as any other, and all of these are in service.
     pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
@@ -113,9 +116,9 @@ impl Connections {
         })
     }
 
-    /// Asks a connection of the client with the most connections to close: the one that has been idle longest. If all
-    /// of them have a request in service, the oldest request is preempted if `newcomer` has fewer connections. Returns
-    /// whether any connection is closing.
+    /// Asks a connection of the client with the most to close: the one that has waited longest without a
+    /// request in service. Where all of them are in service, the oldest request gives way, if `newcomer`
+    /// has fewer connections. Whether any is closing.
     fn evict_one(&self, newcomer: IpAddr) -> bool {
         let open = self.open.lock();
         if open.values().any(|connection| connection.progress.lock().is_closing) {
@@ -125,13 +128,13 @@ impl Connections {
         for connection in open.values() {
             *counts.entry(connection.client).or_default() += 1;
         }
-        // Not simply the connection that is idle longest: a client that keeps sending small requests is never idle for
-        // long, and one with every request in service would never be evicted.
+        // Not simply the longest of all: who asks for little things all the time never waits for long, and
+        // whoever has every request in service would have nothing to give.
         let first_to_go = open
             .values()
-            .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.idleness()));
+            .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.eviction_order()));
         let Some(connection) = first_to_go else {
-            // The last one is just closing.
+            // The last one is just going.
             return true;
         };
         let mut progress = connection.progress.lock();
@@ -141,15 +144,9 @@ impl Connections {
             return false;
         }
         progress.is_closing = true;
-        progress.is_preempted = is_in_service;
+        progress.preempted = is_in_service;
         connection.close.notify_one();
         true
-    }
-
-    /// Completes when no connection is open.
-    pub(super) async fn all_closed(&self) {
-        // An error would mean that the semaphore is closed, which it never is.
-        let _ = self.slots.acquire_many(self.max).await;
     }
 }
 
@@ -174,16 +171,16 @@ impl Connection {
             progress: Mutex::new(Progress {
                 stage: Stage::Waiting,
                 began_at: now,
-                idle_since: now,
+                waiting_since: now,
                 is_closing: false,
-                is_preempted: false,
+                preempted: false,
             }),
             close: Notify::new(),
         }
     }
 
-    /// Notes that bytes have arrived: a request begins, unless another one is under way.
-    pub(super) fn begin_receiving(&self) {
+    /// Notes that bytes have come: while nothing else goes on, a request begins.
+    pub(super) fn receive(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Waiting {
             progress.stage = Stage::Receiving;
@@ -191,57 +188,57 @@ impl Connection {
         }
     }
 
-    /// Notes that the gate has let the request pass: from now on it keeps its connection from being evicted.
+    /// Notes that a request is in service from here on, which protects its connection from eviction.
     pub(super) fn begin_service(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Waiting {
-            // It was pipelined: its bytes arrived with those of the request before.
+            // It came together with the one before.
             progress.began_at = Instant::now();
         }
         progress.stage = Stage::InService;
     }
 
-    /// Notes that the response to the request is known.
-    pub(super) fn begin_sending(&self) {
+    /// Notes that the answer to the request is known.
+    pub(super) fn answer(&self) {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
-        progress.idle_since = Instant::now();
+        progress.waiting_since = Instant::now();
     }
 
-    /// Notes that the response has been sent.
-    pub(super) fn end_sending(&self) {
+    /// Notes that all that was to be sent is on its way.
+    pub(super) fn flush(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Sending {
             progress.stage = Stage::Waiting;
             progress.began_at = Instant::now();
-            progress.idle_since = progress.began_at;
+            progress.waiting_since = progress.began_at;
         }
     }
 
-    /// Whether a request is in service, and since when; otherwise since when there has been none.
-    fn idleness(&self) -> (bool, Instant) {
+    /// Whether a request is in service, and since when; or since when none has been.
+    fn eviction_order(&self) -> (bool, Instant) {
         let progress = self.progress.lock();
         match progress.stage {
             Stage::InService => (true, progress.began_at),
-            Stage::Waiting | Stage::Receiving | Stage::Sending => (false, progress.idle_since),
+            Stage::Waiting | Stage::Receiving | Stage::Sending => (false, progress.waiting_since),
         }
     }
 
-    /// Completes when the connection is evicted. A request that came into service meanwhile keeps it, unless it is
-    /// preempted.
+    /// Completes when the connection must close for another one. A request that has come into service since it was
+    /// asked to is not given up, unless it gives way.
     pub(super) async fn evicted(&self) {
         loop {
             self.close.notified().await;
             let mut progress = self.progress.lock();
-            if progress.stage != Stage::InService || progress.is_preempted {
+            if progress.stage != Stage::InService || progress.preempted {
                 return;
             }
             progress.is_closing = false;
         }
     }
 
-    /// Completes when one request, from its first byte until its response is sent, or the wait for one, has taken longer
-    /// than `limit`.
+    /// Completes when one request, from its first byte until its answer is out, or the wait for one,
+    /// has taken longer than `limit`.
     pub(super) async fn timed_out(&self, limit: Duration) {
         loop {
             let end = self.progress.lock().began_at + limit;

@@ -1,9 +1,9 @@
-//! A socket that leaves nothing behind in the system when it is closed.
+//! A socket of which nothing stays behind in the system.
 //!
-//! The system keeps data that a client does not read for minutes after the socket is closed, outside all our limits.
-//! So a connection stays open until the client has read all of it and has closed as well
-//! ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6-8)). A connection whose time is up before
-//! that is reset. No library does this, because no other limit depends on it.
+//! What a client has been sent but does not take is kept by the system for minutes after the socket is
+//! closed, and counts for no limit of ours. So a connection stays open until the client has all of it, and
+//! has closed as well ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6-8)); one
+//! whose time is up before that is reset.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,46 +12,41 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Interval, interval};
+use tokio_util::sync::CancellationToken;
 
-/// How often to check whether a client that has closed has read everything.
-const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often to check whether a client that has closed has received everything.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A socket whose shutdown completes when both sides have closed. While the exporter stops, it completes at once, and
-/// the system takes care of the rest.
+/// A socket whose shutdown completes when the connection is over on both sides; where the exporter is to
+/// stop, at once, and then the system sees to the rest.
 pub(super) struct LingeringStream {
     stream: TcpStream,
-    stopping: watch::Receiver<()>,
+    stopping: CancellationToken,
     is_shut: bool,
-    /// `Some` once the client has closed.
-    checks: Option<Interval>,
+    /// There once the client has closed.
+    looks: Option<Interval>,
 }
 
 impl LingeringStream {
-    pub(super) fn new(stream: TcpStream, stopping: watch::Receiver<()>) -> Self {
+    pub(super) fn new(stream: TcpStream, stopping: CancellationToken) -> Self {
         Self {
             stream,
             stopping,
             is_shut: false,
-            checks: None,
+            looks: None,
         }
     }
 
     pub(super) fn get_ref(&self) -> &TcpStream {
         &self.stream
     }
-
-    /// Whether the exporter is stopping: the other end of the channel is gone then.
-    fn is_stopping(&self) -> bool {
-        self.stopping.has_changed().is_err()
-    }
 }
 
 impl Drop for LingeringStream {
     fn drop(&mut self) {
-        if !self.is_stopping() {
-            // Has no effect, and may fail, if the connection is over.
+        if !self.stopping.is_cancelled() {
+            // Means nothing, and may fail, where the connection is over.
             let _ = self.stream.set_zero_linger();
         }
     }
@@ -90,10 +85,10 @@ impl AsyncWrite for LingeringStream {
             self.is_shut = true;
         }
         let mut unread = [0; 4096];
-        while !self.is_stopping() {
-            if let Some(checks) = &mut self.checks {
-                ready!(checks.poll_tick(context));
-                // When a connection is over, the system forgets the other side.
+        while !self.stopping.is_cancelled() {
+            if let Some(looks) = &mut self.looks {
+                ready!(looks.poll_tick(context));
+                // Of a connection that is over, the system does not know the other side any more.
                 if self.stream.peer_addr().is_err() {
                     break;
                 }
@@ -101,7 +96,7 @@ impl AsyncWrite for LingeringStream {
                 let mut buffer = ReadBuf::new(&mut unread);
                 ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
                 if buffer.filled().is_empty() {
-                    self.checks = Some(interval(CHECK_INTERVAL));
+                    self.looks = Some(interval(LOOK_INTERVAL));
                 }
             }
         }

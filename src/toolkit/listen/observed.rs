@@ -1,4 +1,4 @@
-//! A stream that tells its connection when a request begins and when a response is sent.
+//! A stream that notes on its connection when a request begins and when its answer is out.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 
-/// A stream whose reads and flushes drive the stages of its connection.
+/// A stream, observed.
 pub(super) struct ObservedStream<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -26,7 +26,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.connection.begin_receiving();
+            self.connection.receive();
         }
         Poll::Ready(Ok(()))
     }
@@ -51,7 +51,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.connection.end_sending();
+        self.connection.flush();
         Poll::Ready(Ok(()))
     }
 

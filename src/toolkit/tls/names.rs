@@ -9,7 +9,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-/// Wraps `verifier` and also requires an allowed subject alternative name.
+/// Accepts of the certificates that `verifier` accepts those with an allowed name.
 #[derive(Debug)]
 pub(super) struct SanVerifier {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,

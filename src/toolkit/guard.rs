@@ -1,0 +1,107 @@
+//! What stands between the listener and the router: refuses requests, adds headers, catches panics.
+
+use std::any::Any;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::HttpBody;
+use axum::http::header::{CONNECTION, HOST, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Request, StatusCode, Version};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::auth::{Authenticator, Credentials};
+use super::config::WebConfig;
+use super::reload::ReloadingConfig;
+
+/// Checks requests by the web configuration in use.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    config: Arc<ReloadingConfig>,
+    authenticator: Arc<Authenticator>,
+    panics: Arc<AtomicU64>,
+}
+
+impl Guard {
+    pub(super) fn new(config: Arc<ReloadingConfig>) -> Self {
+        Self {
+            config,
+            authenticator: Arc::new(Authenticator::new()),
+            panics: Arc::default(),
+        }
+    }
+
+    /// The web configuration in use.
+    pub(super) fn config(&self) -> Arc<WebConfig> {
+        self.config.current()
+    }
+
+    /// How many requests have panicked.
+    pub(super) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// The router, with a panic answered by status 500 and counted. It affects no other request.
+    pub(super) fn catch_panics(&self, router: Router) -> Router {
+        let panics = self.panics.clone();
+        let answer = move |_: Box<dyn Any + Send>| {
+            panics.fetch_add(1, Ordering::Relaxed);
+            let text = "A fault of the exporter; please report it.\n";
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        };
+        router.layer(CatchPanicLayer::custom(answer))
+    }
+
+    /// The response to a request that must not reach the router; `None` if it may.
+    pub(super) async fn refuse(&self, client: IpAddr, request: &Request<impl HttpBody>) -> Option<Response> {
+        // First, since it is cheap: a password check is not.
+        if let Some(refusal) = refuse_malformed(request) {
+            return Some(refusal);
+        }
+        if self.authenticates(client, request.headers()).await {
+            return None;
+        }
+        let challenge = [(
+            WWW_AUTHENTICATE,
+            "Basic realm=\"sonorancad-exporter\", charset=\"UTF-8\"",
+        )];
+        let text = "A user name and a password are needed here.\n";
+        Some((StatusCode::UNAUTHORIZED, challenge, text).into_response())
+    }
+
+    /// Whether the request comes from a user, or no users are configured.
+    async fn authenticates(&self, client: IpAddr, headers: &HeaderMap) -> bool {
+        let config = self.config.current();
+        let users = config.users();
+        if users.is_empty() {
+            return true;
+        }
+        match Credentials::from_headers(headers) {
+            Some(credentials) => self.authenticator.admits(users, client, credentials).await,
+            None => false,
+        }
+    }
+
+    /// Adds the headers of the web configuration file, which replace those of the response.
+    pub(super) fn add_headers(&self, response: &mut Response) {
+        for (name, value) in self.config.current().headers() {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Refuses a request with a body, since none is read, and one without exactly one `Host` (in HTTP/1.0
+/// none will do; [RFC 9112, section 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
+fn refuse_malformed(request: &Request<impl HttpBody>) -> Option<Response> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return Some((StatusCode::BAD_REQUEST, "The header Host is missing, or there twice.\n").into_response());
+    }
+    if request.body().is_end_stream() {
+        return None;
+    }
+    let text = "No request here has a body.\n";
+    Some((StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], text).into_response())
+}
