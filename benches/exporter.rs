@@ -16,7 +16,7 @@ use sonorancad_exporter::report::{CommunityReport, ExporterReport, FeedReport, R
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-#[path = "../tests/it/answer.rs"]
+#[path = "../tests/support/answer.rs"]
 mod answer;
 
 /// Our decoder beside `serde_json::Value`, on the same bytes.

@@ -11,9 +11,9 @@ use sonorancad_exporter::demo::{Cad, Settings};
 use sonorancad_exporter::snapshot::{CallSnapshot, Origin, Priority, Status};
 use sonorancad_exporter::tracker::{CallTracker, Track as _};
 
-#[path = "it/answer.rs"]
+#[path = "support/answer.rs"]
 mod answer;
-#[path = "it/newcomers.rs"]
+#[path = "support/newcomers.rs"]
 mod newcomers;
 
 #[global_allocator]

@@ -1,6 +1,6 @@
 //! From a fuzzer's bytes to what comes in from outside, and what must hold of it.
 
-#[path = "../../tests/it/promises.rs"]
+#[path = "../../tests/support/promises.rs"]
 mod promises;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};

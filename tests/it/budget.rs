@@ -6,10 +6,10 @@ use std::time::Duration;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::demo;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::{NOON, Running, failures, move_to, value};
 use crate::readme::README;
-use crate::simulated;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{NOON, Running, failures, move_to, value};
+use crate::support::simulated;
 
 const SECOND: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(60);

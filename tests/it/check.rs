@@ -6,12 +6,12 @@ use serde_json::Value;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo;
 
-use crate::cad::{Answer, Cad};
-use crate::program::{BINARY, text};
-use crate::simulated;
-use crate::tools::Folder;
+use crate::support::cad::{Answer, Cad};
+use crate::support::program::{BINARY, text};
+use crate::support::simulated;
+use crate::support::tools::Folder;
 
-const BUSY: &str = include_str!("fixtures/busy_v2.json");
+const BUSY: &str = include_str!("../fixtures/busy_v2.json");
 
 /// Runs a check of `cad` with these arguments and `more` variables, without blocking the CAD.
 async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {

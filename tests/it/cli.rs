@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sonorancad_exporter::config::VARIABLES;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::{eventually, http, value};
-use crate::program::{BINARY, KEY, Program, command, run, set_environment, text};
-use crate::tools::Folder;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{eventually, http, value};
+use crate::support::program::{BINARY, KEY, Program, command, run, set_environment, text};
+use crate::support::tools::Folder;
 
 #[test]
 fn help_lists_every_variable_with_its_default() {

@@ -12,11 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::authority::Authority;
-use crate::cad::{Answer, Cad};
-use crate::exporter::{NOON, Running, failures, has, http, reply, value};
-use crate::program::Communities;
-use crate::tools::Folder;
+use crate::support::authority::Authority;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{NOON, Running, failures, has, http, reply, value};
+use crate::support::program::Communities;
+use crate::support::tools::Folder;
 
 /// An exporter of the communities of a file, on a clock that is moved by hand.
 struct Hoster {
@@ -160,12 +160,12 @@ async fn discovery_lists_the_communities_as_prometheus_reads_them() {
         &format!("{long}:65535"),
     ] {
         let request = hoster.exporter.request("GET", "/sd").header("Host", host);
-        let status = crate::exporter::reply(request).await.status;
+        let status = crate::support::exporter::reply(request).await.status;
         assert_eq!(status, 400, "{host}");
     }
     let longest = format!("{}:65535", &long[1..]);
     let request = hoster.exporter.request("GET", "/sd").header("Host", &longest);
-    let reply = crate::exporter::reply(request).await;
+    let reply = crate::support::exporter::reply(request).await;
     let groups: Value = serde_json::from_str(reply.text()).unwrap();
     assert_eq!(groups[1]["targets"], json!([longest]));
 }

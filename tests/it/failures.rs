@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::{NOON, Running, failures, has, value};
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{NOON, Running, failures, has, value};
 
 /// Who leaves the API alone after a failure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -250,7 +250,7 @@ async fn a_body_over_the_limit_is_refused_before_and_after_decompression() {
 #[tokio::test]
 async fn a_compressed_answer_is_read() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(include_bytes!("fixtures/busy_v1.json")).unwrap();
+    encoder.write_all(include_bytes!("../fixtures/busy_v1.json")).unwrap();
     let cad = Cad::start().await;
     cad.answer(Answer::status_with_bytes(
         200,

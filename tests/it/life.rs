@@ -7,8 +7,8 @@ use std::time::Duration;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, SHORTEST_CALL, Statistics};
 
-use crate::exporter::{NOON, Running, value};
-use crate::simulated;
+use crate::support::exporter::{NOON, Running, value};
+use crate::support::simulated;
 
 const HOUR: u32 = 3600;
 

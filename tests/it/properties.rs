@@ -13,7 +13,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 use sonorancad_exporter::client::{Calls, Endpoint as _};
 
-use crate::promises::{self, SECRET, TODAY};
+use crate::support::promises::{self, SECRET, TODAY};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

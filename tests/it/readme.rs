@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use sonorancad_exporter::config::VARIABLES;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::Running;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::Running;
 
 pub(crate) const README: &str = include_str!("../../README.md");
 
@@ -28,7 +28,7 @@ fn its_table_of_variables_is_the_programs() {
 #[tokio::test]
 async fn its_table_of_metrics_is_the_programs() {
     let cad = Cad::start().await;
-    cad.answer(Answer::ok(include_str!("fixtures/busy_v2.json")));
+    cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
     let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
     let text = Running::start(&cad, &variables).scrape().await;
 

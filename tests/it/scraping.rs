@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::{OPEN_METRICS, Running, eventually, failures, has, reply, value};
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{OPEN_METRICS, Running, eventually, failures, has, reply, value};
 
 const ONE_CALL: &str = r#"{"activeCalls":[{"callId":1,"priority":1,"status":0,"origin":0}]}"#;
 

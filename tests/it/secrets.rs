@@ -7,11 +7,11 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
-use crate::authority::Authority;
-use crate::cad::{Answer, Cad};
-use crate::exporter::{eventually, failures, http};
-use crate::program::{BINARY, KEY, Program, command, set_environment};
-use crate::tools::Folder;
+use crate::support::authority::Authority;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{eventually, failures, http};
+use crate::support::program::{BINARY, KEY, Program, command, set_environment};
+use crate::support::tools::Folder;
 
 /// The password of the user below, with its bcrypt hash.
 const PASSWORD: &str = "p4ssword-that-n0body-may-see";

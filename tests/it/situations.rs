@@ -7,8 +7,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::{OPEN_METRICS, Running};
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{OPEN_METRICS, Running};
 
 /// Both versions' answers to the same state of the CAD.
 struct Answers {
@@ -18,15 +18,15 @@ struct Answers {
 
 fn busy() -> Answers {
     Answers {
-        v1: Answer::ok(include_str!("fixtures/busy_v1.json")),
-        v2: Answer::ok(include_str!("fixtures/busy_v2.json")),
+        v1: Answer::ok(include_str!("../fixtures/busy_v1.json")),
+        v2: Answer::ok(include_str!("../fixtures/busy_v2.json")),
     }
 }
 
 fn odd() -> Answers {
     Answers {
-        v1: Answer::ok(include_str!("fixtures/odd_v1.json")),
-        v2: Answer::ok(include_str!("fixtures/odd_v2.json")),
+        v1: Answer::ok(include_str!("../fixtures/odd_v1.json")),
+        v2: Answer::ok(include_str!("../fixtures/odd_v2.json")),
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use rcgen::SanType;
 use reqwest::{Certificate, ClientBuilder, Response};
 
-use crate::authority::{Authority, Identity};
-use crate::cad::Cad;
-use crate::exporter::{eventually, http, value};
-use crate::program::{BINARY, Program, command, run, text};
-use crate::tools::{Folder, Prometheus, has};
+use crate::support::authority::{Authority, Identity};
+use crate::support::cad::Cad;
+use crate::support::exporter::{eventually, http, value};
+use crate::support::program::{BINARY, Program, command, run, text};
+use crate::support::tools::{Folder, Prometheus, has};
 
 /// Bcrypt hashes of "secret" and of "other".
 const SECRET: &str = "$2y$04$Lt7wxwoC9d8RLvNUGd2HW.wN6bpFhCoJbEeM66j6UlobLA5wCe9zW";

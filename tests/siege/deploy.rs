@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sonorancad_exporter::config::{Config, Setting};
 
-use crate::tools::has;
+use crate::support::tools::has;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::cad::Cad;
-use crate::exporter::http;
-use crate::tools::Folder;
+use crate::support::cad::Cad;
+use crate::support::exporter::http;
+use crate::support::tools::Folder;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 

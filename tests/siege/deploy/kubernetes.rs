@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{path, run, texts, yaml};
-use crate::tools::has;
+use crate::support::tools::has;
 
 fn manifest(name: &str) -> Value {
     yaml(&format!("deploy/kubernetes/{name}.yaml"))

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use sonorancad_exporter::clock::{Clock, ManualClock};
 
 use super::{dashboards, items, panels, text};
-use crate::cad::{Answer, Cad};
-use crate::exporter::{OPEN_METRICS, Running, eventually, move_to};
-use crate::tools::{Folder, Prometheus, has};
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{OPEN_METRICS, Running, eventually, move_to};
+use crate::support::tools::{Folder, Prometheus, has};
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;

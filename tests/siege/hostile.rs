@@ -12,13 +12,13 @@ use flate2::write::GzEncoder;
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::ManualClock;
 
-use crate::answer;
-use crate::authority::{Authority, Identity};
-use crate::cad::{Answer, Cad, Stream};
-use crate::exporter::{Running, failures, has, http, value};
-use crate::newcomers;
-use crate::program::{Communities, KEY, Program, command};
-use crate::tools::Folder;
+use crate::support::answer;
+use crate::support::authority::{Authority, Identity};
+use crate::support::cad::{Answer, Cad, Stream};
+use crate::support::exporter::{Running, failures, has, http, value};
+use crate::support::newcomers;
+use crate::support::program::{Communities, KEY, Program, command};
+use crate::support::tools::Folder;
 
 /// What an attack comes to where it does no harm.
 const SUCCESS: &str = "success";

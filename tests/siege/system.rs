@@ -5,10 +5,10 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::cad::Cad;
-use crate::exporter::http;
-use crate::program::{BINARY, Program, command, set_environment, text};
-use crate::tools::{Folder, has};
+use crate::support::cad::Cad;
+use crate::support::exporter::http;
+use crate::support::program::{BINARY, Program, command, set_environment, text};
+use crate::support::tools::{Folder, has};
 
 /// Opens sockets as systemd does, hands them over from number 3 on, and becomes the program.
 const HAND_OVER: &str = "

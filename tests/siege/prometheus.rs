@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::cad::{Answer, Cad};
-use crate::exporter::{OPEN_METRICS, Running, eventually};
-use crate::tools::{Folder, Prometheus, has, judge};
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{OPEN_METRICS, Running, eventually};
+use crate::support::tools::{Folder, Prometheus, has, judge};
 
 /// Reads OpenMetrics strictly, and prints the number of samples.
 const PARSE: &str = "import sys\n\
@@ -26,7 +26,7 @@ fn situations() -> Vec<(String, String)> {
 /// An exporter that has read a busy community.
 async fn busy() -> (Cad, Running) {
     let cad = Cad::start().await;
-    cad.answer(Answer::ok(include_str!("fixtures/busy_v2.json")));
+    cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
     let exporter = Running::start(
         &cad,
         &[("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")],
@@ -136,7 +136,7 @@ async fn a_real_prometheus_discovers_the_communities() {
         return;
     }
     let cad = Cad::start().await;
-    cad.answer(Answer::ok(include_str!("fixtures/busy_v1.json")));
+    cad.answer(Answer::ok(include_str!("../fixtures/busy_v1.json")));
     let folder = Folder::new();
     let file = folder.path().join("communities.yml");
     let url = cad.url();

@@ -9,8 +9,8 @@ use promql_parser::parser::{self, Expr, MatrixSelector, VectorSelector};
 use serde_json::{Value, json};
 
 use super::{dashboards, items, matcher, metric, panels, text, walk};
-use crate::cad::{Answer, Cad};
-use crate::exporter::Running;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::Running;
 
 /// Grafana's durations, as durations that nothing else has.
 const RATE_INTERVAL: Duration = Duration::from_secs(61);
@@ -67,7 +67,7 @@ impl Vocabulary {
     /// All that an exporter says that knows everything the API can tell.
     async fn read() -> Self {
         let cad = Cad::start().await;
-        cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
+        cad.answer(Answer::ok(include_str!("../../fixtures/busy_v2.json")));
         let more = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
         let exporter = Running::start(&cad, &more);
         let exposition = exporter.scrape().await;

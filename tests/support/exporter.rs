@@ -12,7 +12,7 @@ use sonorancad_exporter::config::{Config, Setting};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::cad::Cad;
+use crate::support::cad::Cad;
 
 /// 2026-11-23T12:00:00Z, when most tests begin.
 pub(crate) const NOON: Duration = Duration::from_secs(1_795_435_200);

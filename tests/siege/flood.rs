@@ -1,6 +1,6 @@
 //! The exporter under siege: a good scrape is right and answered in time, and memory and files stay bounded.
 //!
-//! `SIEGE_SECONDS=600 cargo test --release --test it hostile_on_both_sides -- --nocapture` lasts for ten minutes.
+//! `SIEGE_SECONDS=600 cargo test --release --test siege hostile_on_both_sides -- --nocapture` lasts for ten minutes.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::cad::{Answer, Cad, Stream};
-use crate::exporter::{eventually, value};
-use crate::program::{Program, command};
-use crate::tools::Folder;
+use crate::support::cad::{Answer, Cad, Stream};
+use crate::support::exporter::{eventually, value};
+use crate::support::program::{Program, command};
+use crate::support::tools::Folder;
 
 /// More than the listener takes.
 const MANY: usize = 600;

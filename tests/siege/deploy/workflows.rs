@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use super::{path, run, texts, yaml};
-use crate::program::text;
-use crate::tools::{Folder, has};
+use crate::support::program::text;
+use crate::support::tools::{Folder, has};
 
 const WORKFLOWS: [&str; 2] = [".github/workflows/ci.yml", ".github/workflows/release.yml"];
 

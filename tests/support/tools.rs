@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-use crate::exporter::http;
+use crate::support::exporter::http;
 
 /// Whether a tool is there.
 pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {

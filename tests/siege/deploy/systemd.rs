@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use sonorancad_exporter::config::VARIABLES;
 
 use super::{path, run};
-use crate::program::{self, BINARY, Program};
-use crate::tools::{Folder, has};
+use crate::support::program::{self, BINARY, Program};
+use crate::support::tools::{Folder, has};
 
 const SERVICE: &str = "sonorancad-exporter.service";
 const SOCKET: &str = "sonorancad-exporter.socket";

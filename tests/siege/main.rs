@@ -1,0 +1,17 @@
+//! What takes minutes or needs other programs: hostile load, limits on memory, a real Prometheus, linters.
+//!
+//! `cargo test` does not run these; `cargo test --test siege` does.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::float_cmp, reason = "the values compared are whole numbers")]
+
+#[path = "../support/lib.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod support;
+
+mod dashboards;
+mod deploy;
+mod flood;
+mod hostile;
+mod prometheus;
+mod system;
