@@ -12,7 +12,8 @@ test *arguments:
 
 # The slow tests: hostile clients, memory, real servers.
 siege *arguments:
-    cargo test --locked --test siege {{arguments}}
+    cargo test --locked --test it -- --ignored
+    cargo test --locked --test siege --test memory {{arguments}}
 
 # Formatting and lints, as CI checks them.
 lint:

@@ -64,6 +64,7 @@ fn a_wrong_configuration_or_command_line_exits_with_2() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn cargo_run_adds_no_variable_that_the_program_refuses() {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -197,6 +198,7 @@ async fn it_stops_at_either_signal_within_five_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn it_stops_in_time_though_the_api_hangs_and_clients_hold_on() {
     let cad = Cad::start().await;
     cad.hold();
@@ -305,6 +307,7 @@ async fn healthcheck_tells_whether_it_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn it_logs_the_start_and_when_a_failure_begins_changes_and_ends() {
     let cad = Cad::start().await;
     cad.answer(Answer::status(500, &[], ""));

@@ -335,6 +335,7 @@ async fn a_reload_changes_a_budget_and_keeps_what_is_spent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn reloads_under_load_fail_no_scrape() {
     let hoster = Hoster::start(TWO).await;
     hoster.cad.answer(calls(2));
@@ -507,6 +508,7 @@ async fn memory_of(count: u32) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn a_thousand_communities_take_less_than_three_times_the_memory_of_one() {
     let [one, thousand] = [memory_of(1).await, memory_of(1000).await];
     eprintln!("one {one} KiB, a thousand {thousand} KiB");
@@ -514,6 +516,7 @@ async fn a_thousand_communities_take_less_than_three_times_the_memory_of_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn who_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory() {
     let cad = Cad::start().await;
     let program = start_with_many(4000, &cad).program;

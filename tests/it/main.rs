@@ -1,6 +1,7 @@
 //! The real exporter on a real socket, against a fake CAD on another.
 //!
-//! `cargo test` runs these. What takes minutes is in `tests/siege`.
+//! `cargo test` runs these, except the slow ones, which are ignored; `tests/siege` has what takes minutes or needs other
+//! programs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::float_cmp, reason = "the values compared are whole numbers")]
@@ -14,11 +15,9 @@ mod check;
 mod cli;
 mod communities;
 mod failures;
-mod life;
 mod modules;
 mod properties;
 mod readme;
 mod scraping;
-mod secrets;
 mod situations;
 mod web;

@@ -211,6 +211,7 @@ async fn clients_show_certificates_of_the_right_authority_and_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn users_and_headers_hold_on_every_path() {
     let place = Place::new().await;
     place.configure(&format!(
@@ -241,6 +242,7 @@ async fn users_and_headers_hold_on_every_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
     let place = Place::new().await;
     place.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
@@ -295,6 +297,7 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn a_list_without_users_lets_everyone_in_and_is_warned_of() {
     let place = Place::new().await;
     let warning = "basic_auth_users lists nobody: no password is asked for";
@@ -324,6 +327,7 @@ async fn a_list_without_users_lets_everyone_in_and_is_warned_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
     let place = Place::new().await;
     place.configure_tls("");
@@ -465,6 +469,7 @@ async fn a_wrong_file_exits_with_2_and_a_check_finds_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow"]
 async fn a_real_prometheus_scrapes_with_a_certificate_and_a_password() {
     if !has("prometheus", &["--version"]) {
         return;

@@ -13,5 +13,7 @@ mod dashboards;
 mod deploy;
 mod flood;
 mod hostile;
+mod life;
 mod prometheus;
+mod secrets;
 mod system;
