@@ -79,7 +79,7 @@ enum Failure {
 
 /// Runs the command that the command line names.
 pub(crate) fn run() -> ExitCode {
-    if let Err(error) = process::hide_memory() {
+    if let Err(error) = process::disable_core_dumps() {
         eprintln!("sonorancad-exporter: other processes may be able to read the key in memory: {error}");
     }
     let arguments = Arguments::parse();

@@ -1,4 +1,4 @@
-//! What time it is: from the system, or moved by hand.
+//! The time: from the system, or moved by hand.
 //!
 //! Rules about time are decided on [`Now::instant`], which never steps; [`Now::unix`] is for people
 //! and Prometheus.
@@ -18,7 +18,7 @@ pub struct Now {
     pub unix: Duration,
 }
 
-/// Tells [`Now`].
+/// A source of [`Now`].
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The system's clocks.

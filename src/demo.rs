@@ -1,10 +1,9 @@
 //! A simulated CAD with a living community in it, for a first look and for tests.
 //!
-//! It speaks the API's wire formats, v1 and v2 side by side, and writes its JSON by itself, so that
-//! faults of the decoder cannot cancel out. Calls arrive by a daily and weekly rhythm; units take and
-//! clear them; emergency calls are answered after a while; now and then the API is in trouble. All of
-//! it follows from a seed and the clock: as time passes, be it by hand, the community lives on.
-//! [`Statistics`] tell the truth about it, to be held against what an exporter counts.
+//! It speaks the API's wire formats, v1 and v2 side by side, and writes its own JSON, so that bugs of the decoder cannot
+//! cancel out. Calls arrive in a daily and weekly rhythm, units take and clear them, emergency calls are answered after
+//! a while, and now and then the API fails. All of it follows from a seed and the clock: as time passes, even by hand,
+//! the community lives on. [`Statistics`] are the truth, to compare with what an exporter counts.
 
 mod api;
 mod limit;
@@ -21,7 +20,7 @@ use tokio::net::TcpListener;
 
 use self::limit::RateLimit;
 use self::server::Server;
-pub use self::server::{SHORTEST_CALL, Statistics};
+pub use self::server::{MIN_CALL, Statistics};
 use self::trouble::Trouble;
 use crate::clock::{Clock, Now};
 
@@ -31,7 +30,7 @@ pub const COMMUNITY_ID: &str = "demo";
 /// Its API key.
 pub const API_KEY: &str = "demo";
 
-/// How long the community has lived when it is first looked at.
+/// How long the community has lived at the first request.
 const PAST: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// What kind of community it is.
@@ -45,7 +44,7 @@ pub struct Settings {
     pub servers: u32,
     /// How far the community's time of day is ahead of UTC, in seconds.
     pub utc_offset: i32,
-    /// Whether the API has outages, and rate limits that nobody has caused.
+    /// Whether the API has outages, and rate limits without a cause.
     pub has_trouble: bool,
 }
 
@@ -99,8 +98,7 @@ impl Cad {
         axum::serve(listener, api::router(self)).await
     }
 
-    /// What has truly happened on a server, since long before the first look; `None`: there is no such
-    /// server.
+    /// What has truly happened on a server, since long before the first request; `None` if there is no such server.
     #[must_use]
     pub fn statistics(&self, server_id: u32) -> Option<Statistics> {
         let mut state = self.state.lock();
@@ -116,7 +114,7 @@ impl Cad {
         Some(wire::v1(Some(server), closed_limit, 0))
     }
 
-    /// The simulated time, which never steps: since the first look on the steady clock.
+    /// The simulated time, which never steps: it counts from the first request on the steady clock.
     fn time(&self) -> Time {
         let elapsed = self.clock.now().since(self.begin);
         Time {
@@ -129,7 +127,7 @@ impl Cad {
 /// The simulated time.
 #[derive(Clone, Copy, Debug)]
 struct Time {
-    /// Since the first look.
+    /// Since the first request.
     elapsed: Duration,
     /// Since 1970.
     unix: Duration,

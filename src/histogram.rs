@@ -5,9 +5,9 @@ use std::time::Duration;
 /// Counts of observed durations by bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// The buckets' upper bounds in seconds, ascending, without the last one, which is infinite.
+    /// The buckets' upper bounds in seconds, ascending, without the infinite last one.
     bounds: &'static [f64],
-    /// One count for each bound, not cumulative, and one for what is above them all.
+    /// One count per bound, not cumulative, and one for values above all bounds.
     counts: Vec<u64>,
     sum: Duration,
 }

@@ -21,7 +21,32 @@
 //! Beside them, [`demo`] simulates a CAD; of the others it knows only the clock.
 //!
 //! A *scrape* is one request to the exporter, a *fetch* one request to the API, a *snapshot* what one answer said.
-//! [`Exporter`] puts the modules together.
+//! [`Exporter`] puts the modules together:
+//!
+//! ```
+//! use sonorancad_exporter::Exporter;
+//! use sonorancad_exporter::clock::Clock;
+//! use sonorancad_exporter::config::{Config, Setting};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let variables = [
+//!     ("SONORANCAD_COMMUNITY_ID", "mycommunity"),
+//!     ("SONORANCAD_API_KEY", "0f8a"),
+//!     ("SONORANCAD_API_URL", "http://localhost:8080"),
+//!     ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
+//! ];
+//! let variables = variables.map(|(name, text)| (name.into(), text.into()));
+//! let config = Config::read(Setting::from_environment(variables))?;
+//!
+//! tokio::runtime::Runtime::new()?.block_on(async {
+//!     let exporter = Exporter::bind(&config, &Clock::System)?;
+//!     assert_ne!(exporter.local_addresses()[0].port(), 0);
+//!     let shutdown = async { /* a signal */ };
+//!     exporter.run(shutdown).await;
+//!     Ok(())
+//! })
+//! # }
+//! ```
 
 pub mod account;
 pub mod cache;

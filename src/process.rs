@@ -1,4 +1,4 @@
-//! This process: its version, and what `/proc/self` says of it.
+//! This process: its version, and its numbers in `/proc/self`.
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -6,13 +6,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The source's revision, or "unknown".
 pub const REVISION: &str = env!("BUILD_REVISION");
 
-/// Both, for people.
+/// Version and revision, for people.
 pub const LONG_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("BUILD_REVISION"), ")");
 
 /// The numbers behind the standard `process_*` metrics.
 ///
 /// They are those of <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
-/// that Linux tells cheaply.
+/// that are cheap to read on Linux.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Process {
     /// CPU time spent in user and system mode, in seconds.
@@ -29,7 +29,7 @@ pub struct Process {
 
 #[cfg(target_os = "linux")]
 impl Process {
-    /// Reads the numbers; `None` where `/proc` is not mounted or does not tell.
+    /// Reads the numbers; `None` if `/proc` is not mounted or lacks them.
     #[must_use]
     pub fn read() -> Option<Self> {
         use std::sync::OnceLock;
@@ -37,7 +37,7 @@ impl Process {
         use procfs::WithCurrentSystemInfo as _;
         use procfs::process::{LimitValue, Process as Proc};
 
-        /// When the machine started; reading it costs more than all the rest.
+        /// When the machine started. Reading it costs more than all the rest, so it is read once.
         static BOOT_SECONDS: OnceLock<Option<u64>> = OnceLock::new();
 
         let proc = Proc::myself().ok()?;
@@ -67,14 +67,14 @@ impl Process {
     }
 }
 
-/// Keeps this process's memory, and the keys in it, to itself: no core file is written of it, and no other
-/// process of the same user can read it
+/// Protects this process's memory, and the keys in it: the system writes no core file of it, and no other process of the
+/// same user can read it
 /// ([`PR_SET_DUMPABLE`](https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html)). On Linux only.
 ///
 /// # Errors
 ///
 /// The system refuses it.
-pub fn hide_memory() -> std::io::Result<()> {
+pub fn disable_core_dumps() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())

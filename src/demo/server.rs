@@ -9,16 +9,16 @@ use serde::Serialize;
 use super::Settings;
 
 /// No call is shorter than this, from opening to closing.
-pub const SHORTEST_CALL: Duration = Duration::from_secs(10);
+pub const MIN_CALL: Duration = Duration::from_secs(10);
 
 /// The fewest units on duty; there are more where more calls come: for two calls an hour, one.
-const FEWEST_UNITS: u32 = 40;
+const MIN_UNITS: u32 = 40;
 
 /// Closed calls that the CAD keeps.
-const MOST_CLOSED: usize = 1000;
+const MAX_CLOSED: usize = 1000;
 
 /// Waits and durations that the statistics keep, the newest ones.
-const MOST_TIMES: usize = 10_000;
+const MAX_TIMES: usize = 10_000;
 
 /// How busy each hour of the day is, from midnight on, beside an average hour of the week; at night too, somebody looks
 /// at a demo.
@@ -142,7 +142,7 @@ impl Server {
             active: BTreeMap::new(),
             emergency: BTreeMap::new(),
             closed: VecDeque::new(),
-            free_units: (1..=(settings.calls_per_hour / 2).max(FEWEST_UNITS)).collect(),
+            free_units: (1..=(settings.calls_per_hour / 2).max(MIN_UNITS)).collect(),
             next_call_id,
             next_emergency_id,
             first_priorities: BTreeMap::new(),
@@ -327,7 +327,7 @@ impl Server {
         call.status = Status::Closed;
         call.updated_at = now;
         self.closed.push_front(call);
-        self.closed.truncate(MOST_CLOSED);
+        self.closed.truncate(MAX_CLOSED);
     }
 
     fn is_likely(&mut self, probability: f64) -> bool {
@@ -374,7 +374,7 @@ fn take_one(units: &mut Vec<u32>, random: &mut fastrand::Rng) -> Option<u32> {
 
 fn keep(times: &mut VecDeque<f64>, now: Duration, since: Duration) {
     times.push_back(now.saturating_sub(since).as_secs_f64());
-    if times.len() > MOST_TIMES {
+    if times.len() > MAX_TIMES {
         times.pop_front();
     }
 }

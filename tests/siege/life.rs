@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use sonorancad_exporter::clock::{Clock, ManualClock};
-use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, SHORTEST_CALL, Statistics};
+use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, MIN_CALL, Statistics};
 
 use crate::support::exporter::{NOON, Running, value};
 use crate::support::simulated;
@@ -141,7 +141,7 @@ fn assert_true(scrape: &Scrape) {
 #[tokio::test]
 async fn every_call_of_a_busy_hour_is_counted_when_no_call_is_shorter_than_the_interval() {
     let interval = 5;
-    assert!(Duration::from_secs(interval.into()) < SHORTEST_CALL);
+    assert!(Duration::from_secs(interval.into()) < MIN_CALL);
     let variables = [("SONORANCAD_CACHE_TTL", "5s"), ("SONORANCAD_REQUESTS_PER_MINUTE", "60")];
     let community = Community::start(7, 800, &variables).await;
     let last = community.scrape_for(HOUR, interval, assert_true).await;
