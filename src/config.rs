@@ -301,7 +301,7 @@ fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft>
         .set_variables()
         .filter(|variable| variable.scope == Scope::Community)
     {
-        let reason = Reason::from("is ignored without ")
+        let reason = Reason::from("needs ")
             .variable(&variable::API_KEY)
             .text("; move it into the communities file");
         problems.report_without_example(variable, reason);

@@ -471,13 +471,16 @@ fn the_environment_may_describe_one_beside_the_file() {
     );
     assert_eq!(
         read_communities(file, &[("SONORANCAD_CACHE_TTL", "30s")]).unwrap_err(),
-        "the configuration has a problem:\n  SONORANCAD_CACHE_TTL is ignored without SONORANCAD_API_KEY; move it \
+        "the configuration has a problem:\n  SONORANCAD_CACHE_TTL needs SONORANCAD_API_KEY; move it \
          into the communities file"
     );
     let variables = variable::community_variables().filter(|variable| variable.scope == Scope::Community);
     for name in variables.map(Variable::name) {
         let message = read_communities(file, &[(&name, "whatever")]).unwrap_err();
-        assert!(message.contains(&format!("{name} is ignored without")), "{message}");
+        assert!(
+            message.contains(&format!("{name} needs SONORANCAD_API_KEY")),
+            "{message}"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! The exporter under siege: a good scrape is right and answered in time, and memory and files stay bounded.
+//! The exporter under attackers: a good scrape is right and answered in time, and memory and files stay bounded.
 //!
 //! `SIEGE_SECONDS=600 cargo test --release --test siege hostile_on_both_sides -- --nocapture` lasts for ten minutes.
 
@@ -23,7 +23,7 @@ const MANY: usize = 600;
 const PROMPT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
 
 /// Where the besiegers come from; the good scrape comes from another address.
-const BESIEGER: &str = "127.0.0.2";
+const ATTACKER: &str = "127.0.0.2";
 
 /// A bcrypt hash of "secret", of a usual cost.
 const HASH: &str = "$2y$10$bbR4qBS0yBvYYwvGVXyqZukMeJTKOfKqTRDln28W//hW6T.fj4qz6";
@@ -55,17 +55,17 @@ fn raise_limit() {
 }
 
 /// A connection from another address than the good scrape's, on which this is sent.
-async fn besiege(address: SocketAddr, sent: &[u8]) -> Option<TcpStream> {
+async fn connect(address: SocketAddr, sent: &[u8]) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(format!("{BESIEGER}:0").parse().unwrap()).unwrap();
+    socket.bind(format!("{ATTACKER}:0").parse().unwrap()).unwrap();
     let mut stream = socket.connect(address).await.ok()?;
     stream.write_all(sent).await.ok()?;
     Some(stream)
 }
 
 /// Connections that stay open for as long as the exporter lets them.
-async fn besiege_with(address: SocketAddr, count: usize, sent: &'static [u8]) -> Vec<TcpStream> {
-    let attempts: JoinSet<_> = (0..count).map(|_| besiege(address, sent)).collect();
+async fn connect_many(address: SocketAddr, count: usize, sent: &'static [u8]) -> Vec<TcpStream> {
+    let attempts: JoinSet<_> = (0..count).map(|_| connect(address, sent)).collect();
     attempts.join_all().await.into_iter().flatten().collect()
 }
 
@@ -90,14 +90,14 @@ async fn get(address: SocketAddr, path: &str, header: &str) -> (Duration, String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_sent_requests_and_idle_connections_keep_nobody_out() {
+async fn half_sent_requests_and_idle_connections_keep_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
     let program = Program::start(command(&cad, &[]));
     let quiet = time(program.address, "/metrics", "").await;
     let before = usage(&program);
-    let half_sent = besiege_with(program.address, MANY, b"GET /metrics HTTP/1.1\r\nX-Half: ").await;
-    let idle = besiege_with(program.address, MANY, b"").await;
+    let half_sent = connect_many(program.address, MANY, b"GET /metrics HTTP/1.1\r\nX-Half: ").await;
+    let idle = connect_many(program.address, MANY, b"").await;
     let mut times = Vec::new();
     for _ in 0..20 {
         times.push(time(program.address, "/metrics", "").await);
@@ -114,18 +114,18 @@ async fn half_sent_requests_and_idle_connections_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_never_stops_connecting_keeps_nobody_out() {
+async fn endless_connecting_keeps_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
     let program = Program::start(command(&cad, &[]));
     time(program.address, "/metrics", "").await;
-    let mut siege = JoinSet::new();
+    let mut attackers = JoinSet::new();
     for number in 0..MANY {
         let address = program.address;
         let sent: &[u8] = [&b""[..], b"GET / HT", b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"][number % 3];
-        siege.spawn(async move {
+        attackers.spawn(async move {
             loop {
-                let Some(mut stream) = besiege(address, sent).await else {
+                let Some(mut stream) = connect(address, sent).await else {
                     continue;
                 };
                 let _ = timeout(Duration::from_millis(200), stream.read_to_end(&mut Vec::new())).await;
@@ -136,11 +136,11 @@ async fn who_never_stops_connecting_keeps_nobody_out() {
         let took = time(program.address, "/metrics", "").await;
         assert!(took < PROMPT, "{took:?}");
     }
-    siege.shutdown().await;
+    attackers.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guesses_of_a_password_keep_nobody_out() {
+async fn guesses_of_a_password_keep_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
     let folder = Folder::new();
@@ -149,7 +149,7 @@ async fn guesses_of_a_password_keep_nobody_out() {
     let program = Program::start(command(&cad, &[("SONORANCAD_WEB_CONFIG_FILE", file.to_str().unwrap())]));
     // alice:guess
     let guess = b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWxpY2U6Z3Vlc3M=\r\n\r\n";
-    let guesses = besiege_with(program.address, MANY, guess).await;
+    let guesses = connect_many(program.address, MANY, guess).await;
     assert!(guesses.len() > 512);
     // alice:secret
     let right = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
@@ -157,7 +157,7 @@ async fn guesses_of_a_password_keep_nobody_out() {
     let known = time(program.address, "/metrics", right).await;
     // She is let in at the besiegers' own address, too: a guess that waits is not in service.
     let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{right}\r\n");
-    let mut beside_them = besiege(program.address, request.as_bytes()).await.unwrap();
+    let mut beside_them = connect(program.address, request.as_bytes()).await.unwrap();
     let mut answer = [0; 15];
     let begin = Instant::now();
     beside_them.read_exact(&mut answer).await.unwrap();
@@ -167,13 +167,13 @@ async fn guesses_of_a_password_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scrapes_that_wait_for_the_api_keep_nobody_out() {
+async fn scrapes_that_wait_for_the_api_keep_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
     cad.answer(Answer::BytesThenStall(Vec::new()));
     let program = Program::start(command(&cad, &[("SONORANCAD_API_TIMEOUT", "1m")]));
     let patient = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n";
-    let scrapes = besiege_with(program.address, MANY, patient).await;
+    let scrapes = connect_many(program.address, MANY, patient).await;
     assert!(scrapes.len() > 512);
     for _ in 0..5 {
         let took = time(
@@ -236,9 +236,9 @@ fn hostile_answers() -> Vec<Answer> {
 }
 
 /// What one besieger does over and over: it sends this, and takes the answer, or a part, or nothing.
-async fn harass(address: SocketAddr, sent: Vec<u8>, takes: usize) {
+async fn attack(address: SocketAddr, sent: Vec<u8>, takes: usize) {
     loop {
-        if let Some(mut stream) = besiege(address, &sent).await {
+        if let Some(mut stream) = connect(address, &sent).await {
             let mut answer = vec![0; takes];
             let _ = timeout(Duration::from_millis(500), stream.read_exact(&mut answer)).await;
             if takes == 1 {
@@ -251,7 +251,7 @@ async fn harass(address: SocketAddr, sent: Vec<u8>, takes: usize) {
     }
 }
 
-fn harassments() -> Vec<(Vec<u8>, usize)> {
+fn attacks() -> Vec<(Vec<u8>, usize)> {
     let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n").into_bytes();
     vec![
         (Vec::new(), 100),
@@ -312,12 +312,12 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
         ],
     ));
     let address = program.address;
-    let mut siege = JoinSet::new();
-    for (sent, takes) in harassments().into_iter().cycle().take(10 * harassments().len()) {
-        siege.spawn(harass(address, sent, takes));
+    let mut attackers = JoinSet::new();
+    for (sent, takes) in attacks().into_iter().cycle().take(10 * attacks().len()) {
+        attackers.spawn(attack(address, sent, takes));
     }
     for number in 0..hostile.len() {
-        siege.spawn(harass(
+        attackers.spawn(attack(
             address,
             format!("GET /probe?community=c{number} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(),
             50_000,
@@ -344,7 +344,7 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
         write(round);
         Program::signal("HUP", program.child.id());
     }
-    siege.shutdown().await;
+    attackers.shutdown().await;
     let fetches: usize = hostile.iter().map(|cad| cad.requests().len()).sum();
     eprintln!(
         "{scrapes} good scrapes in {:?}, the slowest {slowest:?}; {fetches} hostile answers",

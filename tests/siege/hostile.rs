@@ -78,7 +78,7 @@ impl Attack {
     }
 
     /// Runs the program against it, and gives the scrape that tells its outcome.
-    async fn survive(self) -> String {
+    async fn run(self) -> String {
         let context = format!("{} ({})", self.name, self.place);
         let cad = Cad::start().await;
         cad.answer(self.answer);
@@ -117,11 +117,8 @@ impl Attack {
 }
 
 /// Runs attacks at once, each against a program of its own.
-async fn survive_together(attacks: impl IntoIterator<Item = Attack>) {
-    let attacks: Vec<_> = attacks
-        .into_iter()
-        .map(|attack| tokio::spawn(attack.survive()))
-        .collect();
+async fn run_together(attacks: impl IntoIterator<Item = Attack>) {
+    let attacks: Vec<_> = attacks.into_iter().map(|attack| tokio::spawn(attack.run())).collect();
     for attack in attacks {
         attack.await.unwrap();
     }
@@ -248,7 +245,7 @@ async fn a_body_without_end_is_refused_at_the_limit() {
     let chunk = [b"100000\r\n", &vec![b' '; MEBIBYTE][..], b"\r\n"].concat();
     let endless = |start: &[u8], part: &[u8]| Answer::Stream(Stream::endless(start, part));
     let large = vec![b'A'; MEBIBYTE];
-    survive_together([
+    run_together([
         Attack::new("endless body", endless(UNTIL_THE_END, &large), "RESPONSE TOO LARGE", 80),
         Attack::new(
             "endless body in chunks",
@@ -275,7 +272,7 @@ async fn a_gzip_bomb_is_refused_at_the_limit() {
     let error = Answer::status_with_bytes(500, &[("Content-Encoding", "gzip")], &bomb);
     let name = [GZIP, b"\x1f\x8b\x08\x08\0\0\0\0\0\x03"].concat();
     let named = Answer::Stream(Stream::endless(&name, &vec![b'A'; MEBIBYTE]));
-    survive_together([
+    run_together([
         Attack::new("gzip of 1000 MiB", ok_gzip(&bomb), "RESPONSE TOO LARGE", 80),
         Attack::new(
             "gzip in gzip of 1000 MiB",
@@ -355,7 +352,7 @@ async fn deep_nesting_is_passed_over() {
     });
     let deepest = Attack::new("50,000,000 arrays", answer, "INVALID RESPONSE", 130);
     let attack = |(name, answer, outcome)| Attack::new(&format!("1,000,000 {name}"), answer, outcome, 35);
-    survive_together(nestings.map(attack).into_iter().chain([deepest])).await;
+    run_together(nestings.map(attack).into_iter().chain([deepest])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -406,7 +403,7 @@ async fn what_drips_or_never_comes_ends_at_the_time_out() {
             "TIMEOUT",
         ),
     ];
-    survive_together(attacks.map(|(name, answer, outcome)| Attack::timed(name, answer, outcome))).await;
+    run_together(attacks.map(|(name, answer, outcome)| Attack::timed(name, answer, outcome))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,7 +416,7 @@ async fn a_flood_of_pieces_holds_up_no_scrape() {
     let attack = Attack::timed("96 MiB of a chunk's size", Answer::Stream(zeros), "TIMEOUT");
     // In a debug build, it is read for much longer than that, and than a scrape may take.
     let api_timeout = Duration::from_secs(3);
-    Attack { api_timeout, ..attack }.survive().await;
+    Attack { api_timeout, ..attack }.run().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -479,7 +476,7 @@ async fn a_head_of_megabytes_is_refused() {
             "INVALID RESPONSE",
         ),
     ];
-    survive_together(heads.map(|(name, answer, outcome)| Attack::new(name, answer, outcome, LITTLE))).await;
+    run_together(heads.map(|(name, answer, outcome)| Attack::new(name, answer, outcome, LITTLE))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -538,7 +535,7 @@ async fn odd_bytes_have_their_outcome() {
         ),
     ];
     let attack = |(name, answer, outcome, most_mebibytes)| Attack::new(name, answer, outcome, most_mebibytes);
-    survive_together(attacks.map(attack)).await;
+    run_together(attacks.map(attack)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -551,12 +548,12 @@ async fn a_hundred_thousand_calls_are_counted() {
     };
     let many = answer::with_calls(100_000);
     let text = Attack::new("100,000 calls", Answer::ok(&many), SUCCESS, 100)
-        .survive()
+        .run()
         .await;
     assert_eq!(sum(&text, "sonorancad_active_calls{server_id=\"1\""), 100_000.0);
     assert_eq!(value(&text, "sonorancad_attached_units{server_id=\"1\"}"), 797.0);
     let text = Attack::new("100,000 calls in gzip", ok_gzip(&gzip(many.as_bytes())), SUCCESS, 100)
-        .survive()
+        .run()
         .await;
     assert_eq!(sum(&text, "sonorancad_active_calls{server_id=\"1\""), 100_000.0);
 
@@ -565,9 +562,7 @@ async fn a_hundred_thousand_calls_are_counted() {
     let same = Answer::ok(&format!(
         "{{\"activeCalls\":[{same}{last}],\"emergencyCalls\":[],\"closedCalls\":[]}}"
     ));
-    let text = Attack::new("100,000 calls of one id", same, SUCCESS, 40)
-        .survive()
-        .await;
+    let text = Attack::new("100,000 calls of one id", same, SUCCESS, 40).run().await;
     assert_eq!(sum(&text, "sonorancad_active_calls{server_id=\"1\""), 100_000.0);
     assert_eq!(value(&text, "sonorancad_attached_units{server_id=\"1\"}"), 2.0);
 
@@ -577,7 +572,7 @@ async fn a_hundred_thousand_calls_are_counted() {
         "{{\"Ω\":[],\"activeCalls\":[{odd}17],\"emergencyCalls\":[null,{{\"isEmergency\":\"Ω\"}}],\"closedCalls\":[1]}}"
     );
     let text = Attack::new("100,000 calls of unknown values", Answer::ok(&odd), SUCCESS, 40)
-        .survive()
+        .run()
         .await;
     let other = "{server_id=\"1\",priority=\"other\",status=\"other\",origin=\"other\"}";
     assert_eq!(value(&text, &format!("sonorancad_active_calls{other}")), 99_999.0);
@@ -743,14 +738,14 @@ async fn new_ids_in_each_answer_fill_no_memory() {
 }
 
 /// An exporter on a clock that is moved by hand, whose API answers each time in another way.
-struct Victim {
+struct Fixture {
     cad: Cad,
     exporter: Running,
     clock: ManualClock,
     failures: BTreeMap<String, u64>,
 }
 
-impl Victim {
+impl Fixture {
     async fn start() -> Self {
         let cad = Cad::start().await;
         let (exporter, clock) = Running::start_at_noon(&cad, &[("SONORANCAD_API_TIMEOUT", "30s")]);
@@ -764,7 +759,7 @@ impl Victim {
 
     /// What one answer comes to: the label of one failure that leaves no snapshot, or [`SUCCESS`]; and
     /// the scrape that says so.
-    async fn suffer(&mut self, answer: &Answer) -> (String, String) {
+    async fn answer_with(&mut self, answer: &Answer) -> (String, String) {
         self.clock.advance(Duration::from_secs(3600));
         self.cad.answer(answer.clone());
         let text = self.exporter.scrape_within("60").await;
@@ -798,7 +793,7 @@ fn small(calls: usize) -> String {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_at_any_byte_is_one_failure() {
-    let mut victim = Victim::start().await;
+    let mut fixture = Fixture::start().await;
     let body = small(1);
     let packed = gzip(body.as_bytes());
     let length = |coding: &str, body: &[u8]| {
@@ -826,11 +821,11 @@ async fn an_answer_that_breaks_off_at_any_byte_is_one_failure() {
                 Answer::BytesThenEnd(part.to_vec()),
                 Answer::BytesThenReset(part.to_vec()),
             ] {
-                let (outcome, _) = victim.suffer(&broken).await;
+                let (outcome, _) = fixture.answer_with(&broken).await;
                 assert!(labels.contains(&&*outcome), "{outcome} after {cut} bytes of {name}");
             }
         }
-        let (outcome, text) = victim.suffer(&Answer::BytesThenEnd(answer.clone())).await;
+        let (outcome, text) = fixture.answer_with(&Answer::BytesThenEnd(answer.clone())).await;
         assert_eq!(outcome, SUCCESS, "{name}");
         assert!(value(&text, CALLS) == 1.0, "{text}");
     }
@@ -839,7 +834,7 @@ async fn an_answer_that_breaks_off_at_any_byte_is_one_failure() {
 #[tokio::test]
 async fn a_wrong_length_is_a_failure_and_never_a_part_of_an_answer() {
     const NINE: &str = "Content-Length: 9\r\n";
-    let mut victim = Victim::start().await;
+    let mut fixture = Fixture::start().await;
     let body = small(1);
     let chunked = "Transfer-Encoding: chunked\r\n";
     let length = body.len();
@@ -903,7 +898,7 @@ async fn a_wrong_length_is_a_failure_and_never_a_part_of_an_answer() {
         ),
     ] {
         let answer = format!("HTTP/1.1 200 OK\r\n{headers}\r\n{body}");
-        let (found, text) = victim.suffer(&Answer::BytesThenEnd(answer.clone().into())).await;
+        let (found, text) = fixture.answer_with(&Answer::BytesThenEnd(answer.clone().into())).await;
         assert_eq!(found, outcome, "{answer}");
         assert!(outcome != SUCCESS || value(&text, CALLS) == 1.0, "{text}");
     }
@@ -911,7 +906,7 @@ async fn a_wrong_length_is_a_failure_and_never_a_part_of_an_answer() {
 
 #[tokio::test]
 async fn broken_gzip_is_an_invalid_response() {
-    let mut victim = Victim::start().await;
+    let mut fixture = Fixture::start().await;
     let body = small(1);
     let packed = gzip(body.as_bytes());
     let mut corrupt = packed.clone();
@@ -938,19 +933,19 @@ async fn broken_gzip_is_an_invalid_response() {
         ("a broken middle", corrupt, "INVALID RESPONSE"),
         ("a wrong sum", wrong_sum, "INVALID RESPONSE"),
     ] {
-        let (found, text) = victim.suffer(&ok_gzip(&bytes)).await;
+        let (found, text) = fixture.answer_with(&ok_gzip(&bytes)).await;
         assert_eq!(found, outcome, "{name}");
         assert!(outcome != SUCCESS || value(&text, CALLS) == 1.0, "{text}");
     }
     for cut in 0..packed.len() {
-        let (found, _) = victim.suffer(&ok_gzip(&packed[..cut])).await;
+        let (found, _) = fixture.answer_with(&ok_gzip(&packed[..cut])).await;
         assert_eq!(found, "INVALID RESPONSE", "{cut} bytes");
     }
 }
 
 #[tokio::test]
 async fn odd_text_has_its_outcome() {
-    let mut victim = Victim::start().await;
+    let mut fixture = Fixture::start().await;
     let good = small(1);
     for (body, outcome) in [
         (format!("\u{feff}{good}\r\n "), SUCCESS),
@@ -972,7 +967,7 @@ async fn odd_text_has_its_outcome() {
         (format!("[{good}]"), "INVALID RESPONSE"),
         (format!("\"{good}\""), "INVALID RESPONSE"),
     ] {
-        let (found, text) = victim.suffer(&Answer::ok(&body)).await;
+        let (found, text) = fixture.answer_with(&Answer::ok(&body)).await;
         assert_eq!(found, outcome, "{body:?}");
         if outcome == SUCCESS {
             let calls = text
@@ -982,31 +977,33 @@ async fn odd_text_has_its_outcome() {
         }
     }
     let bytes = [b"{\"\xff\":\"\xc0\x80\xed\xa0\x80\",", &good.as_bytes()[1..]].concat();
-    let (found, text) = victim.suffer(&Answer::status_with_bytes(200, &[], &bytes)).await;
+    let (found, text) = fixture.answer_with(&Answer::status_with_bytes(200, &[], &bytes)).await;
     assert!(found == SUCCESS && value(&text, CALLS) == 1.0, "{found}\n{text}");
 }
 
 #[tokio::test]
 async fn an_answer_to_no_request_is_nobodys() {
-    let mut victim = Victim::start().await;
+    let mut fixture = Fixture::start().await;
     let ok = |calls: usize| {
         let body = small(calls);
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
     for _ in 0..20 {
-        let (found, text) = victim.suffer(&Answer::Bytes([ok(1), ok(9)].concat().into())).await;
+        let (found, text) = fixture
+            .answer_with(&Answer::Bytes([ok(1), ok(9)].concat().into()))
+            .await;
         assert!(found == SUCCESS && value(&text, CALLS) == 1.0, "{text}");
-        let (found, text) = victim.suffer(&Answer::Bytes(ok(2).into())).await;
+        let (found, text) = fixture.answer_with(&Answer::Bytes(ok(2).into())).await;
         assert!(
             found == SUCCESS && value(&text, CALLS) == 2.0,
             "the answer behind the first is not the second's: {text}"
         );
     }
     // Before the request is read: whichever comes first, it is an answer or a failure.
-    let mut victim = Victim::start().await;
-    victim.cad.greet(ok(3).as_bytes());
+    let mut fixture = Fixture::start().await;
+    fixture.cad.greet(ok(3).as_bytes());
     for _ in 0..20 {
-        let (found, text) = victim.suffer(&Answer::BytesThenEnd(Vec::new())).await;
+        let (found, text) = fixture.answer_with(&Answer::BytesThenEnd(Vec::new())).await;
         assert!(
             found == "CONNECT" || found == SUCCESS && value(&text, CALLS) == 3.0,
             "{found}\n{text}"

@@ -22,14 +22,14 @@ const PAGE_BYTES: usize = 64 << 10;
 
 /// A listener within small limits that answers `GET /` at once, `GET /sleep` after a while, `GET /slow`
 /// never, `GET /page` with some KiB, `GET /large` with more than any buffer holds, and `GET /panic` with a fault.
-struct House {
+struct Server {
     address: std::net::SocketAddr,
     guard: Guard,
     stop: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<()>,
 }
 
-impl House {
+impl Server {
     async fn open(connections: u32, stage: Duration) -> Self {
         let limits = Limits {
             connections,
@@ -106,13 +106,13 @@ async fn closed(mut stream: TcpStream) {
 
 #[tokio::test]
 async fn at_the_limit_the_one_that_waited_longest_makes_room() {
-    let house = House::open(3, NO_LIMIT).await;
-    let oldest = house.connect(b"").await;
+    let server = Server::open(3, NO_LIMIT).await;
+    let oldest = server.connect(b"").await;
     let mut others = Vec::new();
     for _ in 0..2 {
-        others.push(house.connect(b"GET / HT").await);
+        others.push(server.connect(b"GET / HT").await);
     }
-    assert!(house.answers().await);
+    assert!(server.answers().await);
     closed(oldest).await;
     let mut byte = [0];
     for other in &others {
@@ -130,24 +130,24 @@ fn there_are_no_more_connections_than_files() {
 
 #[tokio::test]
 async fn a_request_in_service_is_not_cut_to_make_room() {
-    let house = House::open(2, NO_LIMIT).await;
-    let busy = house.connect(SLOW_REQUEST).await;
+    let server = Server::open(2, NO_LIMIT).await;
+    let busy = server.connect(SLOW_REQUEST).await;
     assert!(
-        house.answers().await,
+        server.answers().await,
         "served, so that the slow request is in service by now"
     );
-    let waiting = house.connect(b"GET / HT").await;
-    assert!(house.answers().await);
+    let waiting = server.connect(b"GET / HT").await;
+    assert!(server.answers().await);
     timeout(HANG_GUARD, closed(waiting)).await.expect("it makes room");
     assert!(busy.try_read(&mut [0]).is_err(), "it is still open");
 }
 
 #[tokio::test]
 async fn no_connection_stands_still() {
-    let house = House::open(10, Duration::from_millis(200)).await;
+    let server = Server::open(10, Duration::from_millis(200)).await;
     for sent in [&b""[..], b"GET / HT", SLOW_REQUEST, REQUEST] {
         let begin = StdInstant::now();
-        let stream = house.connect(sent).await;
+        let stream = server.connect(sent).await;
         timeout(HANG_GUARD, closed(stream)).await.expect("it is closed");
         assert!(begin.elapsed() >= Duration::from_millis(200));
     }
@@ -155,8 +155,8 @@ async fn no_connection_stands_still() {
 
 #[tokio::test]
 async fn one_byte_at_a_time_is_standing_still() {
-    let house = House::open(10, Duration::from_millis(200)).await;
-    let mut stream = house.connect(b"GET / HTTP/1.1\r\nX: ").await;
+    let server = Server::open(10, Duration::from_millis(200)).await;
+    let mut stream = server.connect(b"GET / HTTP/1.1\r\nX: ").await;
     let trickle = async {
         while stream.write_all(b"x").await.is_ok() {
             sleep(Duration::from_millis(20)).await;
@@ -167,8 +167,8 @@ async fn one_byte_at_a_time_is_standing_still() {
 
 #[tokio::test]
 async fn a_client_that_takes_no_answers_is_closed() {
-    let house = House::open(10, Duration::from_millis(200)).await;
-    let mut stream = house.connect(REQUEST).await;
+    let server = Server::open(10, Duration::from_millis(200)).await;
+    let mut stream = server.connect(REQUEST).await;
     let many = REQUEST.repeat(1000);
     // Answers pile up unread until the exporter reads no more requests.
     let flood = async { while stream.write_all(&many).await.is_ok() {} };
@@ -177,22 +177,22 @@ async fn a_client_that_takes_no_answers_is_closed() {
 
 #[tokio::test]
 async fn a_stop_closes_what_waits_and_cuts_what_does_not_end() {
-    let house = House::open(10, NO_LIMIT).await;
-    let clients = [house.connect(b"").await, house.connect(SLOW_REQUEST).await];
-    assert!(house.answers().await);
-    house.stop.send(()).unwrap();
-    timeout(HANG_GUARD, house.serving).await.expect("it ends").unwrap();
-    assert!(TcpStream::connect(house.address).await.is_err());
+    let server = Server::open(10, NO_LIMIT).await;
+    let clients = [server.connect(b"").await, server.connect(SLOW_REQUEST).await];
+    assert!(server.answers().await);
+    server.stop.send(()).unwrap();
+    timeout(HANG_GUARD, server.serving).await.expect("it ends").unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
     drop(clients);
 }
 
 #[tokio::test]
 async fn the_limit_counts_from_the_first_byte_to_the_end_of_the_answer() {
-    let house = House::open(10, Duration::from_secs(1)).await;
+    let server = Server::open(10, Duration::from_secs(1)).await;
     let begin = StdInstant::now();
-    let mut stream = house.connect(b"GET /slow HTTP/1.1\r\n").await;
+    let mut stream = server.connect(b"GET /slow HTTP/1.1\r\n").await;
     sleep(Duration::from_millis(350)).await;
-    let later = house.connect(b"").await;
+    let later = server.connect(b"").await;
     sleep(Duration::from_millis(350)).await;
     // On a busy machine, the limit may have passed already.
     let _ = stream.write_all(b"Host: x\r\n\r\n").await;
@@ -206,8 +206,8 @@ async fn the_limit_counts_from_the_first_byte_to_the_end_of_the_answer() {
 
 #[tokio::test]
 async fn the_wait_for_a_request_is_no_part_of_it() {
-    let house = House::open(10, Duration::from_millis(1500)).await;
-    let mut stream = house.connect(b"").await;
+    let server = Server::open(10, Duration::from_millis(1500)).await;
+    let mut stream = server.connect(b"").await;
     for _ in 0..2 {
         sleep(Duration::from_millis(900)).await;
         stream
@@ -225,26 +225,26 @@ async fn the_wait_for_a_request_is_no_part_of_it() {
 
 #[tokio::test]
 async fn who_takes_no_answer_makes_room_and_does_not_hold_it() {
-    let house = House::open(2, NO_LIMIT).await;
+    let server = Server::open(2, NO_LIMIT).await;
     let mut takers = Vec::new();
     for _ in 0..6 {
-        let mut taker = house.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut taker = server.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(is_answered(&mut taker).await);
         takers.push(taker);
     }
-    assert!(house.answers().await);
+    assert!(server.answers().await);
 }
 
 #[tokio::test]
 async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others() {
-    let house = House::open(3, NO_LIMIT).await;
+    let server = Server::open(3, NO_LIMIT).await;
     let mut greedy = Vec::new();
     for _ in 0..3 {
-        greedy.push(house.connect(SLOW_REQUEST).await);
+        greedy.push(server.connect(SLOW_REQUEST).await);
         // Its request is in service before the next one comes.
         sleep(Duration::from_millis(50)).await;
     }
-    let mut other = house.connect_from("127.0.0.2", REQUEST).await;
+    let mut other = server.connect_from("127.0.0.2", REQUEST).await;
     assert!(timeout(HANG_GUARD, is_answered(&mut other)).await.unwrap());
     drop(other);
     closed(greedy.remove(0)).await;
@@ -256,8 +256,8 @@ async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others()
     }
 
     // One more of the same client is one too many, which holds up nobody.
-    greedy.push(house.connect(SLOW_REQUEST).await);
-    let one_too_many = house.connect(SLOW_REQUEST).await;
+    greedy.push(server.connect(SLOW_REQUEST).await);
+    let one_too_many = server.connect(SLOW_REQUEST).await;
     timeout(HANG_GUARD, closed(one_too_many)).await.expect("it is closed");
     for stream in &greedy {
         assert!(stream.try_read(&mut [0]).is_err(), "they are still in service");
@@ -266,15 +266,15 @@ async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others()
 
 #[tokio::test]
 async fn whoever_has_all_in_service_takes_no_place_of_who_waits() {
-    let house = House::open(4, NO_LIMIT).await;
+    let server = Server::open(4, NO_LIMIT).await;
     // It has not asked yet.
-    let mut other = house.connect_from("127.0.0.2", b"GET / HT").await;
+    let mut other = server.connect_from("127.0.0.2", b"GET / HT").await;
     let mut greedy = Vec::new();
     for _ in 0..3 {
-        greedy.push(house.connect(SLOW_REQUEST).await);
+        greedy.push(server.connect(SLOW_REQUEST).await);
         sleep(Duration::from_millis(50)).await;
     }
-    closed(house.connect(SLOW_REQUEST).await).await;
+    closed(server.connect(SLOW_REQUEST).await).await;
     other.write_all(b"TP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert!(is_answered(&mut other).await);
     for stream in &greedy {
@@ -284,13 +284,13 @@ async fn whoever_has_all_in_service_takes_no_place_of_who_waits() {
 
 #[tokio::test]
 async fn where_each_client_has_one_in_service_the_oldest_gives_way_to_another() {
-    let house = House::open(3, NO_LIMIT).await;
+    let server = Server::open(3, NO_LIMIT).await;
     let mut clients = Vec::new();
     for address in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
-        clients.push(house.connect_from(address, SLOW_REQUEST).await);
+        clients.push(server.connect_from(address, SLOW_REQUEST).await);
         sleep(Duration::from_millis(50)).await;
     }
-    let mut newcomer = house.connect_from("127.0.0.4", REQUEST).await;
+    let mut newcomer = server.connect_from("127.0.0.4", REQUEST).await;
     assert!(timeout(HANG_GUARD, is_answered(&mut newcomer)).await.unwrap());
     closed(clients.remove(0)).await;
     for stream in &clients {
@@ -314,19 +314,19 @@ fn left_behind(port: u16) -> u64 {
 
 #[tokio::test]
 async fn nothing_stays_behind_of_who_takes_no_answer() {
-    let house = House::open(4, Duration::from_millis(500)).await;
+    let server = Server::open(4, Duration::from_millis(500)).await;
     let mut clients = Vec::new();
     for number in 0..12 {
-        let mut client = house.connect_with_little_room(LAST_REQUEST).await;
+        let mut client = server.connect_with_little_room(LAST_REQUEST).await;
         assert!(is_answered(&mut client).await);
         if number % 2 == 0 {
             client.shutdown().await.unwrap();
         }
         clients.push(client);
-        assert_eq!(left_behind(house.address.port()), 0);
+        assert_eq!(left_behind(server.address.port()), 0);
     }
     sleep(Duration::from_millis(700)).await;
-    assert_eq!(left_behind(house.address.port()), 0);
+    assert_eq!(left_behind(server.address.port()), 0);
     for client in clients {
         let mut rest = Vec::new();
         let end = { client }.read_to_end(&mut rest).await;
@@ -336,9 +336,9 @@ async fn nothing_stays_behind_of_who_takes_no_answer() {
 
 #[tokio::test]
 async fn who_is_slow_to_take_the_last_answer_gets_all_of_it() {
-    let house = House::open(4, NO_LIMIT).await;
+    let server = Server::open(4, NO_LIMIT).await;
     for closes_before in [false, true] {
-        let mut client = house.connect_with_little_room(LAST_REQUEST).await;
+        let mut client = server.connect_with_little_room(LAST_REQUEST).await;
         client.write_all(b"what nobody asked for").await.unwrap();
         if closes_before {
             assert!(is_answered(&mut client).await);
@@ -362,8 +362,8 @@ fn an_ipv6_network_is_one_client() {
 
 #[tokio::test]
 async fn a_fault_is_answered_and_counted_and_the_connection_lives_on() {
-    let house = House::open(10, NO_LIMIT).await;
-    let mut stream = house.connect(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let server = Server::open(10, NO_LIMIT).await;
+    let mut stream = server.connect(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let mut answer = vec![0; 1024];
     let length = stream.read(&mut answer).await.unwrap();
     let answer = String::from_utf8_lossy(&answer[..length]);
@@ -373,24 +373,24 @@ async fn a_fault_is_answered_and_counted_and_the_connection_lives_on() {
     );
     stream.write_all(REQUEST).await.unwrap();
     assert!(is_answered(&mut stream).await);
-    assert_eq!(house.guard.panics(), 1);
+    assert_eq!(server.guard.panics(), 1);
 }
 
 #[tokio::test]
 async fn who_asks_for_little_all_the_time_makes_room_before_who_waits_for_long() {
-    let house = House::open(4, NO_LIMIT).await;
+    let server = Server::open(4, NO_LIMIT).await;
     // It is still shaking hands, or waits for its password to be checked.
-    let mut other = house.connect_from("127.0.0.2", b"GET / HT").await;
+    let mut other = server.connect_from("127.0.0.2", b"GET / HT").await;
     let mut greedy = Vec::new();
     for _ in 0..3 {
-        let mut stream = house.connect(REQUEST).await;
+        let mut stream = server.connect(REQUEST).await;
         assert!(
             is_answered(&mut stream).await,
             "it has waited for less long than the other"
         );
         greedy.push(stream);
     }
-    assert!(house.answers().await);
+    assert!(server.answers().await);
     other.write_all(b"TP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert!(is_answered(&mut other).await);
 }
