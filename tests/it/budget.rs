@@ -102,6 +102,7 @@ async fn the_budget_is_never_overspent() {
 }
 
 #[tokio::test]
+#[ignore = "slow"]
 async fn the_budget_is_never_overspent_when_the_api_fails() {
     let broken = |_| Some(Answer::status(500, &[], ""));
     let cut = |scrape| (scrape % 3 != 0).then(|| Answer::BytesThenReset(Vec::new()));
@@ -187,6 +188,7 @@ async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String,
 }
 
 #[tokio::test]
+#[ignore = "slow"]
 async fn the_limit_of_the_api_is_never_reached_up_to_four_servers() {
     let mut table = String::from("\nservers  requests in 30 min  greatest age\n");
     for servers in 1..=4 {

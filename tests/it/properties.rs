@@ -304,11 +304,13 @@ fn check(bodies: &[&[u8]]) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
+    #[ignore = "slow"]
     fn any_json_can_be_answered(json in any_json()) {
         check(&[json.to_string().as_bytes()])?;
     }
 
     #[test]
+    #[ignore = "slow"]
     fn any_list_of_anything_can_be_answered(json in any_answer()) {
         let body = json.to_string();
         prop_assert!(Calls::decode(body.as_bytes()).is_ok());
@@ -316,12 +318,14 @@ proptest! {
     }
 
     #[test]
+    #[ignore = "slow"]
     fn any_answers_in_a_row_can_be_answered(answers in prop::collection::vec(any_calls(), 2..6)) {
         let bodies: Vec<_> = answers.iter().map(Value::to_string).collect();
         check(&bodies.iter().map(String::as_bytes).collect::<Vec<_>>())?;
     }
 
     #[test]
+    #[ignore = "slow"]
     fn any_bytes_can_be_answered(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
         check(&[&bytes])?;
     }
