@@ -71,7 +71,7 @@ impl<'a> Encoder<'a> {
                     return Ok(());
                 }
                 let name = name.strip_suffix("_info").unwrap_or(name);
-                // The library takes the labels of an info for its value, and several of them in a row.
+                // The library takes the labels of an info as its value, so each sample is one value of the family.
                 let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Info)?;
                 samples.try_for_each(|labels| family.encode_info(&labels))
             }
