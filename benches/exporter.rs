@@ -51,7 +51,7 @@ fn encode(criterion: &mut Criterion) {
     let report = Arc::new(Report {
         community: CommunityReport {
             servers: vec![server],
-            at: Clock::System.now(),
+            at: Clock::system().now(),
         },
         exporter: Some(ExporterReport {
             process: Process::read(),
@@ -116,7 +116,7 @@ fn start_exporter(cad: SocketAddr) -> SocketAddr {
     ];
     let variables = variables.into_iter().map(|(name, text)| (name.into(), text.into()));
     let config = Config::read(Setting::from_environment(variables)).expect("a configuration");
-    let exporter = Exporter::bind(&config, &Clock::System).expect("an exporter");
+    let exporter = Exporter::bind(&config, &Clock::system()).expect("an exporter");
     let address = exporter.local_addresses()[0];
     tokio::spawn(exporter.run(std::future::pending()));
     address

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use self::budget::Budget;
 pub use self::pause::Pause;
-pub use self::plan::Plan;
+pub use self::plan::{Plan, Rate};
 use crate::clock::Clock;
 use crate::label::label_values;
 
@@ -26,6 +26,12 @@ label_values! {
         Calls = "calls",
     }
 }
+
+/// How long a request waits for a slot that is about to come free.
+///
+/// A slot is free again 60 s after its answer. With scrapes every 60 s, Prometheus' default, that is always a moment
+/// after the next scrape, which would come away empty.
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// One key at one address of the API.
 #[derive(Debug)]
@@ -80,53 +86,69 @@ impl Account {
         }
     }
 
-    /// Asks for the right to send one request; `None` while a pause is in force or the budget is used up.
+    /// Asks for the right to send one request; `None` while a pause is in force, or if no slot of the budget is free or
+    /// will be within 3 s.
     ///
     /// The order of calls decides, not the order in which the futures are polled: a scrape calls this for the server
-    /// first whose last attempt is oldest. The answer comes from this process alone and is ready at once.
+    /// first whose last attempt is oldest.
     pub fn permit(
         self: &Arc<Self>,
         endpoint: ApiEndpoint,
     ) -> impl Future<Output = Option<Permit>> + Send + 'static + use<> {
-        std::future::ready(self.try_permit(endpoint))
+        let reserved = self.reserve(endpoint, MAX_WAIT);
+        let account = self.clone();
+        async move {
+            let (permit, wait) = reserved?;
+            if !wait.is_zero() {
+                account.clock.sleep(wait).await;
+                // The pause may have begun meanwhile.
+                if account.pause(endpoint).is_active(account.clock.now()) {
+                    return None;
+                }
+            }
+            Some(permit)
+        }
     }
 
-    fn try_permit(self: &Arc<Self>, endpoint: ApiEndpoint) -> Option<Permit> {
+    /// The same without waiting for a slot.
+    #[must_use]
+    pub fn permit_now(self: &Arc<Self>, endpoint: ApiEndpoint) -> Option<Permit> {
+        self.reserve(endpoint, Duration::ZERO).map(|(permit, _)| permit)
+    }
+
+    /// A permit, and how long to wait before it is used.
+    fn reserve(self: &Arc<Self>, endpoint: ApiEndpoint, patience: Duration) -> Option<(Permit, Duration)> {
         let mut limits = self.limits.lock();
         let now = self.clock.now();
-        let Limits { pause, endpoints } = &mut *limits;
-        let EndpointLimits {
-            budget,
-            pause: own_pause,
-        } = &mut endpoints[endpoint];
-        if pause.is_active(now) || own_pause.is_active(now) || !budget.try_take(now) {
+        if limits.pause(endpoint).is_active(now) {
             return None;
         }
-        Some(Permit {
+        let wait = limits.endpoints[endpoint].budget.try_take(now, patience)?;
+        let permit = Permit {
             account: self.clone(),
             endpoint,
-        })
+        };
+        Some((permit, wait))
     }
 
     /// Stops all requests with this key for `duration`. A success of a request that was sent before does not lift the
     /// pause.
     pub fn pause_all(&self, duration: Duration) {
-        self.limits.lock().pause.extend(self.clock.now() + duration);
+        self.limits.lock().pause.extend((self.clock.now() + duration).instant);
     }
 
     /// The same for the requests to one endpoint.
     pub fn pause_endpoint(&self, endpoint: ApiEndpoint, duration: Duration) {
         let mut limits = self.limits.lock();
-        limits.endpoints[endpoint].pause.extend(self.clock.now() + duration);
+        limits.endpoints[endpoint]
+            .pause
+            .extend((self.clock.now() + duration).instant);
     }
 
     /// The longer one of the key's pause and the endpoint's.
     #[must_use]
     pub fn pause(&self, endpoint: ApiEndpoint) -> Pause {
-        let limits = self.limits.lock();
-        let mut pause = limits.pause;
-        pause.extend_to(limits.endpoints[endpoint].pause);
-        pause
+        self.limits.lock().pause(endpoint)
     }
 
     /// Whether earlier requests still matter: slots are taken, or a pause is in force.
@@ -136,6 +158,15 @@ impl Account {
         let now = self.clock.now();
         let is_busy = |limits: &EndpointLimits| limits.pause.is_active(now) || limits.budget.is_in_use(now);
         limits.pause.is_active(now) || limits.endpoints.values().any(is_busy)
+    }
+}
+
+impl Limits {
+    /// The longer one of the key's pause and the endpoint's.
+    fn pause(&self, endpoint: ApiEndpoint) -> Pause {
+        let mut pause = self.pause;
+        pause.extend_to(self.endpoints[endpoint].pause);
+        pause
     }
 }
 

@@ -115,7 +115,7 @@ impl<S> Cache<S> {
     pub fn fail(&mut self, now: Now, pause: Duration) {
         self.is_fetching = false;
         self.failures = self.failures.saturating_add(1);
-        self.pause.extend(now + pause);
+        self.pause.extend((now + pause).instant);
     }
 
     /// How long to leave the server alone if the fetch in flight fails at `now`.

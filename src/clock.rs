@@ -1,13 +1,18 @@
 //! The time: from the system, or moved by hand.
 //!
-//! Rules about time are decided on [`Now::instant`], which never steps; [`Now::unix`] is for people
-//! and Prometheus.
+//! Rules about time are decided on [`Now::instant`], which never steps; [`Now::unix`] is for people and Prometheus.
+//! What happened at a moment is kept as an [`Instant`], and becomes a Unix time only when it is shown
+//! ([`Now::unix_at`]), so that a wall clock that steps, or was wrong at the start, falsifies nothing.
 
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+
+/// How far the wall clock may drift from the steady clock before it counts as having stepped. Without it, every scrape
+/// would show another fraction of a second.
+const MAX_DRIFT: Duration = Duration::from_millis(500);
 
 /// One moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,28 +27,62 @@ pub struct Now {
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The system's clocks.
-    System,
+    System(SystemClock),
     /// A clock that stands still until it is moved.
     Manual(ManualClock),
 }
+
+/// The system's clocks; clones share the moment at which both were read together.
+#[derive(Clone, Debug, Default)]
+pub struct SystemClock(Arc<Mutex<Option<Now>>>);
 
 /// A clock that stands still until it is moved; clones share it.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<Now>>);
 
 impl Clock {
+    /// The system's clocks.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::System(SystemClock::default())
+    }
+
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Now {
         match self {
-            Self::System => Now {
-                instant: Instant::now(),
-                // Before 1970 the wall clock is unset, and zero says so.
-                unix: SystemTime::now()
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .unwrap_or_default(),
-            },
+            Self::System(clock) => clock.now(),
             Self::Manual(clock) => *clock.0.lock(),
+        }
+    }
+
+    /// Waits. A clock that is moved by hand moves by itself to the moment that is waited for.
+    pub async fn sleep(&self, duration: Duration) {
+        match self {
+            Self::System(_) => tokio::time::sleep(duration).await,
+            Self::Manual(clock) => clock.advance_to(self.now().instant + duration),
+        }
+    }
+}
+
+impl SystemClock {
+    fn now(&self) -> Now {
+        // Before 1970 the wall clock is unset, and zero says so.
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let read = Now {
+            instant: Instant::now(),
+            unix,
+        };
+        let mut reference = self.0.lock();
+        let steady = reference.map(|reference| Now {
+            instant: read.instant,
+            unix: reference.unix_at(read.instant),
+        });
+        match steady {
+            Some(steady) if steady.unix.abs_diff(read.unix) <= MAX_DRIFT => steady,
+            _ => *reference.insert(read),
         }
     }
 }
@@ -60,6 +99,12 @@ impl ManualClock {
     pub fn advance(&self, duration: Duration) {
         let mut now = self.0.lock();
         *now = *now + duration;
+    }
+
+    /// Lets time pass until `instant`, unless that is past.
+    fn advance_to(&self, instant: Instant) {
+        let mut now = self.0.lock();
+        *now = *now + instant.saturating_duration_since(now.instant);
     }
 
     /// Sets the wall clock, as an administrator or NTP does; no time passes.
@@ -84,5 +129,61 @@ impl Now {
     #[must_use]
     pub fn since(&self, earlier: Self) -> Duration {
         self.instant.saturating_duration_since(earlier.instant)
+    }
+
+    /// The Unix time of a moment, past or future, by what the wall clock shows now.
+    #[must_use]
+    pub fn unix_at(&self, moment: Instant) -> Duration {
+        let until = moment.saturating_duration_since(self.instant);
+        let since = self.instant.saturating_duration_since(moment);
+        (self.unix + until).saturating_sub(since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_moment_is_shown_by_what_the_wall_clock_shows_now() {
+        let clock = ManualClock::new(SECOND);
+        let begin = Clock::Manual(clock.clone()).now().instant;
+        clock.advance(60 * SECOND);
+        clock.set_unix(1_795_392_000 * SECOND);
+        let now = Clock::Manual(clock).now();
+        assert_eq!(now.unix_at(begin), 1_795_391_940 * SECOND);
+        assert_eq!(now.unix_at(begin + 90 * SECOND), 1_795_392_030 * SECOND);
+        let early = Now { unix: SECOND, ..now };
+        assert_eq!(early.unix_at(begin), Duration::ZERO, "before 1970");
+    }
+
+    #[test]
+    fn a_moment_is_shown_alike_again_and_again() {
+        let clock = Clock::system();
+        let begin = clock.now();
+        for _ in 0..1000 {
+            assert_eq!(clock.now().unix_at(begin.instant), begin.unix);
+        }
+    }
+
+    #[test]
+    fn the_system_clock_follows_a_step() {
+        let clock = SystemClock::default();
+        let begin = clock.now();
+        for step in [3600 * SECOND, Duration::from_millis(501)] {
+            clock.0.lock().as_mut().unwrap().unix = begin.unix + step;
+            assert!(clock.now().unix < begin.unix + step);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_moved_by_hand_moves_to_what_is_waited_for() {
+        let manual = ManualClock::new(SECOND);
+        let clock = Clock::Manual(manual);
+        let begin = clock.now();
+        clock.sleep(SECOND).await;
+        assert_eq!(clock.now(), begin + SECOND);
     }
 }

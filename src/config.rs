@@ -72,6 +72,8 @@ pub struct AccountConfig {
     pub requests_per_minute: Option<u32>,
     /// How many servers are read with the key.
     pub servers: u32,
+    /// Whether any of them is read in version v2 of the API, whose limits are lower.
+    pub uses_v2: bool,
 }
 
 /// Where the API is, and the key for it.
@@ -328,6 +330,7 @@ fn read_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
             account: AccountConfig {
                 requests_per_minute: None,
                 servers: 1,
+                uses_v2: false,
             },
             cache_ttl: cache_ttl?,
             max_stale: max_stale?,
@@ -392,6 +395,9 @@ fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
     AccountConfig {
         requests_per_minute: members.iter().find_map(|(_, draft)| draft.requests_per_minute),
         servers,
+        uses_v2: members
+            .iter()
+            .any(|(_, draft)| matches!(draft.community.api.version, ApiVersion::V2)),
     }
 }
 

@@ -39,7 +39,7 @@
 //! let config = Config::read(Setting::from_environment(variables))?;
 //!
 //! tokio::runtime::Runtime::new()?.block_on(async {
-//!     let exporter = Exporter::bind(&config, &Clock::System)?;
+//!     let exporter = Exporter::bind(&config, &Clock::system())?;
 //!     assert_ne!(exporter.local_addresses()[0].port(), 0);
 //!     let shutdown = async { /* a signal */ };
 //!     exporter.run(shutdown).await;

@@ -9,4 +9,4 @@ pub use self::calls::{
     ActiveCalls, Call, CallSnapshot, DispatchCall, EmergencyCall, EmergencyCalls, EmergencyKind, Origin, Priority,
     Status, UnreadableField,
 };
-pub use self::identified::IdentifiedCalls;
+pub use self::identified::{Identified, IdentifiedCalls};

@@ -3,31 +3,39 @@
 //! Pure: a snapshot and its time in, [`CallStats`] out. Gauges cannot tell how many calls there were: a call that
 //! comes as another goes leaves no trace in them. Ids can. What cannot be known is left out rather than guessed:
 //!
-//! - The first snapshot only seeds: its calls are known from then on, but none of them counts as opened.
+//! - The first answer that gives a list only seeds: its calls are known from then on, but none of them counts as
+//!   opened.
 //! - A call closes when it is found among the closed calls, or is absent from two consecutive answers. The time is
-//!   that of the first absence. A list that the answer lacks says nothing about absence.
+//!   that of the first absence. A list that the answer lacks says nothing, neither about absence nor about age.
 //! - A closed call that was never seen open counts as opened and closed if it must be younger than the earlier
-//!   answers: if its id is above all of theirs.
-//! - If no id of an answer is known and all are lower than before, the CAD was wiped, and the answer seeds like the
-//!   first.
+//!   answers: if its id is above every id of those that gave a closed list.
+//! - If the highest id fell since the answer before, and none of its ids is there or a closed call is open, the CAD
+//!   was wiped. What was open is closed, and what is listed is new.
 //! - A call that left and returns within a day is the same call and does not count again.
-//! - A call without an id, or that shares its id with another of the same list, is not followed. A list longer than
-//!   any real CAD's is treated like one that the answer lacks.
-//! - No time is recorded for a call that was there before the first snapshot, or across a gap between answers of more
-//!   than twice the TTL in force (and more than 90 s): it is not known when the call came.
+//! - A call without a usable id, or that shares its id with another of the same list, is not followed. A list longer
+//!   than any real CAD's is treated like one that the answer lacks.
+//! - Times are measured from answer to answer: from the first that shows a call to the first that shows it taken or
+//!   closed. What happened between two answers took 0 s. A time is as often too long as too short, by at most the
+//!   interval, so that sums and means are right at any interval.
+//! - No time is recorded for a call that was there before the first snapshot, nor for what happened in a gap between
+//!   answers of more than three times the TTL in force (and more than 90 s).
+//! - An emergency call that nobody saw is known by the dispatch call that was made from it.
 
 mod closed_ids;
+mod last_answer;
 mod list;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use enum_map::EnumMap;
+use enum_map::{EnumArray, EnumMap};
 
-use self::list::{Event, ListTracker, Observation};
-use crate::clock::Now;
+use self::list::{Event, List, ListTracker, MAX_CLOSED, Observation};
 use crate::histogram::Histogram;
-use crate::snapshot::{CallSnapshot, DispatchCall, EmergencyCall, EmergencyKind, Origin, Priority, Status};
+use crate::snapshot::{
+    CallSnapshot, DispatchCall, EmergencyCall, EmergencyKind, IdentifiedCalls, Origin, Priority, Status,
+};
 
 /// Upper bounds in seconds for waits and durations. Bounds below a minute would not be true, since calls are seen at
 /// most once per TTL.
@@ -38,9 +46,9 @@ const MIN_GAP: Duration = Duration::from_secs(90);
 
 /// Follows what one server's answers of one endpoint say, from answer to answer.
 pub trait Track: fmt::Debug + Send + 'static {
-    /// One answer.
+    /// One answer, which may consist of several pages.
     type Snapshot: fmt::Debug + Send + Sync + 'static;
-    /// What the tracker wants of the next answer.
+    /// What the tracker wants of one page.
     type Query: Copy + Send + Sync + 'static;
     /// What is known so far.
     type Stats: Clone + fmt::Debug;
@@ -51,11 +59,18 @@ pub trait Track: fmt::Debug + Send + 'static {
     /// Changes the TTL in force.
     fn set_ttl(&mut self, ttl: Duration);
 
-    /// What the next answer should contain.
+    /// What the first page of the next answer should contain.
     fn query(&self) -> Self::Query;
 
-    /// Compares `snapshot`, as of `now`, with what is known.
-    fn observe(&mut self, snapshot: &Self::Snapshot, now: Now);
+    /// What the page after `page`, which answers `query`, should contain; `None` if `page` is the last one that
+    /// matters.
+    fn next_query(&self, page: &Self::Snapshot, query: Self::Query) -> Option<Self::Query>;
+
+    /// Adds what only the next page says.
+    fn append(snapshot: &mut Self::Snapshot, page: Self::Snapshot);
+
+    /// Compares `snapshot`, as of `now`, with what is known. It is complete if no page that matters is missing.
+    fn observe(&mut self, snapshot: &Self::Snapshot, is_complete: bool, now: Instant);
 
     /// What is known so far.
     fn stats(&self) -> &Self::Stats;
@@ -74,6 +89,20 @@ pub struct CallTracker {
 pub struct CallQuery {
     /// How many closed calls the answer may contain, 1 to 100.
     pub closed_limit: u32,
+    /// How many closed calls to leave out: those of the pages before.
+    pub closed_offset: u32,
+}
+
+/// Since when the call that has waited for longest has been waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Oldest {
+    /// No call waits.
+    #[default]
+    NoneWaits,
+    /// The moment when it was first seen so.
+    Since(Instant),
+    /// A call waits that cannot be followed, or the answer lacks the list.
+    Unknown,
 }
 
 /// How calls come, wait and go, as far as the answers show it.
@@ -83,25 +112,31 @@ pub struct CallStats {
     pub opened: EnumMap<Priority, EnumMap<Origin, u64>>,
     /// Dispatch calls that were closed or left the list, by their first priority and origin.
     pub closed: EnumMap<Priority, EnumMap<Origin, u64>>,
-    /// From first seen pending to first seen active, by the last priority.
+    /// From first seen pending to first seen active or gone, by the last priority.
     pub waits: EnumMap<Priority, Histogram>,
     /// From first seen to closed, by the last priority.
     pub durations: EnumMap<Priority, Histogram>,
-    /// When the longest-pending call was first seen pending; `None` if none is pending.
-    pub oldest_pending: EnumMap<Priority, Option<Now>>,
+    /// Since when the longest-pending call has been pending.
+    pub oldest_pending: EnumMap<Priority, Oldest>,
     /// Emergency calls that appeared.
     pub emergency_opened: EnumMap<EmergencyKind, u64>,
     /// Emergency calls that left the list, whatever became of them.
     pub emergency_cleared: EnumMap<EmergencyKind, u64>,
     /// From first seen to leaving the list.
     pub emergency_waits: EnumMap<EmergencyKind, Histogram>,
-    /// When the emergency call that waits longest was first seen; `None` if none waits.
-    pub oldest_emergency: EnumMap<EmergencyKind, Option<Now>>,
+    /// Since when the emergency call that waits longest has been in the list.
+    pub oldest_emergency: EnumMap<EmergencyKind, Oldest>,
 }
 
-/// The longest time between two answers across which times are recorded.
+/// The longest time between two answers for which it is known when things happened.
 fn max_gap(ttl: Duration) -> Duration {
-    MIN_GAP.max(ttl.saturating_mul(2))
+    MIN_GAP.max(ttl.saturating_mul(3))
+}
+
+/// Rounds a time, so that a scrape that comes a few milliseconds early or late does not move it across the edge of a
+/// bucket: these are multiples of usual scrape intervals.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs((time + Duration::from_millis(500)).as_secs())
 }
 
 impl Track for CallTracker {
@@ -128,33 +163,42 @@ impl Track for CallTracker {
     fn query(&self) -> CallQuery {
         CallQuery {
             closed_limit: self.dispatch.closed_limit(),
+            closed_offset: 0,
         }
     }
 
-    fn observe(&mut self, snapshot: &CallSnapshot, now: Now) {
-        let active = snapshot.active.identified().calls();
-        let closed = snapshot.closed.calls();
-        let list = |calls: &[DispatchCall]| calls.iter().map(Observation::from).collect();
-        for event in self.dispatch.observe(active.map(list), closed.map(list), now) {
+    /// Asks for more closed calls after a full page of new ones.
+    fn next_query(&self, page: &CallSnapshot, query: CallQuery) -> Option<CallQuery> {
+        let closed = page.closed.calls()?;
+        let is_full = u32::try_from(closed.len()).is_ok_and(|length| length >= query.closed_limit);
+        let ids = closed.iter().map(|call| call.id);
+        (is_full && self.dispatch.wants_more_closed(ids)).then_some(CallQuery {
+            closed_limit: MAX_CLOSED,
+            closed_offset: query.closed_offset + query.closed_limit,
+        })
+    }
+
+    fn append(snapshot: &mut CallSnapshot, page: CallSnapshot) {
+        snapshot.closed.append(page.closed);
+    }
+
+    fn observe(&mut self, snapshot: &CallSnapshot, is_complete: bool, now: Instant) {
+        let dispatch_events = self.observe_dispatch(snapshot, is_complete, now);
+        let emergency_events = self.observe_emergency(snapshot, now);
+        let made_from: HashMap<u64, u64> = snapshot.made_from().collect();
+        for event in dispatch_events {
+            if let Event::Opened { id, .. } = event
+                && let Some(emergency) = made_from.get(&id)
+            {
+                // What kind it was is not known. One emergency too many is better than a caller who is forgotten.
+                for event in self.emergency.see_gone(*emergency, EmergencyKind::Emergency, now) {
+                    self.stats.add_emergency(event);
+                }
+            }
             self.stats.add_dispatch(event);
         }
-        self.stats.oldest_pending = EnumMap::default();
-        if active.is_some() {
-            for ((priority, _), since) in self.dispatch.pending() {
-                keep_older(&mut self.stats.oldest_pending[priority], since);
-            }
-        }
-
-        let waiting = snapshot.emergency.identified().calls();
-        let list = |calls: &[EmergencyCall]| calls.iter().map(Observation::from).collect();
-        for event in self.emergency.observe(waiting.map(list), None, now) {
+        for event in emergency_events {
             self.stats.add_emergency(event);
-        }
-        self.stats.oldest_emergency = EnumMap::default();
-        if waiting.is_some() {
-            for (kind, since) in self.emergency.pending() {
-                keep_older(&mut self.stats.oldest_emergency[kind], since);
-            }
         }
     }
 
@@ -163,14 +207,55 @@ impl Track for CallTracker {
     }
 }
 
+impl CallTracker {
+    fn observe_dispatch(
+        &mut self,
+        snapshot: &CallSnapshot,
+        is_complete: bool,
+        now: Instant,
+    ) -> Vec<Event<(Priority, Origin)>> {
+        let open: Option<List<_>> = list(snapshot.active.identified());
+        let closed: Option<List<_>> = list(&snapshot.closed);
+        let mut events = Vec::new();
+        if self.dispatch.is_wiped(open.as_ref(), closed.as_ref()) {
+            events = self.dispatch.begin_anew(closed.as_ref());
+            // They begin anew as well.
+            self.emergency.forget_gone();
+        }
+        let followed = open.as_ref().map(|open| count_pending(open, |(priority, _)| priority));
+        events.extend(self.dispatch.observe(open, closed, is_complete, now));
+        let since = self.dispatch.pending().map(|((priority, _), since)| (priority, since));
+        let waiting = EnumMap::from_fn(|priority| snapshot.active.by_status(priority, Status::Pending));
+        self.stats.oldest_pending = oldest(&waiting, followed.as_ref(), since);
+        events
+    }
+
+    fn observe_emergency(&mut self, snapshot: &CallSnapshot, now: Instant) -> Vec<Event<EmergencyKind>> {
+        let open: Option<List<_>> = list(snapshot.emergency.identified());
+        let followed = open.as_ref().map(|open| count_pending(open, |kind| kind));
+        let events = self.emergency.observe(open, None, true, now);
+        let waiting = EnumMap::from_fn(|kind| snapshot.emergency.count(kind));
+        self.stats.oldest_emergency = oldest(&waiting, followed.as_ref(), self.emergency.pending());
+        events
+    }
+}
+
 impl CallStats {
     fn add_dispatch(&mut self, event: Event<(Priority, Origin)>) {
         match event {
-            Event::Opened((priority, origin)) => self.opened[priority][origin] += 1,
+            Event::Opened {
+                first: (priority, origin),
+                ..
+            } => self.opened[priority][origin] += 1,
+            // The unit that observed it was there: nobody waited.
+            Event::Taken {
+                last: (_, Origin::Observed),
+                wait: Duration::ZERO,
+            } => {}
             Event::Taken {
                 last: (priority, _),
                 wait,
-            } => self.waits[priority].observe(wait),
+            } => self.waits[priority].observe(whole_seconds(wait)),
             Event::Closed {
                 first: (priority, origin),
                 last: (last_priority, _),
@@ -178,7 +263,7 @@ impl CallStats {
             } => {
                 self.closed[priority][origin] += 1;
                 if let Some(duration) = duration {
-                    self.durations[last_priority].observe(duration);
+                    self.durations[last_priority].observe(whole_seconds(duration));
                 }
             }
         }
@@ -186,13 +271,13 @@ impl CallStats {
 
     fn add_emergency(&mut self, event: Event<EmergencyKind>) {
         match event {
-            Event::Opened(kind) => self.emergency_opened[kind] += 1,
+            Event::Opened { first, .. } => self.emergency_opened[first] += 1,
             // An emergency call waits until it leaves the list.
             Event::Taken { .. } => {}
             Event::Closed { first, duration, .. } => {
                 self.emergency_cleared[first] += 1;
                 if let Some(duration) = duration {
-                    self.emergency_waits[first].observe(duration);
+                    self.emergency_waits[first].observe(whole_seconds(duration));
                 }
             }
         }
@@ -238,10 +323,45 @@ impl From<&EmergencyCall> for Observation<EmergencyKind> {
     }
 }
 
-fn keep_older(oldest: &mut Option<Now>, since: Now) {
-    if oldest.is_none_or(|oldest| since.instant < oldest.instant) {
-        *oldest = Some(since);
+/// The calls of a list, as the tracker of lists sees them; `None` if the list is unknown.
+fn list<'a, T, L: Copy>(calls: &'a IdentifiedCalls<T>) -> Option<List<L>>
+where
+    Observation<L>: From<&'a T>,
+{
+    calls.calls().map(|calls| calls.iter().map(Observation::from).collect())
+}
+
+/// How many calls of a list are pending and can be followed.
+fn count_pending<L: Copy, K: EnumArray<u64>>(list: &List<L>, key: impl Fn(L) -> K) -> EnumMap<K, u64> {
+    let mut counts = EnumMap::default();
+    for call in list.calls().filter(|call| call.status == Status::Pending) {
+        counts[key(call.labels)] += 1;
     }
+    counts
+}
+
+/// Since when the oldest calls wait, by the number of all that wait, of those that can be followed (`None`: the list is
+/// unknown), and the moments since when these wait.
+fn oldest<K>(
+    waiting: &EnumMap<K, u64>,
+    followed: Option<&EnumMap<K, u64>>,
+    since: impl Iterator<Item = (K, Instant)>,
+) -> EnumMap<K, Oldest>
+where
+    K: EnumArray<u64> + EnumArray<Oldest> + EnumArray<Option<Instant>> + Copy,
+{
+    let Some(followed) = followed else {
+        return EnumMap::from_fn(|_| Oldest::Unknown);
+    };
+    let mut first: EnumMap<K, Option<Instant>> = EnumMap::default();
+    for (key, since) in since {
+        first[key] = Some(first[key].map_or(since, |first| first.min(since)));
+    }
+    EnumMap::from_fn(|key| match first[key] {
+        _ if waiting[key] > followed[key] => Oldest::Unknown,
+        Some(since) => Oldest::Since(since),
+        None => Oldest::NoneWaits,
+    })
 }
 
 #[cfg(test)]

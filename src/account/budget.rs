@@ -35,12 +35,29 @@ impl Budget {
         self.slots = requests_per_minute as usize;
     }
 
-    /// Takes a slot; `false` if none is free at `now`.
-    pub(super) fn try_take(&mut self, now: Now) -> bool {
+    /// Takes a slot that is free at `now` or will be within `patience`. Returns how long to wait until it may be used;
+    /// `None` if there is no such slot.
+    pub(super) fn try_take(&mut self, now: Now, patience: Duration) -> Option<Duration> {
         self.answered_at.retain(|answered_at| counts(*answered_at, now));
-        let is_free = self.in_flight + self.answered_at.len() < self.slots;
-        self.in_flight += usize::from(is_free);
-        is_free
+        let taken = self.in_flight + self.answered_at.len();
+        let wait = match (taken + 1).checked_sub(self.slots) {
+            None | Some(0) => Duration::ZERO,
+            // So many requests must no longer count.
+            Some(surplus) => {
+                if self.answered_at.len() < surplus {
+                    return None;
+                }
+                let (_, last, _) = self.answered_at.select_nth_unstable(surplus - 1);
+                let wait = (*last + WINDOW).saturating_duration_since(now.instant);
+                if wait > patience {
+                    return None;
+                }
+                self.answered_at.swap_remove(surplus - 1);
+                wait
+            }
+        };
+        self.in_flight += 1;
+        Some(wait)
     }
 
     /// Whether any slot is taken at `now`.
@@ -67,30 +84,55 @@ mod tests {
 
     #[test]
     fn a_slot_is_held_until_a_minute_after_the_answer() {
-        let (mut budget, start) = (Budget::new(2), Clock::System.now());
+        let (mut budget, start) = (Budget::new(2), Clock::system().now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(budget.try_take(start));
-        assert!(budget.try_take(start));
-        assert!(!budget.try_take(at(1)));
+        let now = Some(Duration::ZERO);
+        assert_eq!(budget.try_take(start, Duration::ZERO), now);
+        assert_eq!(budget.try_take(start, Duration::ZERO), now);
+        assert_eq!(budget.try_take(at(1), Duration::MAX), None);
         budget.end_request(at(8));
-        assert!(!budget.try_take(at(67)));
-        assert!(budget.try_take(at(68)));
-        assert!(
-            !budget.try_take(at(3600)),
+        assert_eq!(budget.try_take(at(67), Duration::ZERO), None);
+        assert_eq!(budget.try_take(at(68), Duration::ZERO), now);
+        assert_eq!(
+            budget.try_take(at(3600), Duration::MAX),
+            None,
             "the other request has not been answered yet"
         );
     }
 
     #[test]
-    fn a_smaller_budget_waits_until_enough_slots_are_free() {
-        let (mut budget, start) = (Budget::new(2), Clock::System.now());
+    fn a_slot_that_will_soon_be_free_can_be_taken_once() {
+        let (mut budget, start) = (Budget::new(3), Clock::system().now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(budget.try_take(start) && budget.try_take(start));
+        for seconds in [2, 0, 9] {
+            assert!(budget.try_take(start, Duration::ZERO).is_some());
+            budget.end_request(at(seconds));
+        }
+        let patience = Duration::from_secs(3);
+        assert_eq!(budget.try_take(at(56), patience), None);
+        assert_eq!(budget.try_take(at(59), patience), Some(Duration::from_secs(1)));
+        assert_eq!(budget.try_take(at(59), patience), Some(Duration::from_secs(3)));
+        assert_eq!(budget.try_take(at(59), patience), None, "10 s are too long");
+        assert_eq!(budget.try_take(at(66), patience), Some(Duration::from_secs(3)));
+        assert_eq!(budget.try_take(at(200), patience), None, "none is answered");
+    }
+
+    #[test]
+    fn a_smaller_budget_waits_until_enough_slots_are_free() {
+        let (mut budget, start) = (Budget::new(2), Clock::system().now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut try_take = |seconds| budget.try_take(at(seconds), Duration::ZERO);
+        assert!(try_take(0).is_some() && try_take(0).is_some());
         budget.end_request(at(1));
         budget.end_request(at(2));
         budget.resize(1);
-        assert!(!budget.try_take(at(61)), "one of them still counts");
-        assert!(budget.is_in_use(at(61)) && !budget.is_in_use(at(62)));
-        assert!(budget.try_take(at(62)));
+        assert_eq!(
+            budget.try_take(at(60), Duration::from_secs(2)),
+            Some(Duration::from_secs(2)),
+            "both must no longer count"
+        );
+        budget.end_request(at(60));
+        assert_eq!(budget.try_take(at(62), Duration::ZERO), None);
+        assert!(budget.is_in_use(at(119)) && !budget.is_in_use(at(120)));
     }
 }

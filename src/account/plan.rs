@@ -4,10 +4,23 @@
 
 use std::time::Duration;
 
-use crate::config::{ApiVersion, CommunityConfig};
+use crate::config::CommunityConfig;
 
 /// Data that can get older than this is worth a warning.
 const MAX_QUIET_TTL: Duration = Duration::from_secs(120);
+
+/// The requests per minute and key that version v1 of the API allows, of all endpoints together: one per second.
+const V1_LIMIT: u32 = 60;
+
+/// How often the API allows an endpoint to be requested.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// The default budget of requests per minute on version v1, whose published limit, one request per second, is for
+    /// all endpoints together and for the game servers.
+    pub v1_budget: u32,
+    /// The requests per minute and key that version v2 allows; each game server takes one of them.
+    pub v2_limit: u32,
+}
 
 /// How often one endpoint may be requested for a community, and how old its data may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +35,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for an endpoint of which the API allows `published_limit` requests per minute and key.
+    /// The plan for an endpoint that may be requested at this rate.
     ///
-    /// Each game server takes one of these. Without a configured budget, the exporter takes the rest, but at least
-    /// one.
+    /// Without a configured budget, the exporter takes what the game servers leave of v2's limit, but at least one
+    /// request per minute; on v1, a fixed budget.
     #[must_use]
-    pub fn new(published_limit: u32, community: &CommunityConfig) -> Self {
+    pub fn new(rate: &Rate, community: &CommunityConfig) -> Self {
         let account = community.account;
-        let requests_per_minute = account
-            .requests_per_minute
-            .unwrap_or_else(|| published_limit.saturating_sub(account.servers).max(1));
+        let requests_per_minute = account.requests_per_minute.unwrap_or_else(|| {
+            if account.uses_v2 {
+                rate.v2_limit.saturating_sub(account.servers).max(1)
+            } else {
+                rate.v1_budget
+            }
+        });
         let ttl = community
             .cache_ttl
             .max(Duration::from_secs(60) * account.servers / requests_per_minute);
@@ -44,20 +61,25 @@ impl Plan {
 
     /// What is allowed but may surprise, as sentences without a full stop.
     #[must_use]
-    pub fn warnings(&self, published_limit: u32, community: &CommunityConfig) -> Vec<String> {
+    pub fn warnings(&self, rate: &Rate, community: &CommunityConfig) -> Vec<String> {
         let Self {
             requests_per_minute,
             ttl,
             ..
         } = *self;
         let servers = community.account.servers;
+        let published_limit = if community.account.uses_v2 {
+            rate.v2_limit
+        } else {
+            V1_LIMIT
+        };
         let mut warnings = Vec::new();
         if servers >= published_limit {
             warnings.push(format!(
                 "{servers} servers use up the API's limit of {published_limit} requests per minute and key: \
                  each game server takes one per minute, and the exporter takes {requests_per_minute} more"
             ));
-        } else if servers + requests_per_minute > published_limit && matches!(community.api.version, ApiVersion::V2) {
+        } else if servers + requests_per_minute > published_limit {
             warnings.push(format!(
                 "{requests_per_minute} requests per minute and one for each game server exceed the API's limit of \
                  {published_limit} per minute and key"

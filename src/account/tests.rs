@@ -18,11 +18,11 @@ async fn a_permit_counts_until_a_minute_after_it_is_dropped() {
     assert!(account.permit(ApiEndpoint::Calls).await.is_none(), "not answered yet");
     drop(permit);
     clock.advance(59 * SECOND);
-    assert!(account.permit(ApiEndpoint::Calls).await.is_none());
+    assert!(account.permit_now(ApiEndpoint::Calls).is_none());
     assert!(account.is_in_use());
     clock.advance(SECOND);
     assert!(!account.is_in_use());
-    assert!(account.permit(ApiEndpoint::Calls).await.is_some());
+    assert!(account.permit_now(ApiEndpoint::Calls).is_some());
 }
 
 #[tokio::test]
@@ -31,6 +31,38 @@ async fn permits_are_granted_in_the_order_of_calls() {
     let (first, second) = (account.permit(ApiEndpoint::Calls), account.permit(ApiEndpoint::Calls));
     assert!(second.await.is_none());
     assert!(first.await.is_some());
+}
+
+#[tokio::test]
+async fn a_slot_that_is_about_to_come_free_is_waited_for() {
+    let (account, clock) = account(1);
+    drop(account.permit(ApiEndpoint::Calls).await);
+    clock.advance(Duration::from_millis(56_999));
+    assert!(account.permit(ApiEndpoint::Calls).await.is_none(), "too long");
+    clock.advance(Duration::from_millis(1));
+    assert!(account.permit_now(ApiEndpoint::Calls).is_none());
+    let before = account.clock.now();
+    let (first, second) = (account.permit(ApiEndpoint::Calls), account.permit(ApiEndpoint::Calls));
+    assert!(second.await.is_none(), "the other one takes it");
+    let permit = first.await;
+    assert!(permit.is_some());
+    assert_eq!(account.clock.now(), before + 3 * SECOND);
+    drop(permit);
+    clock.advance(59 * SECOND);
+    assert!(
+        account.permit_now(ApiEndpoint::Calls).is_none(),
+        "from its own answer on"
+    );
+}
+
+#[tokio::test]
+async fn a_pause_that_begins_while_a_slot_is_waited_for_counts() {
+    let (account, clock) = account(1);
+    drop(account.permit(ApiEndpoint::Calls).await);
+    clock.advance(58 * SECOND);
+    let permit = account.permit(ApiEndpoint::Calls);
+    account.pause_endpoint(ApiEndpoint::Calls, 10 * SECOND);
+    assert!(permit.await.is_none());
 }
 
 #[tokio::test]

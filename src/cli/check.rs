@@ -97,7 +97,7 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         return Findings::of_problems(vec![error.to_string()]);
     }
     let outcome: Result<_, ClientError> = async {
-        let communities = Communities::new(&config, &Clock::System)?;
+        let communities = Communities::new(&config, &Clock::system())?;
         let reports = ask(&config, &communities).await;
         let warnings = compare_servers(&config, &reports, &communities).await;
         Ok((reports, warnings))
@@ -172,7 +172,7 @@ fn warnings(config: &Config) -> Vec<String> {
     let warnings = config.all_communities().flat_map(|(alias, community)| {
         let prefix = prefix(alias);
         let plan = CallsEndpoint::plan(community);
-        let own = plan.warnings(CallsEndpoint::PUBLISHED_LIMIT, community);
+        let own = plan.warnings(&CallsEndpoint::RATE, community);
         own.into_iter().map(move |warning| format!("{prefix}{warning}"))
     });
     warnings.collect()

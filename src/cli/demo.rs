@@ -48,7 +48,7 @@ pub(super) struct Demo {
 impl Demo {
     /// Opens a loopback address.
     pub(super) fn bind(options: Options) -> io::Result<Self> {
-        let clock = Clock::System;
+        let clock = Clock::system();
         let settings = Settings {
             seed: options.seed.unwrap_or_else(|| clock.now().unix.subsec_micros().into()),
             calls_per_hour: options.calls_per_hour,

@@ -36,7 +36,7 @@ async fn serve_until_signal(config: Config, read: Reader, demo: Option<Demo>) ->
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::Runtime)?;
     let terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
     let hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
-    let exporter = Exporter::bind(&config, &Clock::System).map_err(Failure::Start)?;
+    let exporter = Exporter::bind(&config, &Clock::system()).map_err(Failure::Start)?;
     log_start(&config, &exporter);
     // Its keys must not outlive the communities that use them.
     drop(config);
@@ -125,7 +125,7 @@ fn log_start(config: &Config, exporter: &Exporter) {
 /// Logs what is allowed but may surprise.
 fn log_warnings(config: &Config) {
     for (alias, community) in config.all_communities() {
-        for warning in Calls::plan(community).warnings(Calls::PUBLISHED_LIMIT, community) {
+        for warning in Calls::plan(community).warnings(&Calls::RATE, community) {
             warn!(community = alias, "{warning}");
         }
     }

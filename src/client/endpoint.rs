@@ -7,7 +7,7 @@ use reqwest::RequestBuilder;
 use super::error::FetchError;
 use super::v1::{self, ServerRequest};
 use super::{v2, wire};
-use crate::account::{ApiEndpoint, Plan};
+use crate::account::{ApiEndpoint, Plan, Rate};
 use crate::config::{ApiConfig, CommunityConfig};
 use crate::snapshot::CallSnapshot;
 use crate::tracker::{CallQuery, CallTracker, Track};
@@ -19,8 +19,8 @@ pub trait Endpoint: fmt::Debug + Send + Sync + 'static {
     /// Its name in the label `api_endpoint`.
     const NAME: ApiEndpoint;
 
-    /// How many requests per minute and key the API allows in version v2; each game server takes one of them.
-    const PUBLISHED_LIMIT: u32;
+    /// How often it may be requested.
+    const RATE: Rate;
 
     /// What follows its answers.
     type Tracker: Track;
@@ -47,7 +47,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync + 'static {
     /// How often it may be requested for this community.
     #[must_use]
     fn plan(community: &CommunityConfig) -> Plan {
-        Plan::new(Self::PUBLISHED_LIMIT, community)
+        Plan::new(&Self::RATE, community)
     }
 }
 
@@ -63,7 +63,10 @@ pub enum Calls {}
 
 impl Endpoint for Calls {
     const NAME: ApiEndpoint = ApiEndpoint::Calls;
-    const PUBLISHED_LIMIT: u32 = 5;
+    const RATE: Rate = Rate {
+        v1_budget: 12,
+        v2_limit: 5,
+    };
 
     type Tracker = CallTracker;
 
@@ -72,25 +75,24 @@ impl Endpoint for Calls {
         api: &ApiConfig,
         community_id: &str,
         server_id: u32,
-        CallQuery { closed_limit }: CallQuery,
+        query: CallQuery,
     ) -> RequestBuilder {
         let data = [ServerRequest {
             server_id,
-            closed_limit,
-            closed_offset: 0,
+            closed_limit: query.closed_limit,
+            closed_offset: query.closed_offset,
         }];
         v1::post(http, api, "emergency/get_calls", community_id, "GET_CALLS", &data)
     }
 
-    fn v2_request(
-        http: &reqwest::Client,
-        api: &ApiConfig,
-        server_id: u32,
-        CallQuery { closed_limit }: CallQuery,
-    ) -> RequestBuilder {
+    fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: CallQuery) -> RequestBuilder {
         let path = format!("v2/emergency/servers/{server_id}/calls");
         // The type 100 stands for dispatch and emergency calls.
-        let query = format!("closedLimit={closed_limit}&closedOffset=0&type=100");
+        let CallQuery {
+            closed_limit,
+            closed_offset,
+        } = query;
+        let query = format!("closedLimit={closed_limit}&closedOffset={closed_offset}&type=100");
         v2::get(http, api, &path, Some(&query))
     }
 

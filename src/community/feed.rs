@@ -15,6 +15,9 @@ use crate::config::ApiConfig;
 use crate::report::{Failure, FeedReport, RequestCounts};
 use crate::tracker::Track;
 
+/// How many pages one answer may consist of.
+const MAX_PAGES: u32 = 5;
+
 /// One endpoint of one server.
 #[derive(Debug)]
 pub(super) struct Feed<E: Endpoint> {
@@ -48,7 +51,11 @@ struct State<E: Endpoint> {
 
 /// How a fetch ended.
 enum Outcome<S> {
-    Fetched(S),
+    Fetched {
+        snapshot: S,
+        /// Whether it has every page that matters.
+        is_complete: bool,
+    },
     Failed(FetchError),
     /// The account granted no permit, so nothing was sent.
     NotAsked,
@@ -101,18 +108,18 @@ impl<E: Endpoint> Feed<E> {
     /// Counts a scrape. If it has to wait for a fetch, returns what notifies it of the end of that fetch.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let feed = self.clone();
-        self.join_or_start_with(|query| async move {
+        self.join_or_start_with(move |query| {
             let Source {
                 client, api, server_id, ..
-            } = &feed.source;
-            client.fetch_snapshot::<E>(api, *server_id, query).await
+            } = feed.source.clone();
+            async move { client.fetch_snapshot::<E>(&api, server_id, query).await }
         })
     }
 
     /// The same, with the function that fetches.
     fn join_or_start_with<F>(
         self: &Arc<Self>,
-        fetch: impl FnOnce(QueryOf<E>) -> F + Send + 'static,
+        fetch: impl Fn(QueryOf<E>) -> F + Send + Sync + 'static,
     ) -> Option<watch::Receiver<()>>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>> + Send,
@@ -145,33 +152,48 @@ impl<E: Endpoint> Feed<E> {
         Some(completion)
     }
 
-    /// Notes that a request is being sent. Returns what it asks for.
+    /// Notes that the first page is being asked for. Returns what it should contain.
     fn start(&self) -> QueryOf<E> {
         let mut state = self.state.lock();
         state.cache.start(self.source.clock.now());
-        state.counts.requests += 1;
         state.tracker.query()
+    }
+
+    /// Sends one request, and counts it.
+    async fn request<F>(&self, query: QueryOf<E>, permit: Permit, fetch: &impl Fn(QueryOf<E>) -> F) -> F::Output
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
+    {
+        let started_at = self.source.clock.now();
+        self.state.lock().counts.requests += 1;
+        let result = fetch(query).await;
+        // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
+        drop(permit);
+        let now = self.source.clock.now();
+        if let Err(error) = &result {
+            self.pause_account(error, now);
+        }
+        let mut state = self.state.lock();
+        state.counts.request_seconds.observe(now.since(started_at));
+        if let Err(error) = &result {
+            *state.counts.errors.entry(error.label()).or_default() += 1;
+        }
+        drop(state);
+        result
     }
 
     /// Ends the fetch in flight.
     fn complete(&self, outcome: Outcome<SnapshotOf<E>>) {
         let now = self.source.clock.now();
-        if let Outcome::Failed(error) = &outcome {
-            self.pause_account(error, now);
-        }
         let mut state = self.state.lock();
         let started_at = state.cache.started_at().unwrap_or(now);
         match outcome {
-            Outcome::Fetched(snapshot) => {
-                // Before anything is counted: a panic in it completes the fetch once more, as a failure.
-                state.tracker.observe(&snapshot, started_at);
-                state.counts.request_seconds.observe(now.since(started_at));
+            Outcome::Fetched { snapshot, is_complete } => {
+                // First, because a panic in it completes the fetch once more, as a failure.
+                state.tracker.observe(&snapshot, is_complete, started_at.instant);
                 self.succeed(&mut state, snapshot);
             }
-            Outcome::Failed(error) => {
-                state.counts.request_seconds.observe(now.since(started_at));
-                self.fail(&mut state, now, &error);
-            }
+            Outcome::Failed(error) => self.fail(&mut state, now, &error),
             Outcome::NotAsked => state.cache.give_up(),
         }
         // Under the lock: a scrape that starts the next fetch must not be woken by this one.
@@ -208,7 +230,6 @@ impl<E: Endpoint> Feed<E> {
         };
         state.cache.fail(now, own_pause);
         let label = error.label();
-        *state.counts.errors.entry(label.clone()).or_default() += 1;
         // A failure that goes on is logged once.
         if state.failure.as_ref().is_none_or(|failure| failure.label != label) {
             warn!(
@@ -244,7 +265,7 @@ impl<E: Endpoint> Feed<E> {
             is_up: cache.is_up(now) && !account_pause.is_active(now),
             snapshot: cache.snapshot(now).cloned(),
             stats: tracker.stats().clone(),
-            last_success: cache.fetched_at().map(|now| now.unix),
+            last_success: cache.fetched_at().map(|fetched_at| now.unix_at(fetched_at.instant)),
             retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
             failure: failure.clone(),
             ttl: cache.ttl(),
@@ -254,21 +275,48 @@ impl<E: Endpoint> Feed<E> {
 }
 
 impl<E: Endpoint> Fetch<E> {
-    async fn run<F>(mut self, permit: Option<Permit>, fetch: impl FnOnce(QueryOf<E>) -> F)
+    async fn run<F>(mut self, permit: Option<Permit>, fetch: impl Fn(QueryOf<E>) -> F)
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
-        let outcome = match &permit {
-            Some(_) => match fetch(self.feed.start()).await {
-                Ok(snapshot) => Outcome::Fetched(snapshot),
-                Err(error) => Outcome::Failed(error),
-            },
+        let outcome = match permit {
+            Some(permit) => self.fetch(permit, fetch).await,
             None => Outcome::NotAsked,
         };
-        // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
-        drop(permit);
         self.feed.complete(outcome);
         self.is_complete = true;
+    }
+
+    /// Fetches one page, and the others as long as they matter and slots are free.
+    async fn fetch<F>(&self, permit: Permit, fetch: impl Fn(QueryOf<E>) -> F) -> Outcome<SnapshotOf<E>>
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
+    {
+        let feed = &self.feed;
+        let query = feed.start();
+        let mut snapshot = match feed.request(query, permit, &fetch).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Outcome::Failed(error),
+        };
+        let next_query = |page: &_, query| feed.state.lock().tracker.next_query(page, query);
+        let mut next = next_query(&snapshot, query);
+        let mut pages = 1;
+        while let Some(query) = next
+            && pages < MAX_PAGES
+            && let Some(permit) = feed.source.account.permit_now(E::NAME)
+        {
+            // The first page says what the gauges need, so a failure of another one only leaves that one out.
+            let Ok(page) = feed.request(query, permit, &fetch).await else {
+                break;
+            };
+            next = next_query(&page, query);
+            E::Tracker::append(&mut snapshot, page);
+            pages += 1;
+        }
+        Outcome::Fetched {
+            snapshot,
+            is_complete: next.is_none(),
+        }
     }
 }
 
@@ -277,6 +325,9 @@ impl<E: Endpoint> Drop for Fetch<E> {
         // Without a panic, the runtime is shutting down, and no scrape waits.
         if !self.is_complete && std::thread::panicking() {
             let error = FetchError::Other("it panicked".to_owned());
+            let mut state = self.feed.state.lock();
+            *state.counts.errors.entry(error.label()).or_default() += 1;
+            drop(state);
             self.feed.complete(Outcome::Failed(error));
         }
     }

@@ -37,7 +37,7 @@ fn an_id_and_a_key_are_enough() {
     assert_eq!(community.api.timeout, Duration::from_secs(8));
     assert_eq!(community.servers, [ServerConfig { id: 1, name: None }]);
     let expected = Plan {
-        requests_per_minute: 4,
+        requests_per_minute: 12,
         ttl: Duration::from_secs(25),
         stale_bound: Duration::from_secs(120),
     };
@@ -196,64 +196,55 @@ fn the_api_address_may_end_in_a_slash_or_not() {
 
 #[test]
 fn the_budget_leaves_room_for_the_game_servers() {
-    for (servers, budget, ttl) in [
-        ("1", 4, 25),
-        ("1,2", 3, 40),
-        ("1,2,3", 2, 90),
-        ("1,2,3,4", 1, 240),
-        ("1,2,3,4,5", 1, 300),
+    for (version, servers, budget, ttl) in [
+        ("v2", "1", 4, 25),
+        ("v2", "1,2", 3, 40),
+        ("v2", "1,2,3", 2, 90),
+        ("v2", "1,2,3,4", 1, 240),
+        ("v2", "1,2,3,4,5", 1, 300),
+        // It allows one request per second.
+        ("v1", "1", 12, 25),
+        ("v1", "1,2,3,4,5", 12, 25),
+        ("v1", "1,2,3,4,5,6", 12, 30),
     ] {
-        let community = read_with(&[("SONORANCAD_SERVER_IDS", servers)])
-            .unwrap()
-            .community
-            .unwrap();
+        let variables = [("SONORANCAD_API_VERSION", version), ("SONORANCAD_SERVER_IDS", servers)];
+        let community = read_with(&variables).unwrap().community.unwrap();
         let plan = plan(&community);
         assert_eq!(
             (plan.requests_per_minute, plan.ttl.as_secs()),
             (budget, ttl),
-            "{servers}"
+            "{version} {servers}"
         );
     }
 }
 
 #[test]
 fn stale_values_are_kept_for_at_least_twice_the_ttl_in_force() {
-    let community = read_with(&[("SONORANCAD_SERVER_IDS", "1,2,3")])
-        .unwrap()
-        .community
-        .unwrap();
+    let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1,2,3")];
+    let community = read_with(&variables).unwrap().community.unwrap();
     assert_eq!(plan(&community).stale_bound, Duration::from_secs(180));
 }
 
 #[test]
 fn a_budget_over_the_apis_limit_is_warned_of() {
-    let warnings = |more: &[(&str, &str)]| {
-        let community = read_with(more).unwrap().community.unwrap();
-        plan(&community).warnings(Calls::PUBLISHED_LIMIT, &community).len()
+    let warnings = |version: &str, more: &[(&str, &str)]| {
+        let version = [("SONORANCAD_API_VERSION", version)];
+        let community = read_with(&[&version, more].concat()).unwrap().community.unwrap();
+        plan(&community).warnings(&Calls::RATE, &community).len()
     };
-    assert_eq!(warnings(&[]), 0);
-    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3")]), 0);
+    let servers = |ids| ("SONORANCAD_SERVER_IDS", ids);
+    let budget = |requests| ("SONORANCAD_REQUESTS_PER_MINUTE", requests);
+    assert_eq!(warnings("v2", &[]), 0);
+    assert_eq!(warnings("v2", &[servers("1,2,3")]), 0);
     // Data gets older than two minutes.
-    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4")]), 1);
-    assert_eq!(
-        warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4"), ("SONORANCAD_CACHE_TTL", "5m")]),
-        0
-    );
-    assert_eq!(warnings(&[("SONORANCAD_SERVER_IDS", "1,2,3,4,5")]), 2);
-    assert_eq!(
-        warnings(&[
-            ("SONORANCAD_API_VERSION", "v2"),
-            ("SONORANCAD_REQUESTS_PER_MINUTE", "5")
-        ]),
-        1
-    );
-    assert_eq!(
-        warnings(&[
-            ("SONORANCAD_API_VERSION", "v1"),
-            ("SONORANCAD_REQUESTS_PER_MINUTE", "5")
-        ]),
-        0
-    );
+    assert_eq!(warnings("v2", &[servers("1,2,3,4")]), 1);
+    assert_eq!(warnings("v2", &[servers("1,2,3,4"), ("SONORANCAD_CACHE_TTL", "5m")]), 0);
+    assert_eq!(warnings("v2", &[servers("1,2,3,4,5")]), 2);
+    assert_eq!(warnings("v2", &[budget("5")]), 1);
+    assert_eq!(warnings("v1", &[budget("5")]), 0);
+    assert_eq!(warnings("v1", &[servers("1,2,3,4,5")]), 0);
+    assert_eq!(warnings("v1", &[budget("59")]), 0);
+    assert_eq!(warnings("v1", &[budget("60")]), 1);
 }
 
 #[test]
@@ -455,7 +446,7 @@ fn a_file_describes_communities_by_alias() {
     assert!(matches!(&blaine.api.version, ApiVersion::V1 { community_id } if community_id == "abc"));
     // As it is written, though it could be a number.
     assert_eq!(blaine.api.key.expose_secret(), "007");
-    assert_eq!((blaine.servers.len(), plan(blaine).requests_per_minute), (2, 3));
+    assert_eq!((blaine.servers.len(), plan(blaine).requests_per_minute), (2, 12));
     assert_eq!(plan(&config.communities["sandy.shores"]).ttl, Duration::from_secs(25));
 }
 
@@ -486,18 +477,20 @@ fn the_environment_may_describe_one_beside_the_file() {
 
 #[test]
 fn communities_that_use_the_same_key_share_one_budget() {
-    let shared = "a: {community_id: x, api_key: k}\nb: {community_id: y, api_key: k, server_ids: '1,2'}\n\
+    // The lower limits of v2 are those of the key.
+    let shared = "a: {community_id: x, api_key: k}\nb: {api_version: v2, api_key: k, server_ids: '1,2'}\n\
                   c: {community_id: z, api_key: other}\n";
     let config = read_communities(shared, &[]).unwrap();
     let account = |alias: &str| config.communities[alias].account;
     let together = AccountConfig {
         requests_per_minute: None,
         servers: 3,
+        uses_v2: true,
     };
     assert_eq!((account("a"), account("b")), (together, together));
     assert_eq!(plan(&config.communities["a"]).ttl, Duration::from_secs(90));
     assert_eq!(plan(&config.communities["a"]).requests_per_minute, 2);
-    assert_eq!(plan(&config.communities["c"]).requests_per_minute, 4);
+    assert_eq!(plan(&config.communities["c"]).requests_per_minute, 12);
     // One budget that is set holds for all; two do not go together.
     let with = |one: &str, other: &str| {
         let file = format!("a: {{community_id: x, api_key: k{one}}}\nb: {{community_id: y, api_key: k{other}}}\n");

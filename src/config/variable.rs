@@ -109,7 +109,7 @@ variables! {
         "How old call data may get before it is left out (1s to 1h); at least twice the TTL in force.";
     REQUESTS_PER_MINUTE / requests_per_minute: String, Community, in_demo false,
         None, "4",
-        "The budget of API requests per minute, for all servers (1 to 60). Default: 5 less the number of servers, at least 1.";
+        "The budget of API requests per minute, for all servers (1 to 60). Default: 12 on version v1 of the API; on v2, 5 less the number of servers, at least 1.";
     ALLOW_HTTP / allow_http: String, Community, in_demo false,
         Some("false"), "true",
         "Whether the API may be asked over plain HTTP on other machines than this one.";

@@ -14,7 +14,7 @@ use crate::report::Report;
 pub(super) fn encode(report: &Report, out: &mut Encoder) -> fmt::Result {
     let servers = &report.community.servers;
     if !servers.is_empty() {
-        calls::encode(servers, out)?;
+        calls::encode(&report.community, out)?;
         api::encode(servers, out)?;
     }
     match &report.exporter {

@@ -33,7 +33,7 @@ fn report(error: &str, names: &[&str]) -> Arc<Report> {
     Arc::new(Report {
         community: CommunityReport {
             servers: servers.collect(),
-            at: Clock::System.now(),
+            at: Clock::system().now(),
         },
         exporter: None,
     })

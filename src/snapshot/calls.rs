@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use enum_map::EnumMap;
 
-use super::identified::IdentifiedCalls;
+use super::identified::{Identified, IdentifiedCalls};
 use crate::label::label_values;
 
 /// Distinct units beyond this number are not counted, so that no answer can fill the memory: the units of every
@@ -76,6 +76,11 @@ label_values! {
         Origin = "origin",
         /// An item that is not an object, or an emergency call of unknown kind.
         Call = "call",
+        /// An id that is missing, not a whole number from 0, or that several calls of the list share. Such a call is
+        /// counted but cannot be followed.
+        Id = "id",
+        /// Attached units that are not a list of whole numbers.
+        Units = "units",
     }
 }
 
@@ -95,7 +100,7 @@ pub struct CallSnapshot {
 /// A dispatch call with an id, which identifies it in other answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DispatchCall {
-    /// Its id, above 0.
+    /// Its id.
     pub id: u64,
     /// How urgent it is.
     pub priority: Priority,
@@ -103,12 +108,14 @@ pub struct DispatchCall {
     pub status: Status,
     /// How it came in.
     pub origin: Origin,
+    /// The id of the emergency call that it was made from, above 0, if there was one.
+    pub made_from: Option<u64>,
 }
 
 /// An emergency call with an id, which identifies it in other answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmergencyCall {
-    /// Its id, above 0; dispatch calls have ids of their own.
+    /// Its id; dispatch calls have ids of their own.
     pub id: u64,
     /// What it is about.
     pub kind: EmergencyKind,
@@ -125,10 +132,12 @@ pub struct Call {
     pub status: Status,
     /// How it came in.
     pub origin: Origin,
-    /// Whether any unit is attached.
-    pub assigned: bool,
+    /// Whether any unit is attached; `None` if that cannot be read.
+    pub assigned: Option<bool>,
     /// The attached units' identifiers, as far as they are numbers.
     pub units: Vec<i64>,
+    /// The id of the emergency call that it was made from, above 0, if there was one.
+    pub made_from: Option<u64>,
 }
 
 /// The dispatch calls of one list, counted. The default stands for a list that the answer lacks.
@@ -148,6 +157,7 @@ pub struct ActiveCalls {
 pub struct EmergencyCalls {
     counts: EnumMap<EmergencyKind, u64>,
     unreadable: u64,
+    without_id: u64,
     identified: IdentifiedCalls<EmergencyCall>,
 }
 
@@ -155,11 +165,34 @@ impl CallSnapshot {
     /// How many values of this field could not be read.
     #[must_use]
     pub fn unreadable(&self, field: UnreadableField) -> u64 {
-        let emergency = match field {
+        let of_lists = match field {
             UnreadableField::Call => self.emergency.unreadable,
-            UnreadableField::Priority | UnreadableField::Status | UnreadableField::Origin => 0,
+            UnreadableField::Id => {
+                let ambiguous = self.active.identified.ambiguous() + self.emergency.identified.ambiguous();
+                self.emergency.without_id + ambiguous
+            }
+            UnreadableField::Priority | UnreadableField::Status | UnreadableField::Origin | UnreadableField::Units => 0,
         };
-        self.active.unreadable[field] + emergency
+        self.active.unreadable[field] + of_lists
+    }
+
+    /// The dispatch calls that were made from an emergency call, and the ids of these.
+    pub fn made_from(&self) -> impl Iterator<Item = (u64, u64)> {
+        let lists = [&self.active.identified, &self.closed];
+        let calls = lists.into_iter().filter_map(IdentifiedCalls::calls).flatten();
+        calls.filter_map(|call| Some((call.id, call.made_from?)))
+    }
+}
+
+impl Identified for DispatchCall {
+    fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Identified for EmergencyCall {
+    fn id(&self) -> u64 {
+        self.id
     }
 }
 
@@ -183,14 +216,15 @@ impl ActiveCalls {
 
     /// Counts one call.
     pub fn add(&mut self, call: &Call) {
-        if let Some(call) = call.identified() {
-            self.identified.push_or_forget(call);
+        match call.identified() {
+            Some(call) => self.identified.push_or_forget(call),
+            None => self.unreadable[UnreadableField::Id] += 1,
         }
         self.counts[call.priority][call.status][call.origin] += 1;
         if !call.status.is_open() {
             return;
         }
-        if !call.assigned {
+        if call.assigned == Some(false) {
             self.unassigned[call.priority] += 1;
         }
         for unit in &call.units {
@@ -245,6 +279,7 @@ impl Call {
             priority: self.priority,
             status: self.status,
             origin: self.origin,
+            made_from: self.made_from,
         })
     }
 }
@@ -262,8 +297,9 @@ impl EmergencyCalls {
     /// Counts one call, which may have an id.
     pub fn add(&mut self, id: Option<u64>, kind: EmergencyKind) {
         self.counts[kind] += 1;
-        if let Some(id) = id {
-            self.identified.push_or_forget(EmergencyCall { id, kind });
+        match id {
+            Some(id) => self.identified.push_or_forget(EmergencyCall { id, kind }),
+            None => self.without_id += 1,
         }
     }
 
@@ -295,8 +331,9 @@ mod tests {
             priority: Priority::Two,
             status,
             origin: Origin::Caller,
-            assigned: !units.is_empty(),
+            assigned: Some(!units.is_empty()),
             units: units.to_vec(),
+            made_from: None,
         }
     }
 
@@ -312,6 +349,36 @@ mod tests {
         assert_eq!(active.unassigned(Priority::Two), 1);
         assert_eq!(active.attached_units(), 2);
         assert_eq!(active.count(Priority::Two, Status::Closed, Origin::Caller), 2);
+    }
+
+    #[test]
+    fn a_call_whose_units_cannot_be_read_is_not_unassigned() {
+        let mut active = ActiveCalls::default();
+        active.add(&Call {
+            assigned: None,
+            ..call(Status::Pending, &[])
+        });
+        assert_eq!(active.unassigned(Priority::Two), 0);
+    }
+
+    #[test]
+    fn ids_that_cannot_be_used_are_counted_in_both_lists() {
+        let with_id = |id| Call {
+            id,
+            ..call(Status::Pending, &[])
+        };
+        let mut snapshot = CallSnapshot {
+            active: ActiveCalls::empty(),
+            emergency: EmergencyCalls::empty(),
+            ..CallSnapshot::default()
+        };
+        for id in [None, Some(0), Some(7), Some(7), Some(7), Some(8)] {
+            snapshot.active.add(&with_id(id));
+        }
+        for id in [None, None, Some(7), Some(9), Some(9)] {
+            snapshot.emergency.add(id, EmergencyKind::Civil);
+        }
+        assert_eq!(snapshot.unreadable(UnreadableField::Id), 4 + 4);
     }
 
     #[test]

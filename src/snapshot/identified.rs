@@ -1,10 +1,18 @@
 //! The calls of one list that can be recognised in the next answer.
 
+use std::collections::{HashMap, HashSet};
+
 /// Lists with more calls than this are counted but not followed.
 ///
 /// Following a call costs memory across answers and for every server, so an API that sends new ids each time could
 /// fill it. A real CAD has tens of calls.
 const MAX_CALLS: usize = 2_000;
+
+/// A call with an id, by which it can be recognised in other answers.
+pub trait Identified {
+    /// Its id.
+    fn id(&self) -> u64;
+}
 
 /// The calls of one list that have an id, in the order of the answer.
 ///
@@ -23,6 +31,36 @@ impl<T> IdentifiedCalls<T> {
     #[must_use]
     pub fn calls(&self) -> Option<&[T]> {
         self.0.as_deref()
+    }
+
+    /// Adds the calls of the next page. Calls that this one has are ignored: while the pages were fetched, another call
+    /// may have closed, and moved these to the next page.
+    pub fn append(&mut self, page: Self)
+    where
+        T: Identified,
+    {
+        let Some(list) = &self.0 else {
+            return;
+        };
+        let known: HashSet<u64> = list.iter().map(Identified::id).collect();
+        for call in page.0.unwrap_or_default() {
+            if !known.contains(&call.id()) {
+                self.push_or_forget(call);
+            }
+        }
+    }
+
+    /// How many calls share their id with another one, so that neither can be recognised.
+    #[must_use]
+    pub fn ambiguous(&self) -> u64
+    where
+        T: Identified,
+    {
+        let mut calls_by_id: HashMap<u64, u64> = HashMap::new();
+        for call in self.0.iter().flatten() {
+            *calls_by_id.entry(call.id()).or_default() += 1;
+        }
+        calls_by_id.into_values().filter(|calls| *calls > 1).sum()
     }
 
     /// Adds a call; one call too many makes the list unknown, and an unknown list stays unknown.

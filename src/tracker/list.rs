@@ -1,17 +1,17 @@
 //! Follows the calls of one kind by the rules of the parent module, whatever their labels.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::closed_ids::ClosedIds;
-use crate::clock::Now;
+use super::last_answer::LastAnswer;
 use crate::snapshot::Status;
 
 /// Closed calls to ask for while few are new: the API's own default.
 const DEFAULT_CLOSED: u32 = 10;
 
 /// The most closed calls that the API returns in one answer.
-const MAX_CLOSED: u32 = 100;
+pub(super) const MAX_CLOSED: u32 = 100;
 
 /// One call as one answer shows it.
 #[derive(Clone, Copy, Debug)]
@@ -21,14 +21,14 @@ pub(super) struct Observation<L> {
     pub(super) status: Status,
 }
 
-/// What happened to a call.
-#[derive(Clone, Copy, Debug)]
+/// What happened to a call. A time is as long as it looks from answer to answer, and `None` if it is not known.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Event<L> {
     /// It appeared.
-    Opened(L),
-    /// It was pending and became active.
+    Opened { id: u64, first: L },
+    /// Its wait is over: it is active, or it is gone without having been seen active.
     Taken { last: L, wait: Duration },
-    /// It is gone; `duration` is `None` if it is not known.
+    /// It is gone.
     Closed {
         first: L,
         last: L,
@@ -52,19 +52,16 @@ pub(super) struct List<L> {
 pub(super) struct ListTracker<L> {
     max_gap: Duration,
     /// When the newest answer came that listed the open calls; `None` before the first.
-    listed_at: Option<Now>,
-    /// Whether any answer has listed the closed calls. The first such list only seeds.
-    has_listed_closed: bool,
+    listed_at: Option<Instant>,
+    /// The same of the closed calls. The first such list only seeds.
+    closed_listed_at: Option<Instant>,
     closed_limit: u32,
-    /// Whether the newest list of closed calls was full of new ones, so that there may be more that it left out.
-    is_cut_off: bool,
     open: BTreeMap<u64, OpenCall<L>>,
     gone: ClosedIds,
-    /// The highest id of all answers.
-    highest: u64,
-    /// A closed call that was never seen open counts only above this id: the highest id, or while closed calls are
-    /// cut off, the highest id from before.
-    floor: u64,
+    last_answer: LastAnswer,
+    /// The highest id of all answers that listed the closed calls. Only a closed call above it is known to have come
+    /// since. It stays where it is while closed calls are left out, since these are above it, too.
+    floor: Option<u64>,
 }
 
 /// A call that was in the newest list of open calls or in the one before.
@@ -72,14 +69,30 @@ pub(super) struct ListTracker<L> {
 struct OpenCall<L> {
     first: L,
     last: L,
-    first_seen_at: Now,
-    /// Whether it is known when the call came, and every answer since then was seen without a gap.
-    is_timed: bool,
+    /// When it was first seen, if it is known that it came just before.
+    came_at: Option<Instant>,
     /// Whether the call had been counted as closed before. It does not count again.
     has_returned: bool,
-    pending_since: Option<Now>,
+    pending_since: Option<Instant>,
+    /// Whether it has been seen active: what it waits for after that is not its first unit.
     was_active: bool,
-    missing_since: Option<Now>,
+    missing: Option<Missing>,
+}
+
+/// The first of the newest answers that lack a call.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    since: Instant,
+    /// Whether the call may have gone long before, because there was no answer for too long.
+    is_after_gap: bool,
+}
+
+/// One answer's moment.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    now: Instant,
+    /// Whether the answer before is so old that nothing is known of when things happened in between.
+    is_after_gap: bool,
 }
 
 impl<L: Copy> ListTracker<L> {
@@ -87,13 +100,12 @@ impl<L: Copy> ListTracker<L> {
         Self {
             max_gap,
             listed_at: None,
-            has_listed_closed: false,
+            closed_listed_at: None,
             closed_limit: MAX_CLOSED,
-            is_cut_off: false,
             open: BTreeMap::new(),
             gone: ClosedIds::default(),
-            highest: 0,
-            floor: 0,
+            last_answer: LastAnswer::default(),
+            floor: None,
         }
     }
 
@@ -101,141 +113,167 @@ impl<L: Copy> ListTracker<L> {
         self.max_gap = max_gap;
     }
 
+    /// How many closed calls to ask for.
     pub(super) fn closed_limit(&self) -> u32 {
         self.closed_limit
     }
 
+    /// Whether there may be more new closed calls than those of this page, because none of them is known.
+    pub(super) fn wants_more_closed(&self, page: impl IntoIterator<Item = u64>) -> bool {
+        let is_old = |id| Some(id) <= self.floor && !self.open.contains_key(&id);
+        let is_known = |id| self.gone.contains(id) || is_old(id);
+        // The first list only seeds.
+        self.closed_listed_at.is_some() && !page.into_iter().any(is_known)
+    }
+
     /// The calls that are pending in the newest list, and since when.
-    pub(super) fn pending(&self) -> impl Iterator<Item = (L, Now)> {
-        let present = self.open.values().filter(|call| call.missing_since.is_none());
+    pub(super) fn pending(&self) -> impl Iterator<Item = (L, Instant)> {
+        let present = self.open.values().filter(|call| call.missing.is_none());
         present.filter_map(|call| Some((call.last, call.pending_since?)))
     }
 
-    /// Compares an answer, as of `now`, with what is known; a list that it lacks is `None`.
-    pub(super) fn observe(&mut self, mut open: Option<List<L>>, closed: Option<List<L>>, now: Now) -> Vec<Event<L>> {
-        let lists = || open.iter().chain(&closed);
-        let highest = lists().filter_map(List::highest).max().unwrap_or_default();
-        // Ids rise as long as a CAD lives, so lower ones that are all unknown mean that it was wiped.
-        if highest < self.highest && self.knows_none_of(lists()) {
-            *self = Self::new(self.max_gap);
-        }
-        let is_gap = self.listed_at.is_some_and(|at| now.since(at) > self.max_gap);
-        if is_gap {
-            self.stop_timing();
-        }
-        if let Some(closed) = &closed {
-            self.plan_next_closed_list(closed);
-        }
+    /// Whether the answer before `open` and `closed` was of another CAD: the CAD was wiped in between.
+    pub(super) fn is_wiped(&self, open: Option<&List<L>>, closed: Option<&List<L>>) -> bool {
+        self.last_answer
+            .is_from_before_a_wipe(ids(open).as_ref(), ids(closed).as_ref())
+    }
 
-        let mut events = Vec::new();
-        self.has_listed_closed |= self.close_all(open.as_mut(), closed, now, &mut events);
-        if let Some(open) = open {
-            // After a gap, or in the first list, a new call may have come long ago.
-            let came_now = self.listed_at.is_some() && !is_gap;
-            for call in open.calls.values() {
-                self.see_open(call, came_now, now, &mut events);
-            }
-            self.close_absent(&open, now, &mut events);
-            self.listed_at = Some(now);
+    /// Forgets the calls that are gone, whose ids other calls have from now on.
+    pub(super) fn forget_gone(&mut self) {
+        self.gone = ClosedIds::default();
+    }
+
+    /// Ends everything from before a wipe. Nothing is known of how long its calls would have lasted.
+    ///
+    /// The calls that are listed now are new. But a list of closed calls as long as was asked for is not that of a
+    /// new CAD: the newest calls of the old one were deleted, and so older ones are listed.
+    pub(super) fn begin_anew(&mut self, closed: Option<&List<L>>) -> Vec<Event<L>> {
+        let open = std::mem::take(&mut self.open).into_values();
+        let events = open.filter_map(|call| call.closed(call.last, None)).collect();
+        self.forget_gone();
+        self.floor = None;
+        if closed.is_some_and(|closed| closed.is_full(self.closed_limit)) {
+            self.closed_listed_at = None;
         }
-        self.highest = self.highest.max(highest);
-        // While closed calls are cut off, those that were left out can still come; they are above the old floor.
-        if !self.is_cut_off {
-            self.floor = self.highest;
-        }
-        self.gone.forget(now.instant);
         events
     }
 
-    /// Whether the lists contain calls, and all of them are unknown.
-    fn knows_none_of<'a>(&self, lists: impl Iterator<Item = &'a List<L>>) -> bool
-    where
-        L: 'a,
-    {
-        let mut ids = lists.flat_map(|list| list.calls.keys()).peekable();
-        ids.peek().is_some() && ids.all(|id| !self.open.contains_key(id) && !self.gone.contains(*id))
-    }
-
-    /// Records no times for the calls that are open now: what happened to them in the gap was not seen.
-    fn stop_timing(&mut self) {
-        for call in self.open.values_mut() {
-            call.is_timed = false;
-        }
-    }
-
-    /// Decides how many closed calls to ask for next, and whether `closed` may have left some out.
-    fn plan_next_closed_list(&mut self, closed: &List<L>) {
-        let is_known = |id: &u64| self.gone.contains(*id);
-        let is_all_new = self.has_listed_closed && !closed.calls.is_empty() && !closed.calls.keys().any(is_known);
-        self.is_cut_off = is_all_new && closed.length >= self.closed_limit as usize;
-        self.closed_limit = if is_all_new { MAX_CLOSED } else { DEFAULT_CLOSED };
-    }
-
-    /// Closes what is closed: the calls of the closed list, and open ones that are marked as closed. Takes them out
-    /// of `open`. Returns whether there was a closed list.
-    fn close_all(
+    /// Compares an answer, as of `now`, with what is known; a list that it lacks is `None`. `has_all_closed` says
+    /// whether no new closed call was left out.
+    pub(super) fn observe(
         &mut self,
-        open: Option<&mut List<L>>,
+        mut open: Option<List<L>>,
         closed: Option<List<L>>,
-        now: Now,
-        events: &mut Vec<Event<L>>,
-    ) -> bool {
-        let is_listed = closed.is_some();
-        for call in take_closed(open, closed) {
-            self.close(&call, now, events);
+        has_all_closed: bool,
+        now: Instant,
+    ) -> Vec<Event<L>> {
+        let highest = open.iter().chain(&closed).filter_map(List::highest).max();
+        let has_closed = closed.is_some();
+        if let Some(closed) = &closed {
+            let is_all_new = !closed.calls.is_empty() && self.wants_more_closed(closed.calls.keys().copied());
+            self.closed_limit = if is_all_new { MAX_CLOSED } else { DEFAULT_CLOSED };
         }
-        is_listed
+        self.last_answer.update(ids(open.as_ref()), ids(closed.as_ref()));
+
+        let mut events = Vec::new();
+        let moment = self.moment(self.listed_at, now);
+        let closed_moment = self.moment(self.closed_listed_at.min(self.listed_at), now);
+        for call in take_closed(open.as_mut(), closed) {
+            self.close(&call, moment, closed_moment, &mut events);
+        }
+        if let Some(open) = open {
+            for call in open.calls.values() {
+                self.see_open(call, moment, &mut events);
+            }
+            self.close_absent(&open, moment, &mut events);
+            self.listed_at = Some(now);
+        }
+        if has_closed {
+            self.closed_listed_at = Some(now);
+            if has_all_closed {
+                self.floor = self.floor.max(highest);
+            }
+        }
+        self.gone.forget(now);
+        events
     }
 
-    fn close(&mut self, call: &Observation<L>, now: Now, events: &mut Vec<Event<L>>) {
+    /// Notes a call that came and went between two answers, unless it is known.
+    pub(super) fn see_gone(&mut self, id: u64, labels: L, now: Instant) -> Vec<Event<L>> {
+        let mut events = Vec::new();
+        if self.listed_at.is_some() && !self.open.contains_key(&id) && !self.gone.contains(id) {
+            short_call(id, labels, self.moment(self.listed_at, now), &mut events);
+            self.gone.insert(id, now);
+        }
+        events
+    }
+
+    fn moment(&self, answer_before: Option<Instant>, now: Instant) -> Moment {
+        let age = answer_before.map(|before| now.saturating_duration_since(before));
+        Moment {
+            now,
+            is_after_gap: age.is_some_and(|age| age > self.max_gap),
+        }
+    }
+
+    /// Notes a call that is closed.
+    fn close(&mut self, call: &Observation<L>, moment: Moment, closed_moment: Moment, events: &mut Vec<Event<L>>) {
         let Observation { id, labels, .. } = *call;
         if let Some(known) = self.open.remove(&id) {
-            events.extend(known.close(labels, now));
-        } else if self.has_listed_closed && id > self.floor && !self.gone.contains(id) {
-            events.push(Event::Opened(labels));
-            events.push(Event::Closed {
-                first: labels,
-                last: labels,
-                duration: None,
-            });
+            events.extend(known.end(labels, moment));
+        } else if self.is_seeded() && Some(id) > self.floor && !self.gone.contains(id) {
+            short_call(id, labels, closed_moment, events);
         }
-        self.gone.insert(id, now.instant);
+        self.gone.insert(id, moment.now);
     }
 
-    /// Notes a call that is open; a new one has just come if `came_now`.
-    fn see_open(&mut self, call: &Observation<L>, came_now: bool, now: Now, events: &mut Vec<Event<L>>) {
+    /// Whether calls that are found among the closed can be told from those that closed before the first answer.
+    fn is_seeded(&self) -> bool {
+        self.listed_at.is_some() && self.closed_listed_at.is_some()
+    }
+
+    /// Notes a call that is open.
+    fn see_open(&mut self, call: &Observation<L>, moment: Moment, events: &mut Vec<Event<L>>) {
         let has_returned = self.gone.remove(call.id);
+        let is_first_list = self.listed_at.is_none();
         let known = self.open.entry(call.id).or_insert_with(|| {
-            if self.listed_at.is_some() && !has_returned {
-                events.push(Event::Opened(call.labels));
+            if !is_first_list && !has_returned {
+                events.push(Event::Opened {
+                    id: call.id,
+                    first: call.labels,
+                });
             }
+            // In the first list, after a gap, or when it returns, a call may have come long ago.
+            let has_just_come = !is_first_list && !moment.is_after_gap && !has_returned;
             OpenCall {
                 first: call.labels,
                 last: call.labels,
-                first_seen_at: now,
-                is_timed: came_now && !has_returned,
+                came_at: has_just_come.then_some(moment.now),
                 has_returned,
                 pending_since: None,
                 was_active: false,
-                missing_since: None,
+                missing: None,
             }
         });
-        events.extend(known.see(call, now));
+        events.extend(known.see(call, moment));
     }
 
     /// Closes the calls that are absent from `list` for the second time in a row.
-    fn close_absent(&mut self, list: &List<L>, now: Now, events: &mut Vec<Event<L>>) {
+    fn close_absent(&mut self, list: &List<L>, moment: Moment, events: &mut Vec<Event<L>>) {
         self.open.retain(|id, call| {
             // A shared id cannot be followed, but it shows that the call is not absent.
             if list.calls.contains_key(id) || list.shared.contains(id) {
                 return true;
             }
-            let was_missing = call.missing_since.is_some();
+            let was_missing = call.missing.is_some();
             if was_missing {
-                events.extend(call.close(call.last, now));
-                self.gone.insert(*id, now.instant);
+                events.extend(call.end(call.last, moment));
+                self.gone.insert(*id, moment.now);
             } else {
-                call.missing_since = Some(now);
+                call.missing = Some(Missing {
+                    since: moment.now,
+                    is_after_gap: moment.is_after_gap,
+                });
             }
             !was_missing
         });
@@ -244,21 +282,21 @@ impl<L: Copy> ListTracker<L> {
 
 impl<L: Copy> OpenCall<L> {
     /// Notes what an answer shows of the call.
-    fn see(&mut self, call: &Observation<L>, now: Now) -> Option<Event<L>> {
+    fn see(&mut self, call: &Observation<L>, moment: Moment) -> Option<Event<L>> {
         self.last = call.labels;
-        self.missing_since = None;
+        self.missing = None;
         match call.status {
             Status::Pending => {
-                self.pending_since.get_or_insert(now);
+                self.pending_since.get_or_insert(moment.now);
                 None
             }
             Status::Active => {
-                let was_active = std::mem::replace(&mut self.was_active, true);
-                let pending_since = self.pending_since.take()?;
-                // A call that becomes pending and active once more has waited before.
-                (self.is_timed && !was_active).then(|| Event::Taken {
+                let wait = self.wait(moment.now, moment.is_after_gap);
+                self.was_active = true;
+                self.pending_since = None;
+                Some(Event::Taken {
                     last: self.last,
-                    wait: now.since(pending_since),
+                    wait: wait?,
                 })
             }
             // A status that cannot be read changes nothing.
@@ -266,18 +304,76 @@ impl<L: Copy> OpenCall<L> {
         }
     }
 
-    /// The event of its end, at `now` or when it was first missing.
-    fn close(&self, last: L, now: Now) -> Option<Event<L>> {
-        let closed_at = self.missing_since.unwrap_or(now);
-        (!self.has_returned).then(|| Event::Closed {
+    /// How long it has waited for its first unit, if it is taken at `taken_at`. A call that came and was taken between
+    /// two answers has waited for 0 s.
+    fn wait(&self, taken_at: Instant, is_after_gap: bool) -> Option<Duration> {
+        let came_at = self.came_at.filter(|_| !self.was_active && !is_after_gap)?;
+        // Neither a call whose status could not be read so far: it may have been active all the time.
+        let has_just_come = came_at == taken_at;
+        let pending_since = self.pending_since.or(has_just_come.then_some(came_at))?;
+        Some(taken_at.saturating_duration_since(pending_since))
+    }
+
+    /// The events of its end, at this moment or when it was first missing.
+    fn end(&self, last: L, moment: Moment) -> impl Iterator<Item = Event<L>> + use<L> {
+        let Missing { since, is_after_gap } = self.missing.unwrap_or(Missing {
+            since: moment.now,
+            is_after_gap: moment.is_after_gap,
+        });
+        // If it was never seen active, it was taken and closed between two answers.
+        let wait = self.wait(since, is_after_gap);
+        let came_at = self.came_at.filter(|_| !is_after_gap);
+        let duration = came_at.map(|came_at| since.saturating_duration_since(came_at));
+        let taken = wait.map(|wait| Event::Taken { last, wait });
+        taken.into_iter().chain(self.closed(last, duration))
+    }
+
+    /// The event of its end, unless it had been counted before.
+    fn closed(&self, last: L, duration: Option<Duration>) -> Option<Event<L>> {
+        (!self.has_returned).then_some(Event::Closed {
             first: self.first,
             last,
-            duration: self.is_timed.then(|| closed_at.since(self.first_seen_at)),
+            duration,
         })
     }
 }
 
+/// The events of a call that came and went between two answers.
+fn short_call<L: Copy>(id: u64, labels: L, moment: Moment, events: &mut Vec<Event<L>>) {
+    events.push(Event::Opened { id, first: labels });
+    if !moment.is_after_gap {
+        events.push(Event::Taken {
+            last: labels,
+            wait: Duration::ZERO,
+        });
+    }
+    events.push(Event::Closed {
+        first: labels,
+        last: labels,
+        duration: (!moment.is_after_gap).then_some(Duration::ZERO),
+    });
+}
+
+fn ids<L>(list: Option<&List<L>>) -> Option<BTreeSet<u64>> {
+    list.map(List::ids)
+}
+
 impl<L> List<L> {
+    /// All ids.
+    fn ids(&self) -> BTreeSet<u64> {
+        self.calls.keys().chain(&self.shared).copied().collect()
+    }
+
+    /// Whether there are at least as many calls as were asked for.
+    fn is_full(&self, limit: u32) -> bool {
+        u32::try_from(self.length).is_ok_and(|length| length >= limit)
+    }
+
+    /// The calls whose id is unique in the list.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Observation<L>> {
+        self.calls.values()
+    }
+
     /// The highest id; `None` if the list is empty.
     fn highest(&self) -> Option<u64> {
         let highest_unique = self.calls.keys().next_back();

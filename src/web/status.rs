@@ -14,6 +14,7 @@ use crate::clock::Now;
 use crate::process::LONG_VERSION;
 use crate::report::{CommunityReport, Failure, Report, ServerReport};
 use crate::snapshot::{CallSnapshot, EmergencyKind, Origin, Priority, Status};
+use crate::tracker::Oldest;
 
 const STYLE: &str = include_str!("status.css");
 
@@ -205,19 +206,20 @@ fn render_numbers(server: &ServerReport, snapshot: &CallSnapshot, now: Now) -> M
     let stats = &server.calls.stats;
     let count = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));
     let unassigned = sum(Priority::ALL, |priority| snapshot.active.unassigned(priority));
-    let oldest_pending = Priority::ALL
-        .iter()
-        .filter_map(|priority| stats.oldest_pending[*priority])
-        .min_by_key(|at| at.instant);
-    let waiting = |since: Option<Now>| since.map(|since| format!("oldest {}", span(now.since(since))));
+    let age = |oldest: &Oldest| match oldest {
+        Oldest::Since(since) => Some(now.instant.saturating_duration_since(*since)),
+        Oldest::NoneWaits | Oldest::Unknown => None,
+    };
+    let oldest = |age: Option<Duration>| age.map(|age| format!("oldest {}", span(age)));
+    let pending = stats.oldest_pending.values().filter_map(age).max();
     html! {
         dl.numbers {
-            (number("Pending", count(Status::Pending), waiting(oldest_pending)))
+            (number("Pending", count(Status::Pending), oldest(pending)))
             (number("Active", count(Status::Active), None))
             (number("Without a unit", unassigned, None))
             (number("Units attached", snapshot.active.attached_units(), None))
             @for (name, kind) in [("Emergency calls", EmergencyKind::Emergency), ("Civil calls", EmergencyKind::Civil)] {
-                (number(name, snapshot.emergency.count(kind), waiting(stats.oldest_emergency[kind])))
+                (number(name, snapshot.emergency.count(kind), oldest(age(&stats.oldest_emergency[kind]))))
             }
         }
     }

@@ -29,7 +29,7 @@ struct Outcome {
 async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> Option<Answer>) -> Outcome {
     let cad = Cad::start().await;
     let good = Answer::ok(r#"{"activeCalls":[]}"#);
-    let variables = [("SONORANCAD_SERVER_IDS", server_ids)];
+    let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", server_ids)];
     let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     cad.keep_time(&clock, latency);
     let mut greatest_age = Duration::ZERO;

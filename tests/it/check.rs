@@ -309,7 +309,7 @@ async fn every_community_of_a_file_is_checked() {
 
 #[tokio::test]
 async fn the_simulated_cad_tells_its_servers() {
-    let (_, url) = simulated::start(1, 100, 2, &Clock::System).await;
+    let (_, url) = simulated::start(1, 100, 2, &Clock::system()).await;
     let unused = Cad::start().await;
     for (version, id, warning) in [
         ("v1", "2", None),

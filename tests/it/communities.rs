@@ -217,8 +217,8 @@ async fn no_request_reaches_what_the_file_does_not_hold() {
 #[tokio::test]
 async fn the_same_key_has_one_budget_and_one_pause() {
     let hoster = Hoster::start(
-        "one: {community_id: x, api_key: shared, api_url: API}\n\
-         two: {community_id: y, api_key: shared, api_url: API}\n\
+        "one: {api_version: v2, api_key: shared, api_url: API}\n\
+         two: {api_version: v2, api_key: shared, api_url: API}\n\
          other: {community_id: z, api_key: another, api_url: API}\n",
     )
     .await;
@@ -264,7 +264,8 @@ async fn a_reload_keeps_what_has_not_changed() {
     assert_eq!((requests(&before), value(&before, opened)), (4.0, 2.0));
 
     // Blaine has another key, sandy comes to share it, and a new one comes.
-    let file = TWO.replace("key-of-blaine", "key-of-sandy") + "new: {api_version: v2, api_key: k, api_url: API}\n";
+    let file = TWO.replace("key-of-blaine", "key-of-sandy, requests_per_minute: 2")
+        + "new: {api_version: v2, api_key: k, api_url: API}\n";
     hoster.reload(&file);
     let sandy = hoster.probe("sandy").await;
     assert_eq!((requests(&sandy), value(&sandy, opened)), (4.0, 2.0));
@@ -408,9 +409,10 @@ async fn a_community_that_goes_and_comes_back_has_no_new_budget_and_no_pause_les
         hoster.cad.answer(answer);
         hoster.probe("one").await;
         come_and_go(1).await;
-        hoster.pass(seconds - 1);
+        // A slot that will be free within 3 s would be waited for.
+        hoster.pass(seconds - 4);
         come_and_go(1).await;
-        hoster.pass(1);
+        hoster.pass(4);
         come_and_go(2).await;
     }
 }

@@ -245,6 +245,8 @@ async fn last_scrape(version: &str, server_ids: &str, steps: &Steps, accept: &st
     let variables = [
         ("SONORANCAD_API_VERSION", version),
         ("SONORANCAD_SERVER_IDS", server_ids),
+        // The versions differ in their default.
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "3"),
     ];
     let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     let mut text = String::new();

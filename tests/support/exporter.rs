@@ -37,7 +37,7 @@ pub(crate) struct Reply {
 impl Running {
     /// Starts it for `cad` on API version v1, with `more` variables, on the system's clock.
     pub(crate) fn start(cad: &Cad, more: &[(&str, &str)]) -> Self {
-        Self::start_at(cad, more, &Clock::System)
+        Self::start_at(cad, more, &Clock::system())
     }
 
     /// The same at noon, on a clock that is moved by hand.

@@ -28,7 +28,7 @@ const TTL: Duration = Duration::from_secs(25);
 
 /// All combinations of the labels' values, "other" included, for one server: gauges of calls, counters
 /// and histograms (8 bounds each) of their lives, and errors and single ones.
-const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 4 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
+const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 6 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
 
 /// The values that each label can have, but for `error` and `le`.
 const LABELS: [(&str, &[&str]); 7] = [
@@ -38,7 +38,7 @@ const LABELS: [(&str, &[&str]); 7] = [
     ("status", &["pending", "active", "closed", "other"]),
     ("origin", &["caller", "radio_dispatch", "observed", "walk_up", "other"]),
     ("kind", &["emergency", "civil"]),
-    ("field", &["priority", "status", "origin", "call"]),
+    ("field", &["priority", "status", "origin", "call", "id", "units"]),
 ];
 
 /// What the exporter says after some answers, in both formats.
@@ -59,7 +59,7 @@ pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
         let snapshot = Calls::decode(body).ok().map(Arc::new);
         now = now + TTL;
         if let Some(snapshot) = &snapshot {
-            tracker.observe(snapshot, now);
+            tracker.observe(snapshot, true, now.instant);
         }
         report(snapshot, tracker.stats().clone(), now)
     };

@@ -77,6 +77,15 @@ struct Fields<'a> {
     /// The same as `idents`, before 2022.
     units: Option<&'a RawValue>,
     is_emergency: Option<&'a RawValue>,
+    meta_data: Option<&'a RawValue>,
+}
+
+/// The part of a call's `metaData` that is read.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetaData<'a> {
+    #[serde(borrow)]
+    created_from_id: Option<&'a RawValue>,
 }
 
 #[derive(serde::Deserialize)]
@@ -89,15 +98,17 @@ enum Field {
     Idents,
     Units,
     IsEmergency,
+    MetaData,
     #[serde(other)]
     Other,
 }
 
-/// The units attached to a call.
+/// The units in a list.
 #[derive(Default)]
 struct Units {
     /// Whether there is any, readable or not.
     is_any: bool,
+    is_any_unreadable: bool,
     ids: Vec<i64>,
 }
 
@@ -123,14 +134,19 @@ impl Collect for ActiveCalls {
                 self.add_unreadable(what);
             }
         }
-        let units = fields.idents.or(fields.units).map(units).unwrap_or_default();
+        // Without the field, no unit is attached.
+        let units = fields.idents.or(fields.units).map_or(Some(Units::default()), units);
+        if units.as_ref().is_none_or(|units| units.is_any_unreadable) {
+            self.add_unreadable(UnreadableField::Units);
+        }
         self.add(&Call {
             id: fields.call_id.and_then(id),
             priority: priority.unwrap_or(Priority::Other),
             status: status.unwrap_or(Status::Other),
             origin: origin.unwrap_or(Origin::Other),
-            assigned: units.is_any,
-            units: units.ids,
+            assigned: units.as_ref().map(|units| units.is_any),
+            units: units.map(|units| units.ids).unwrap_or_default(),
+            made_from: fields.meta_data.and_then(made_from),
         });
     }
 }
@@ -170,6 +186,7 @@ impl Collect for IdentifiedCalls<DispatchCall> {
                 priority: fields.priority.and_then(priority).unwrap_or(Priority::Other),
                 status: Status::Closed,
                 origin: fields.origin.and_then(origin).unwrap_or(Origin::Other),
+                made_from: fields.meta_data.and_then(made_from),
             });
         }
     }
@@ -285,6 +302,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
                 Field::Idents => &mut fields.idents,
                 Field::Units => &mut fields.units,
                 Field::IsEmergency => &mut fields.is_emergency,
+                Field::MetaData => &mut fields.meta_data,
                 Field::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -343,23 +361,36 @@ impl<'de> Visitor<'de> for UnitsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Units, A::Error> {
         let mut units = Units::default();
         while let Some(element) = elements.next_element::<Option<&RawValue>>()? {
-            units.is_any |= element.is_some();
-            if units.ids.len() < MAX_UNITS_PER_CALL {
-                units.ids.extend(element.and_then(integer));
+            let Some(element) = element else {
+                continue;
+            };
+            units.is_any = true;
+            match integer(element) {
+                Some(id) if units.ids.len() < MAX_UNITS_PER_CALL => units.ids.push(id),
+                Some(_) => {}
+                None => units.is_any_unreadable = true,
             }
         }
         Ok(units)
     }
 }
 
-/// The units in an array; anything else contains none.
-fn units(value: &RawValue) -> Units {
-    serde_json::from_str(value.get()).unwrap_or_default()
+/// The units in an array; anything else cannot be read.
+fn units(value: &RawValue) -> Option<Units> {
+    serde_json::from_str(value.get()).ok()
 }
 
 /// A call's id; in the API's documentation, -1 stands for no id.
 fn id(value: &RawValue) -> Option<u64> {
-    u64::try_from(integer(value)?).ok().filter(|id| *id > 0)
+    u64::try_from(integer(value)?).ok()
+}
+
+/// The id of the emergency call that a call was made from. A 0 may stand for none.
+fn made_from(meta_data: &RawValue) -> Option<u64> {
+    // A derived struct would accept an array as well.
+    let json = Some(meta_data.get()).filter(|json| json.starts_with('{'))?;
+    let MetaData { created_from_id } = serde_json::from_str(json).ok()?;
+    id(created_from_id?).filter(|id| *id > 0)
 }
 
 fn priority(value: &RawValue) -> Option<Priority> {

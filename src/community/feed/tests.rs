@@ -1,4 +1,6 @@
 use enum_map::EnumMap;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -6,7 +8,7 @@ use crate::client::{Calls, Retry};
 use crate::clock::ManualClock;
 use crate::config::{Config, ServerConfig, Setting};
 use crate::snapshot::{CallSnapshot, Origin, Priority};
-use crate::tracker::{CallQuery, CallStats};
+use crate::tracker::{CallQuery, CallStats, Oldest};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -54,7 +56,21 @@ impl Fixture {
 
     /// Scrapes one server; the fetch, if one starts, ends at once with this outcome.
     async fn scrape(&self, index: usize, outcome: Result<CallSnapshot, FetchError>) -> Report {
-        if let Some(mut completion) = self.feeds[index].join_or_start_with(|_| async { outcome }) {
+        self.scrape_pages(index, [outcome]).await
+    }
+
+    /// The same with the outcomes of several pages.
+    async fn scrape_pages<const PAGES: usize>(
+        &self,
+        index: usize,
+        outcomes: [Result<CallSnapshot, FetchError>; PAGES],
+    ) -> Report {
+        let outcomes = Mutex::new(outcomes.into_iter());
+        let fetch = move |_| {
+            let outcome = outcomes.lock().next().expect("no more pages are asked for");
+            async { outcome }
+        };
+        if let Some(mut completion) = self.feeds[index].join_or_start_with(fetch) {
             completion.changed().await.unwrap();
         }
         self.feeds[index].report()
@@ -74,11 +90,22 @@ fn good() -> Result<CallSnapshot, FetchError> {
     Ok(CallSnapshot::default())
 }
 
+/// A fetch that ends with the outcome that is sent to it.
+fn sent_to(
+    receiver: oneshot::Receiver<Result<CallSnapshot, FetchError>>,
+) -> impl Fn(CallQuery) -> BoxFuture<'static, Result<CallSnapshot, FetchError>> {
+    let receiver = Mutex::new(Some(receiver));
+    move |_| {
+        let receiver = receiver.lock().take().expect("one page is asked for");
+        async { receiver.await.unwrap() }.boxed()
+    }
+}
+
 #[tokio::test]
 async fn scrapes_at_the_same_time_share_one_fetch() {
     let fixture = Fixture::new("1", "4");
     let (sender, receiver) = oneshot::channel();
-    let first = fixture.feeds[0].join_or_start_with(|_| async { receiver.await.unwrap() });
+    let first = fixture.feeds[0].join_or_start_with(sent_to(receiver));
     let mut others: Vec<_> = (0..500)
         .map(|_| {
             fixture.feeds[0]
@@ -103,7 +130,7 @@ async fn scrapes_at_the_same_time_share_one_fetch() {
 async fn a_fetch_goes_on_when_everyone_has_hung_up() {
     let fixture = Fixture::new("1", "4");
     let (sender, receiver) = oneshot::channel();
-    drop(fixture.feeds[0].join_or_start_with(|_| async { receiver.await.unwrap() }));
+    drop(fixture.feeds[0].join_or_start_with(sent_to(receiver)));
     let mut watcher = fixture.feeds[0].completions.subscribe();
     sender.send(good()).unwrap();
     watcher.changed().await.unwrap();
@@ -150,9 +177,7 @@ async fn a_rate_limit_pauses_every_server_of_the_account() {
 async fn a_success_that_began_before_a_pause_does_not_lift_it() {
     let fixture = Fixture::new("1,2", "4");
     let (sender, receiver) = oneshot::channel();
-    let mut slow = fixture.feeds[0]
-        .join_or_start_with(|_| async { receiver.await.unwrap() })
-        .unwrap();
+    let mut slow = fixture.feeds[0].join_or_start_with(sent_to(receiver)).unwrap();
     fixture.scrape(1, rate_limited(60)).await;
     sender.send(good()).unwrap();
     slow.changed().await.unwrap();
@@ -169,9 +194,7 @@ async fn a_success_that_began_before_a_pause_does_not_lift_it() {
 async fn a_short_pause_does_not_cut_a_long_one() {
     let fixture = Fixture::new("1,2", "4");
     let (sender, receiver) = oneshot::channel();
-    let mut slow = fixture.feeds[0]
-        .join_or_start_with(|_| async { receiver.await.unwrap() })
-        .unwrap();
+    let mut slow = fixture.feeds[0].join_or_start_with(sent_to(receiver)).unwrap();
     fixture.scrape(1, rate_limited(3600)).await;
     sender.send(rate_limited(0)).unwrap();
     slow.changed().await.unwrap();
@@ -241,11 +264,15 @@ async fn what_a_fetch_brings_is_as_of_its_start() {
     let begin = Clock::Manual(fixture.clock.clone()).now();
     let (started, has_started) = oneshot::channel();
     let (sender, receiver) = oneshot::channel();
+    let channels = Mutex::new(Some((started, receiver)));
     let mut completion = fixture.feeds[0]
-        .join_or_start_with(|CallQuery { closed_limit }| async move {
-            assert_eq!(closed_limit, 100);
-            started.send(()).unwrap();
-            receiver.await.unwrap()
+        .join_or_start_with(move |query| {
+            assert_eq!(query.closed_limit, 100);
+            let (started, receiver) = channels.lock().take().unwrap();
+            async {
+                started.send(()).unwrap();
+                receiver.await.unwrap()
+            }
         })
         .unwrap();
     has_started.await.unwrap();
@@ -253,13 +280,13 @@ async fn what_a_fetch_brings_is_as_of_its_start() {
     sender.send(pending(1)).unwrap();
     completion.changed().await.unwrap();
     let oldest = fixture.feeds[0].report().stats.oldest_pending[Priority::One];
-    assert_eq!(oldest, Some(begin));
+    assert_eq!(oldest, Oldest::Since(begin.instant));
 
     fixture.pass(30);
     let mut completion = fixture.feeds[0]
-        .join_or_start_with(move |CallQuery { closed_limit }| async move {
-            assert_eq!(closed_limit, 10);
-            pending(2)
+        .join_or_start_with(move |query| {
+            assert_eq!(query.closed_limit, 10);
+            async move { pending(2) }
         })
         .unwrap();
     completion.changed().await.unwrap();
@@ -275,9 +302,7 @@ async fn the_next_fetch_starts_only_after_waiters_of_the_last_have_been_told() {
     first.changed().await.unwrap();
     fixture.pass(30);
     let (sender, receiver) = oneshot::channel();
-    let mut second = fixture.feeds[0]
-        .join_or_start_with(|_| async { receiver.await.unwrap() })
-        .unwrap();
+    let mut second = fixture.feeds[0].join_or_start_with(sent_to(receiver)).unwrap();
     assert!(
         !second.has_changed().unwrap(),
         "the first completion is not the second's"
@@ -308,4 +333,76 @@ async fn an_endpoint_that_is_gone_pauses_the_servers_of_its_account() {
     assert_eq!(fixture.scrape(1, good()).await.counts.requests, 0);
     fixture.pass(1);
     assert_eq!(fixture.scrape(1, good()).await.counts.requests, 1);
+}
+
+/// An answer with the open call 5 and these closed calls.
+fn closed(ids: std::ops::RangeInclusive<u64>) -> CallSnapshot {
+    let closed: Vec<_> = ids
+        .map(|id| format!(r#"{{"callId":{id},"priority":1,"origin":0}}"#))
+        .collect();
+    let json = format!(
+        r#"{{"activeCalls":[{{"callId":5,"priority":1,"status":1,"origin":0}}],"closedCalls":[{}]}}"#,
+        closed.join(",")
+    );
+    Calls::decode(json.as_bytes()).unwrap()
+}
+
+fn opened(report: &Report) -> u64 {
+    report.stats.opened[Priority::One][Origin::Caller]
+}
+
+#[tokio::test]
+async fn more_pages_are_fetched_while_all_is_new_and_slots_are_free() {
+    let fixture = Fixture::new("1", "12");
+    fixture.scrape(0, Ok(closed(1..=4))).await;
+    fixture.pass(30);
+    let pages = [closed(211..=220), closed(111..=210), closed(11..=110), closed(3..=10)];
+    let report = fixture.scrape_pages(0, pages.map(Ok)).await;
+    assert_eq!(report.counts.requests, 5);
+    assert_eq!(report.counts.request_seconds.count(), 5);
+    assert_eq!(opened(&report), 220 - 5, "6 to 220");
+
+    // Without a slot, what was left out is asked for next time.
+    let fixture = Fixture::new("1", "3");
+    fixture.scrape(0, Ok(closed(1..=4))).await;
+    fixture.pass(30);
+    let report = fixture
+        .scrape_pages(0, [closed(211..=220), closed(111..=210)].map(Ok))
+        .await;
+    assert_eq!((report.counts.requests, opened(&report)), (3, 110));
+    fixture.pass(60);
+    let pages = [closed(121..=220), closed(21..=120), closed(4..=20)];
+    let report = fixture.scrape_pages(0, pages.map(Ok)).await;
+    assert_eq!(opened(&report), 110, "121 is known, so no second page");
+}
+
+#[tokio::test]
+async fn an_answer_has_five_pages_at_most() {
+    let fixture = Fixture::new("1", "60");
+    fixture.scrape(0, Ok(closed(1..=4))).await;
+    fixture.pass(30);
+    let page = |number: u64| Ok(closed(1000 - 100 * number..=1099 - 100 * number));
+    let report = fixture
+        .scrape_pages(0, [Ok(closed(1000..=1009)), page(1), page(2), page(3), page(4)])
+        .await;
+    assert_eq!((report.counts.requests, opened(&report)), (6, 410));
+}
+
+#[tokio::test]
+async fn a_page_that_fails_leaves_the_others_and_is_counted() {
+    let fixture = Fixture::new("1", "12");
+    fixture.scrape(0, Ok(closed(1..=4))).await;
+    fixture.pass(30);
+    let report = fixture
+        .scrape_pages(
+            0,
+            [Ok(closed(11..=20)), Err(FetchError::RateLimited(Retry::After(SECOND)))],
+        )
+        .await;
+    assert_eq!((report.counts.requests, opened(&report)), (3, 10));
+    assert_eq!(report.counts.errors["RATE LIMITED"], 1);
+    assert!(
+        report.failure.is_none() && report.retry_at.is_some(),
+        "the account waits"
+    );
 }

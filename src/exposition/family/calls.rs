@@ -8,13 +8,15 @@ use super::sample::{OTHER, per_server, timestamp};
 use crate::clock::Now;
 use crate::exposition::encoder::{Encoder, Labels};
 use crate::histogram::Histogram;
-use crate::report::ServerReport;
+use crate::report::{CommunityReport, ServerReport};
 use crate::snapshot::{CallSnapshot, EmergencyKind, Origin, Priority, Status, UnreadableField};
-use crate::tracker::CallStats;
+use crate::tracker::{CallStats, Oldest};
 
 /// Writes the families of calls.
-pub(super) fn encode(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+pub(super) fn encode(community: &CommunityReport, out: &mut Encoder) -> fmt::Result {
+    let CommunityReport { at, servers } = community;
     encode_snapshots(servers, out)?;
+    encode_oldest(servers, *at, out)?;
     encode_stats(servers, out)
 }
 
@@ -51,18 +53,8 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
         snapshots(servers).filter_map(|(id, snapshot)| Some(([("server_id", id)], snapshot.closed_stored?))),
     )?;
     out.gauge(
-        "sonorancad_oldest_pending_call_timestamp_seconds",
-        "When the dispatch call that has been pending for longest was first seen so, in Unix time, as cached; 0 if none is pending.",
-        stats(servers).flat_map(|(id, stats)| oldest_pending_calls(id, stats)),
-    )?;
-    out.gauge(
-        "sonorancad_oldest_emergency_call_timestamp_seconds",
-        "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits.",
-        stats(servers).flat_map(|(id, stats)| oldest_emergency_calls(id, stats)),
-    )?;
-    out.gauge(
         "sonorancad_unreadable_values",
-        "Values and items of active and emergency calls in the cached answer that are missing or could not be read.",
+        "Values and items of active and emergency calls in the cached answer that are missing or cannot be read or used.",
         snapshots(servers).flat_map(|(id, snapshot)| {
             UnreadableField::ALL.iter().map(move |field| {
                 (
@@ -71,6 +63,20 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
                 )
             })
         }),
+    )
+}
+
+/// Since when calls wait. Absent, too, while a call waits that cannot be followed.
+fn encode_oldest(servers: &[ServerReport], at: Now, out: &mut Encoder) -> fmt::Result {
+    out.gauge(
+        "sonorancad_oldest_pending_call_timestamp_seconds",
+        "When the dispatch call that has been pending for longest was first seen so, in Unix time, as cached; 0 if none is pending, absent if one is pending that cannot be followed.",
+        stats(servers).flat_map(|(id, stats)| oldest_pending_calls(id, stats, at)),
+    )?;
+    out.gauge(
+        "sonorancad_oldest_emergency_call_timestamp_seconds",
+        "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits, absent if one waits that cannot be followed.",
+        stats(servers).flat_map(|(id, stats)| oldest_emergency_calls(id, stats, at)),
     )
 }
 
@@ -88,17 +94,17 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_call_wait_seconds",
-        "Time from first seen pending to first seen active; calls that were never seen pending are not in it.",
+        "Time from coming to first active, as far as the answers show it: a call that came and was taken between two of them waited 0 s. A sum is right at any interval, a single time off by up to one.",
         by_priority(servers, |stats| &stats.waits),
     )?;
     out.histogram(
         "sonorancad_call_duration_seconds",
-        "Time from first seen to closed; calls whose coming was not seen are not in it.",
+        "Time from coming to closed, as far as the answers show it: a call that came and closed between two of them took 0 s. Calls whose coming was not seen are not in it.",
         by_priority(servers, |stats| &stats.durations),
     )?;
     out.counter(
         "sonorancad_emergency_calls_opened_total",
-        "Emergency and civil calls that appeared after the exporter's first look.",
+        "Emergency and civil calls that appeared after the exporter's first look; one that came and went between two answers counts, as emergency, if a dispatch call was made from it.",
         by_kind(servers, |stats, kind| stats.emergency_opened[kind]),
     )?;
     out.counter(
@@ -108,7 +114,7 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_emergency_call_wait_seconds",
-        "Time from first seen to leaving the list; calls whose coming was not seen are not in it.",
+        "Time from coming to leaving the list, as far as the answers show it; calls whose coming was not seen are not in it.",
         by_kind(servers, |stats, kind| &stats.emergency_waits[kind]),
     )
 }
@@ -162,18 +168,23 @@ fn unassigned_calls<'a>(id: &'a str, snapshot: &'a CallSnapshot) -> impl Iterato
 }
 
 /// Every known priority, and "other" when such a call is pending.
-fn oldest_pending_calls<'a>(id: &'a str, stats: &'a CallStats) -> impl Iterator<Item = (Labels<'a, 2>, f64)> {
+fn oldest_pending_calls<'a>(id: &'a str, stats: &'a CallStats, at: Now) -> impl Iterator<Item = (Labels<'a, 2>, f64)> {
     Priority::ALL.iter().filter_map(move |priority| {
-        let since = stats.oldest_pending[*priority];
+        let oldest = stats.oldest_pending[*priority];
+        let is_shown = priority.label() != OTHER || oldest != Oldest::NoneWaits;
         let labels = [("server_id", id), ("priority", priority.label())];
-        (priority.label() != OTHER || since.is_some()).then(|| (labels, point_in_time(since)))
+        Some((labels, waiting_since(oldest, at)?)).filter(|_| is_shown)
     })
 }
 
-fn oldest_emergency_calls<'a>(id: &'a str, stats: &'a CallStats) -> impl Iterator<Item = (Labels<'a, 2>, f64)> {
-    EmergencyKind::ALL.iter().map(move |kind| {
+fn oldest_emergency_calls<'a>(
+    id: &'a str,
+    stats: &'a CallStats,
+    at: Now,
+) -> impl Iterator<Item = (Labels<'a, 2>, f64)> {
+    EmergencyKind::ALL.iter().filter_map(move |kind| {
         let labels = [("server_id", id), ("kind", kind.label())];
-        (labels, point_in_time(stats.oldest_emergency[*kind]))
+        Some((labels, waiting_since(stats.oldest_emergency[*kind], at)?))
     })
 }
 
@@ -218,7 +229,11 @@ fn by_kind<'a, V>(
     })
 }
 
-/// A moment as a Unix time; 0 for none.
-fn point_in_time(moment: Option<Now>) -> f64 {
-    timestamp(moment.map(|moment| moment.unix))
+/// The Unix time since when the oldest call waits; 0 if none does, `None` if that is not known.
+fn waiting_since(oldest: Oldest, at: Now) -> Option<f64> {
+    match oldest {
+        Oldest::NoneWaits => Some(timestamp(None)),
+        Oldest::Since(moment) => Some(timestamp(Some(at.unix_at(moment)))),
+        Oldest::Unknown => None,
+    }
 }

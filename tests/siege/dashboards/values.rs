@@ -369,7 +369,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let now = Clock::System.now().unix.as_secs();
+        let now = Clock::system().now().unix.as_secs();
         let begin = Duration::from_secs(now - 7200);
         let clock = ManualClock::new(begin);
         let cad = Cad::start().await;
@@ -405,7 +405,7 @@ impl Stage {
         assert!(made.success());
         tokio::spawn(async move {
             loop {
-                move_to(&clock, Clock::System.now().unix);
+                move_to(&clock, Clock::system().now().unix);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
@@ -428,7 +428,7 @@ impl Stage {
     fn time(&self, at: At) -> f64 {
         match at {
             At::Minute(minute) => self.begin + minute * MINUTE,
-            At::Live => Clock::System.now().unix.as_secs_f64(),
+            At::Live => Clock::system().now().unix.as_secs_f64(),
         }
     }
 
