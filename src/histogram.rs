@@ -25,10 +25,15 @@ impl Histogram {
 
     /// Adds one duration.
     pub fn observe(&mut self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
+        self.observe_estimated(duration, duration);
+    }
+
+    /// Adds one duration that is not known exactly: `estimate` decides on the bucket, `observed` is added to the sum.
+    pub fn observe_estimated(&mut self, estimate: Duration, observed: Duration) {
+        let seconds = estimate.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts[bucket] += 1;
-        self.sum += duration;
+        self.sum += observed;
     }
 
     /// Each bucket's upper bound in seconds and its own count, the infinite one last.

@@ -16,7 +16,7 @@
 //!   than any real CAD's is treated like one that the answer lacks.
 //! - Times are measured from answer to answer: from the first that shows a call to the first that shows it taken or
 //!   closed. What happened between two answers took 0 s. A time is as often too long as too short, by at most the
-//!   interval, so that sums and means are right at any interval.
+//!   interval, so that sums and means are right at any interval. It counts in the bucket where it probably lies.
 //! - No time is recorded for a call that was there before the first snapshot, nor for what happened in a gap between
 //!   answers of more than three times the TTL in force (and more than 90 s).
 //! - An emergency call that nobody saw is known by the dispatch call that was made from it.
@@ -24,6 +24,7 @@
 mod closed_ids;
 mod last_answer;
 mod list;
+mod time;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -133,12 +134,6 @@ fn max_gap(ttl: Duration) -> Duration {
     MIN_GAP.max(ttl.saturating_mul(3))
 }
 
-/// Rounds a time, so that a scrape that comes a few milliseconds early or late does not move it across the edge of a
-/// bucket: these are multiples of usual scrape intervals.
-fn whole_seconds(time: Duration) -> Duration {
-    Duration::from_secs((time + Duration::from_millis(500)).as_secs())
-}
-
 impl Track for CallTracker {
     type Snapshot = CallSnapshot;
     type Query = CallQuery;
@@ -219,8 +214,10 @@ impl CallTracker {
         let mut events = Vec::new();
         if self.dispatch.is_wiped(open.as_ref(), closed.as_ref()) {
             events = self.dispatch.begin_anew(closed.as_ref());
-            // They begin anew as well.
-            self.emergency.forget_gone();
+            // They begin anew as well, perhaps since an answer that had no dispatch call yet.
+            for event in self.emergency.forget_gone() {
+                self.stats.add_emergency(event);
+            }
         }
         let followed = open.as_ref().map(|open| count_pending(open, |(priority, _)| priority));
         events.extend(self.dispatch.observe(open, closed, is_complete, now));
@@ -250,12 +247,12 @@ impl CallStats {
             // The unit that observed it was there: nobody waited.
             Event::Taken {
                 last: (_, Origin::Observed),
-                wait: Duration::ZERO,
-            } => {}
+                wait,
+            } if wait.observed.is_zero() => {}
             Event::Taken {
                 last: (priority, _),
                 wait,
-            } => self.waits[priority].observe(whole_seconds(wait)),
+            } => time::observe(&mut self.waits[priority], wait),
             Event::Closed {
                 first: (priority, origin),
                 last: (last_priority, _),
@@ -263,7 +260,7 @@ impl CallStats {
             } => {
                 self.closed[priority][origin] += 1;
                 if let Some(duration) = duration {
-                    self.durations[last_priority].observe(whole_seconds(duration));
+                    time::observe(&mut self.durations[last_priority], duration);
                 }
             }
         }
@@ -277,7 +274,7 @@ impl CallStats {
             Event::Closed { first, duration, .. } => {
                 self.emergency_cleared[first] += 1;
                 if let Some(duration) = duration {
-                    self.emergency_waits[first].observe(whole_seconds(duration));
+                    time::observe(&mut self.emergency_waits[first], duration);
                 }
             }
         }

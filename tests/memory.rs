@@ -86,7 +86,7 @@ fn a_day_of_a_busy_community_takes_little_memory() {
         let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
         drop(body);
         let before = HEAP.current_usage();
-        tracker.observe(&snapshot, Clock::Manual(clock.clone()).now());
+        tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
         peak = peak.max(HEAP.current_usage().saturating_sub(before));
     }
     let opened: u64 = tracker
@@ -102,6 +102,49 @@ fn a_day_of_a_busy_community_takes_little_memory() {
     assert!(opened > 15_000, "{opened}");
     // Of ten thousand calls that are gone, it remembers an id and a time.
     assert!(size < 1_000_000, "{size} bytes");
+}
+
+/// So many days with 60 calls per hour, an answer every 30 s: the memory of the tracker after them. It has counted every
+/// call, to the last.
+fn size_after(days: u32) -> usize {
+    let clock = ManualClock::new(Duration::from_secs(1_795_435_200));
+    let settings = Settings {
+        seed: 5,
+        calls_per_hour: 60,
+        servers: 1,
+        utc_offset: 0,
+        has_trouble: false,
+    };
+    let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
+    let mut tracker = CallTracker::new(Duration::from_secs(25));
+    let mut known = None;
+    for _ in 0..days * 24 * 3600 / 30 {
+        clock.advance(Duration::from_secs(30));
+        let body = cad.calls(1, tracker.query().closed_limit as usize).expect("a server");
+        let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
+        tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
+        known.get_or_insert_with(|| cad.statistics(1).expect("a server").opened());
+    }
+    let by_origin = tracker.stats().opened.values();
+    let counted: u64 = by_origin.flat_map(|by_origin| by_origin.values()).sum();
+    let opened = cad.statistics(1).expect("a server").opened();
+    assert_eq!(counted, opened - known.expect("an answer"), "after {days} days");
+    let with_tracker = HEAP.current_usage();
+    drop(tracker);
+    let size = with_tracker - HEAP.current_usage();
+    eprintln!("after {counted} calls in {days} days the tracker holds {size} bytes");
+    size
+}
+
+/// On the first two days it fills its memory of ids, which are kept for a day.
+#[test]
+fn a_month_takes_no_more_memory_than_two_days() {
+    let _turn = TURN.lock();
+    let (two_days, month) = (size_after(2), size_after(30));
+    assert!(
+        month < 2 * two_days,
+        "{month} bytes after a month, {two_days} after two days"
+    );
 }
 
 #[test]
@@ -124,7 +167,7 @@ fn new_ids_in_each_answer_take_little_memory_for_good() {
             first += calls;
             snapshot = Calls::decode(body.as_bytes()).expect("an answer");
             drop(body);
-            tracker.observe(&snapshot, Clock::Manual(clock.clone()).now());
+            tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
             most = most.max(HEAP.current_usage() - before);
         }
         let last = counts[counts.len() - 1];

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::closed_ids::ClosedIds;
 use super::last_answer::LastAnswer;
+use super::time::Time;
 use crate::snapshot::Status;
 
 /// Closed calls to ask for while few are new: the API's own default.
@@ -21,19 +22,15 @@ pub(super) struct Observation<L> {
     pub(super) status: Status,
 }
 
-/// What happened to a call. A time is as long as it looks from answer to answer, and `None` if it is not known.
+/// What happened to a call; `None` for a time that is not known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Event<L> {
     /// It appeared.
     Opened { id: u64, first: L },
     /// Its wait is over: it is active, or it is gone without having been seen active.
-    Taken { last: L, wait: Duration },
+    Taken { last: L, wait: Time },
     /// It is gone.
-    Closed {
-        first: L,
-        last: L,
-        duration: Option<Duration>,
-    },
+    Closed { first: L, last: L, duration: Option<Time> },
 }
 
 /// One list of an answer.
@@ -69,30 +66,24 @@ pub(super) struct ListTracker<L> {
 struct OpenCall<L> {
     first: L,
     last: L,
-    /// When it was first seen, if it is known that it came just before.
-    came_at: Option<Instant>,
+    /// When it came; `None` if that is not known.
+    came: Option<Moment>,
     /// Whether the call had been counted as closed before. It does not count again.
     has_returned: bool,
-    pending_since: Option<Instant>,
+    pending_since: Option<Moment>,
     /// Whether it has been seen active: what it waits for after that is not its first unit.
     was_active: bool,
-    missing: Option<Missing>,
+    /// The first of the newest answers that lack it.
+    missing: Option<Moment>,
 }
 
-/// The first of the newest answers that lack a call.
-#[derive(Clone, Copy, Debug)]
-struct Missing {
-    since: Instant,
-    /// Whether the call may have gone long before, because there was no answer for too long.
-    is_after_gap: bool,
-}
-
-/// One answer's moment.
-#[derive(Clone, Copy, Debug)]
+/// What happened between two answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Moment {
-    now: Instant,
-    /// Whether the answer before is so old that nothing is known of when things happened in between.
-    is_after_gap: bool,
+    /// When the later one came.
+    at: Instant,
+    /// How long after the earlier one; `None` if there was none, or so long ago that nothing is known of when it happened.
+    within: Option<Duration>,
 }
 
 impl<L: Copy> ListTracker<L> {
@@ -129,7 +120,7 @@ impl<L: Copy> ListTracker<L> {
     /// The calls that are pending in the newest list, and since when.
     pub(super) fn pending(&self) -> impl Iterator<Item = (L, Instant)> {
         let present = self.open.values().filter(|call| call.missing.is_none());
-        present.filter_map(|call| Some((call.last, call.pending_since?)))
+        present.filter_map(|call| Some((call.last, call.pending_since?.at)))
     }
 
     /// Whether the answer before `open` and `closed` was of another CAD: the CAD was wiped in between.
@@ -138,9 +129,19 @@ impl<L: Copy> ListTracker<L> {
             .is_from_before_a_wipe(ids(open).as_ref(), ids(closed).as_ref())
     }
 
-    /// Forgets the calls that are gone, whose ids other calls have from now on.
-    pub(super) fn forget_gone(&mut self) {
+    /// Forgets the calls that are gone, whose ids other calls have after a wipe. A call that seemed to return is one of
+    /// these.
+    pub(super) fn forget_gone(&mut self) -> Vec<Event<L>> {
         self.gone = ClosedIds::default();
+        let seemed_to_return = self.open.iter_mut().filter(|(_, call)| call.has_returned);
+        let count = |(id, call): (&u64, &mut OpenCall<L>)| {
+            call.has_returned = false;
+            Event::Opened {
+                id: *id,
+                first: call.first,
+            }
+        };
+        seemed_to_return.map(count).collect()
     }
 
     /// Ends everything from before a wipe. Nothing is known of how long its calls would have lasted.
@@ -150,7 +151,7 @@ impl<L: Copy> ListTracker<L> {
     pub(super) fn begin_anew(&mut self, closed: Option<&List<L>>) -> Vec<Event<L>> {
         let open = std::mem::take(&mut self.open).into_values();
         let events = open.filter_map(|call| call.closed(call.last, None)).collect();
-        self.forget_gone();
+        self.gone = ClosedIds::default();
         self.floor = None;
         if closed.is_some_and(|closed| closed.is_full(self.closed_limit)) {
             self.closed_listed_at = None;
@@ -209,10 +210,10 @@ impl<L: Copy> ListTracker<L> {
     }
 
     fn moment(&self, answer_before: Option<Instant>, now: Instant) -> Moment {
-        let age = answer_before.map(|before| now.saturating_duration_since(before));
+        let within = answer_before.map(|before| now.saturating_duration_since(before));
         Moment {
-            now,
-            is_after_gap: age.is_some_and(|age| age > self.max_gap),
+            at: now,
+            within: within.filter(|within| *within <= self.max_gap),
         }
     }
 
@@ -224,7 +225,7 @@ impl<L: Copy> ListTracker<L> {
         } else if self.is_seeded() && Some(id) > self.floor && !self.gone.contains(id) {
             short_call(id, labels, closed_moment, events);
         }
-        self.gone.insert(id, moment.now);
+        self.gone.insert(id, moment.at);
     }
 
     /// Whether calls that are found among the closed can be told from those that closed before the first answer.
@@ -243,12 +244,11 @@ impl<L: Copy> ListTracker<L> {
                     first: call.labels,
                 });
             }
-            // In the first list, after a gap, or when it returns, a call may have come long ago.
-            let has_just_come = !is_first_list && !moment.is_after_gap && !has_returned;
             OpenCall {
                 first: call.labels,
                 last: call.labels,
-                came_at: has_just_come.then_some(moment.now),
+                // In the first list, after a gap, or when it returns, it may have come long ago.
+                came: (moment.within.is_some() && !has_returned).then_some(moment),
                 has_returned,
                 pending_since: None,
                 was_active: false,
@@ -268,12 +268,9 @@ impl<L: Copy> ListTracker<L> {
             let was_missing = call.missing.is_some();
             if was_missing {
                 events.extend(call.end(call.last, moment));
-                self.gone.insert(*id, moment.now);
+                self.gone.insert(*id, moment.at);
             } else {
-                call.missing = Some(Missing {
-                    since: moment.now,
-                    is_after_gap: moment.is_after_gap,
-                });
+                call.missing = Some(moment);
             }
             !was_missing
         });
@@ -287,11 +284,11 @@ impl<L: Copy> OpenCall<L> {
         self.missing = None;
         match call.status {
             Status::Pending => {
-                self.pending_since.get_or_insert(moment.now);
+                self.pending_since.get_or_insert(moment);
                 None
             }
             Status::Active => {
-                let wait = self.wait(moment.now, moment.is_after_gap);
+                let wait = self.wait(moment);
                 self.was_active = true;
                 self.pending_since = None;
                 Some(Event::Taken {
@@ -304,32 +301,26 @@ impl<L: Copy> OpenCall<L> {
         }
     }
 
-    /// How long it has waited for its first unit, if it is taken at `taken_at`. A call that came and was taken between
-    /// two answers has waited for 0 s.
-    fn wait(&self, taken_at: Instant, is_after_gap: bool) -> Option<Duration> {
-        let came_at = self.came_at.filter(|_| !self.was_active && !is_after_gap)?;
-        // Neither a call whose status could not be read so far: it may have been active all the time.
-        let has_just_come = came_at == taken_at;
-        let pending_since = self.pending_since.or(has_just_come.then_some(came_at))?;
-        Some(taken_at.saturating_duration_since(pending_since))
+    /// How long it has waited for its first unit, which took it at this moment.
+    fn wait(&self, taken: Moment) -> Option<Time> {
+        let came = self.came.filter(|_| !self.was_active)?;
+        // A call that is active as soon as it is seen waited between two answers. If it was seen before, and its status
+        // could not be read, it may have been active all the time.
+        let has_just_come = came == taken;
+        taken.since(self.pending_since.or(has_just_come.then_some(came))?)
     }
 
     /// The events of its end, at this moment or when it was first missing.
     fn end(&self, last: L, moment: Moment) -> impl Iterator<Item = Event<L>> + use<L> {
-        let Missing { since, is_after_gap } = self.missing.unwrap_or(Missing {
-            since: moment.now,
-            is_after_gap: moment.is_after_gap,
-        });
+        let end = self.missing.unwrap_or(moment);
         // If it was never seen active, it was taken and closed between two answers.
-        let wait = self.wait(since, is_after_gap);
-        let came_at = self.came_at.filter(|_| !is_after_gap);
-        let duration = came_at.map(|came_at| since.saturating_duration_since(came_at));
-        let taken = wait.map(|wait| Event::Taken { last, wait });
+        let taken = self.wait(end).map(|wait| Event::Taken { last, wait });
+        let duration = self.came.and_then(|came| end.since(came));
         taken.into_iter().chain(self.closed(last, duration))
     }
 
     /// The event of its end, unless it had been counted before.
-    fn closed(&self, last: L, duration: Option<Duration>) -> Option<Event<L>> {
+    fn closed(&self, last: L, duration: Option<Time>) -> Option<Event<L>> {
         (!self.has_returned).then_some(Event::Closed {
             first: self.first,
             last,
@@ -338,19 +329,26 @@ impl<L: Copy> OpenCall<L> {
     }
 }
 
+impl Moment {
+    /// The time since `begin`; `None` if either is not known.
+    fn since(self, begin: Self) -> Option<Time> {
+        Some(Time {
+            observed: self.at.saturating_duration_since(begin.at),
+            begin_within: begin.within?,
+            end_within: self.within?,
+        })
+    }
+}
+
 /// The events of a call that came and went between two answers.
 fn short_call<L: Copy>(id: u64, labels: L, moment: Moment, events: &mut Vec<Event<L>>) {
+    let time = moment.since(moment);
     events.push(Event::Opened { id, first: labels });
-    if !moment.is_after_gap {
-        events.push(Event::Taken {
-            last: labels,
-            wait: Duration::ZERO,
-        });
-    }
+    events.extend(time.map(|wait| Event::Taken { last: labels, wait }));
     events.push(Event::Closed {
         first: labels,
         last: labels,
-        duration: (!moment.is_after_gap).then_some(Duration::ZERO),
+        duration: time,
     });
 }
 

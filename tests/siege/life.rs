@@ -75,21 +75,6 @@ impl Scrape {
             self.now.closed() - self.first.closed(),
         )
     }
-
-    /// How long the calls truly waited, in seconds, that were taken in this time.
-    fn waits(&self) -> Vec<f64> {
-        self.now.waits.iter().skip(self.first.waits.len()).copied().collect()
-    }
-
-    /// How long the calls truly lasted, in seconds, that closed in this time.
-    fn durations(&self) -> Vec<f64> {
-        self.now
-            .durations
-            .iter()
-            .skip(self.first.durations.len())
-            .copied()
-            .collect()
-    }
 }
 
 /// The sum of all series of a family.
@@ -193,59 +178,5 @@ async fn calls_that_were_never_seen_open_are_counted_too() {
         .unwrap();
         assert!(exact.get() * 2 >= HOUR / 60, "{table}");
     }
-    eprintln!("{table}");
-}
-
-/// What a histogram says beside what is true, and what the interval between answers makes of it.
-///
-/// A call that begins at random within the interval *t* is seen with the probability min(1, *w* / *t*) if
-/// it waits for *w*; what is then observed is a multiple of *t*, and on average over all calls, those
-/// that are not seen included, just *w*. So the sum is right, and the count is too low by the calls that
-/// were too short to be seen.
-#[tokio::test]
-async fn waits_and_durations_are_true_but_for_what_the_interval_hides() {
-    let interval = 30.0;
-    let community = Community::start(3, 400, &[]).await;
-    let last = community.scrape_for(24 * HOUR, 30, |_| {}).await;
-    let mut table = String::from("\n                    truth  expected  exporter\n");
-    for (name, times) in [("wait", last.waits()), ("duration", last.durations())] {
-        let count = sum(&last.text, &format!("sonorancad_call_{name}_seconds_count"));
-        let exporter = sum(&last.text, &format!("sonorancad_call_{name}_seconds_sum")) / count;
-        let all: f64 = times.iter().sum();
-        let seen: f64 = times.iter().map(|time| (time / interval).min(1.0)).sum();
-        let truth = all / to_f64(times.len() as u64);
-        writeln!(
-            table,
-            "mean {name:8} (s)  {truth:7.1}  {:8.1}  {exporter:8.1}",
-            all / seen
-        )
-        .unwrap();
-        assert!((exporter / (all / seen) - 1.0).abs() < 0.03, "{table}");
-    }
-    let waits = last.waits();
-    let within = |wait: &&f64| **wait <= 120.0;
-    let truth = to_f64(waits.iter().filter(within).count() as u64) / to_f64(waits.len() as u64);
-    // Begun at u within the interval, it is seen pending if it waits for more than u, and its observed
-    // wait is within 120 s if it waits for no more than 120 s + u.
-    let seen: f64 = waits.iter().map(|wait| (wait / interval).min(1.0)).sum();
-    let long: f64 = waits
-        .iter()
-        .map(|wait| ((wait - 120.0) / interval).clamp(0.0, 1.0))
-        .sum();
-    let count = sum(&last.text, "sonorancad_call_wait_seconds_count");
-    let fast: f64 = last
-        .text
-        .lines()
-        .filter(|line| line.starts_with("sonorancad_call_wait_seconds_bucket{le=\"120.0\""))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum();
-    writeln!(
-        table,
-        "taken in 2 min      {truth:7.3}  {:8.3}  {:8.3}",
-        1.0 - long / seen,
-        fast / count
-    )
-    .unwrap();
-    assert!((fast / count - (1.0 - long / seen)).abs() < 0.01, "{table}");
     eprintln!("{table}");
 }

@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod support;
 
+mod accuracy;
 mod dashboards;
 mod deploy;
 mod flood;

@@ -133,6 +133,24 @@ fn a_wipe_forgets_the_emergency_calls_too() {
 }
 
 #[test]
+fn a_wipe_that_shows_later_makes_an_emergency_call_new_that_seemed_to_return() {
+    let emergency = [(1, EmergencyKind::Emergency)];
+    let mut scenario = Scenario::begin(&active(&[]).closed([]).emergency(&[]));
+    scenario.then(&active(&[(700, Active)]).closed([]).emergency(&emergency));
+    for _ in 0..2 {
+        scenario.then(&active(&[(700, Active)]).closed([]).emergency(&[]));
+    }
+    scenario.then(&active(&[]).closed([]).emergency(&emergency));
+    assert_eq!(scenario.emergency_counts(EmergencyKind::Emergency), (1, 1));
+    scenario.then(&active(&[(1, Pending)]).closed([]).emergency(&emergency));
+    assert_eq!(scenario.emergency_counts(EmergencyKind::Emergency), (2, 1));
+    for _ in 0..2 {
+        scenario.then(&active(&[(1, Pending)]).closed([]).emergency(&[]));
+    }
+    assert_eq!(scenario.emergency_counts(EmergencyKind::Emergency), (2, 2));
+}
+
+#[test]
 fn ids_of_emergency_calls_need_not_rise() {
     let emergencies = |story| told_of_emergencies(story).emergency_counts(EmergencyKind::Emergency);
     assert_eq!(emergencies("[] · [5] · [] · [] · [4]"), (2, 1));
