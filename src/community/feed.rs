@@ -156,8 +156,10 @@ impl<E: Endpoint> Feed<E> {
     /// Ends the fetch in flight.
     fn complete(&self, outcome: Outcome<SnapshotOf<E>>) {
         let now = self.source.clock.now();
-        if let Outcome::Failed(error) = &outcome {
-            self.pause_account(error, now);
+        match &outcome {
+            Outcome::Fetched(_) => self.source.account.note_success(E::NAME),
+            Outcome::Failed(error) => self.pause_account(error, now),
+            Outcome::NotAsked => {}
         }
         let mut state = self.state.lock();
         let started_at = state.cache.started_at().unwrap_or(now);
@@ -183,7 +185,7 @@ impl<E: Endpoint> Feed<E> {
         match error.pause(now) {
             PauseRequest::For(Scope::Account, duration) => self.source.account.pause_all(duration),
             PauseRequest::For(Scope::Endpoint, duration) => self.source.account.pause_endpoint(E::NAME, duration),
-            PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff => {}
+            PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff(_) => {}
         }
     }
 
@@ -202,7 +204,7 @@ impl<E: Endpoint> Feed<E> {
 
     fn fail(&self, state: &mut State<E>, now: Now, error: &FetchError) {
         let own_pause = match error.pause(now) {
-            PauseRequest::BackOff => state.cache.back_off(now),
+            PauseRequest::BackOff(min) => state.cache.back_off(now).max(min),
             PauseRequest::For(Scope::Server, duration) => duration,
             PauseRequest::For(Scope::Endpoint | Scope::Account, _) => Duration::ZERO,
         };

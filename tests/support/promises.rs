@@ -366,16 +366,19 @@ fn plain_pause(headers: &HeaderMap) -> Option<u64> {
     let first = ["retry-after", "ratelimit-reset", "x-ratelimit-reset"]
         .into_iter()
         .find_map(|name| Some((name, headers.get(name)?)));
-    let Some((name, value)) = first else {
+    let Some((_, value)) = first else {
         return Some(60);
     };
     let text = value.to_str().ok()?.trim();
     let is_plain = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = text.parse().ok().filter(|_| is_plain)?;
-    if name == "x-ratelimit-reset" && number > 1_000_000_000 {
-        return Some(number.saturating_sub(TODAY));
+    match number {
+        // It is seen from the date of the answer.
+        1_000_000_001.. if headers.contains_key("date") => None,
+        100_000_000_001.. => Some((number / 1000).saturating_sub(TODAY)),
+        1_000_000_001.. => Some(number.saturating_sub(TODAY)),
+        _ => Some(number),
     }
-    Some(number)
 }
 
 /// The text of a web configuration file is read or refused, and the refusal shows no [`SECRET`] at all.
