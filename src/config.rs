@@ -44,7 +44,7 @@ pub struct Config {
 /// Where metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// `SONORANCAD_LISTEN_ADDRESS`.
+    /// `SONORANCAD_LISTEN_ADDRESS`; the unspecified IPv6 address stands for all addresses of both families.
     Addresses(Vec<SocketAddr>),
     /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd hands over.
     SystemdSocket,

@@ -10,8 +10,6 @@ use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::config::VARIABLES;
 use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
 
-use super::reachable;
-
 /// What to simulate.
 #[derive(Args)]
 pub(super) struct Options {
@@ -97,7 +95,7 @@ impl Demo {
         tokio::spawn(self.cad.serve(listener));
         let scheme = if exporter.speaks_tls() { "https" } else { "http" };
         let addresses = exporter.local_addresses();
-        let exporter = addresses.first().copied().map_or(self.address, reachable);
+        let exporter = addresses.first().map_or_else(|| self.address.to_string(), reachable);
         let Settings {
             seed, calls_per_hour, ..
         } = self.settings;
@@ -110,5 +108,14 @@ impl Demo {
             address = self.address,
         );
         Ok(())
+    }
+}
+
+/// Where a browser reaches a server that listens at `address`.
+fn reachable(address: &SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
     }
 }

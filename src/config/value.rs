@@ -2,7 +2,7 @@
 //!
 //! No reason quotes the text: it may be a misplaced secret.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -166,12 +166,13 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         return text.parse().map_err(|_| reason.to_owned());
     };
     let port = port.parse().map_err(|_| reason.to_owned())?;
-    let address = if text.starts_with(':') {
-        Ipv4Addr::UNSPECIFIED
+    let address: IpAddr = if text.starts_with(':') {
+        // All addresses of both families.
+        Ipv6Addr::UNSPECIFIED.into()
     } else {
-        Ipv4Addr::LOCALHOST
+        Ipv4Addr::LOCALHOST.into()
     };
-    Ok(SocketAddr::from((address, port)))
+    Ok(SocketAddr::new(address, port))
 }
 
 /// A single word must be a level: the parser would take any other for a module, and silence everything else.
