@@ -42,6 +42,10 @@ struct Arguments {
     #[arg(long = "web.systemd-socket", global = true)]
     systemd_socket: bool,
 
+    /// Where Prometheus reaches the exporter through a reverse proxy, instead of `SONORANCAD_EXTERNAL_URL`.
+    #[arg(long = "web.external-url", value_name = "URL", global = true)]
+    external_url: Option<String>,
+
     /// The file with TLS, users and headers, instead of `SONORANCAD_WEB_CONFIG_FILE`.
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     web_config_file: Option<String>,
@@ -83,6 +87,7 @@ pub(crate) fn run() -> ExitCode {
     let flags = Flags {
         listen_addresses: arguments.listen_addresses,
         systemd_socket: arguments.systemd_socket,
+        external_url: arguments.external_url,
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {

@@ -24,7 +24,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use url::Url;
 
+use self::discovery::Target;
 pub use self::negotiation::Negotiated;
 use crate::community::Communities;
 use crate::exposition::{self, Format};
@@ -49,10 +51,18 @@ const MAX_DEADLINE: Duration = Duration::from_secs(29);
 struct AppState {
     toolkit: Toolkit,
     communities: Arc<Communities>,
+    /// Where Prometheus reaches the exporter, if not where it asks.
+    external: Option<Arc<Target>>,
 }
 
-/// The routes of the exporter, for [`Toolkit::serve`].
-pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
+/// The routes of the exporter, for [`Toolkit::serve`]. Clients reach it at `external_url` if there is a proxy before it
+/// that removes that address' path.
+pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Option<&Url>) -> Router {
+    let state = AppState {
+        toolkit,
+        communities,
+        external: external_url.map(|url| Arc::new(Target::from_url(url))),
+    };
     Router::new()
         .route("/", get(status_page))
         .route("/metrics", get(metrics))
@@ -62,7 +72,7 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
         .route("/-/ready", get(ready))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(AppState { toolkit, communities })
+        .with_state(state)
 }
 
 impl AppState {
@@ -138,7 +148,8 @@ async fn probe(
 }
 
 async fn discovery(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    match discovery::target(headers.get(HOST)) {
+    let own = || Target::from_host(headers.get(HOST)?).map(Arc::new);
+    match state.external.or_else(own) {
         Some(target) => discovery::respond(state.communities.aliases(), target).into_response(),
         None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
     }

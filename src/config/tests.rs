@@ -303,16 +303,51 @@ fn flags_win() {
     let flags = Flags {
         listen_addresses: [":2", "localhost:3", "[::1]:4"].map(str::to_owned).to_vec(),
         systemd_socket: false,
+        external_url: Some("https://flag.example.org".to_owned()),
         web_config_file: Some("flag.yml".to_owned()),
     };
     let environment = [
         ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:1"),
+        ("SONORANCAD_EXTERNAL_URL", "https://variable.example.org"),
         ("SONORANCAD_WEB_CONFIG_FILE", "variable.yml"),
     ];
     let config = read_with_flags(&environment, &flags).unwrap();
     let addresses = ["[::]:2", "127.0.0.1:3", "[::1]:4"].map(|address| address.parse().unwrap());
     assert_eq!(config.listen, Listen::Addresses(addresses.to_vec()));
+    assert_eq!(config.external_url.unwrap().as_str(), "https://flag.example.org/");
     assert_eq!(config.web_config_file, Some("flag.yml".into()));
+}
+
+#[test]
+fn an_external_url_is_an_address_and_nothing_else() {
+    let read = |text: &str| {
+        let flags = Flags {
+            external_url: Some(text.to_owned()),
+            ..Flags::default()
+        };
+        read_with_flags(&[], &flags)
+    };
+    assert_eq!(read("").unwrap().external_url, None);
+    for text in ["http://exporter", "https://[::1]:8443/a/b/"] {
+        assert!(read(text).unwrap().external_url.is_some(), "{text}");
+    }
+    for (text, reason) in [
+        ("/sonorancad", "is not an address: relative URL without a base"),
+        ("example.org:443/sonorancad", "must begin with http:// or https://"),
+        ("https://", "is not an address: empty host"),
+        (
+            "https://user:secret@example.org",
+            "must not contain a user, a password, a query or a fragment",
+        ),
+    ] {
+        assert_eq!(
+            read(text).unwrap_err().to_string(),
+            format!(
+                "the configuration has a problem:\n  --web.external-url {reason}; for example: \
+                 https://example.org/sonorancad"
+            )
+        );
+    }
 }
 
 #[test]

@@ -115,6 +115,18 @@ pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
     Ok(url)
 }
 
+/// The address of this exporter behind a reverse proxy; its path is what the proxy puts before all paths.
+pub(super) fn external_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("must not contain a user, a password, a query or a fragment".to_owned());
+    }
+    Ok(url)
+}
+
 /// Whether `url` is an address of this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {

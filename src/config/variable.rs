@@ -122,6 +122,9 @@ variables! {
     SYSTEMD_SOCKET / systemd_socket: String, Program, in_demo true,
         Some("false"), "true",
         "Whether to serve the sockets that systemd hands over, instead of addresses.";
+    EXTERNAL_URL / external_url: String, Program, in_demo true,
+        None, "https://example.org/sonorancad",
+        "Where Prometheus reaches the exporter, if that is through a reverse proxy; `/sd` lists this address.";
     WEB_CONFIG_FILE / web_config_file: String, Program, in_demo true,
         None, "/etc/sonorancad-exporter/web.yml",
         "A file with TLS, users and headers, in the format of every Prometheus exporter.";

@@ -317,6 +317,12 @@ async fn health_and_the_home_page_never_ask_the_api() {
     for link in ["metrics", "-/healthy", "-/ready"] {
         assert!(home.text().contains(&format!("href=\"{link}\"")), "{link}");
     }
+    // It works below any path of a reverse proxy.
+    let links: Vec<_> = home.text().split(" href=\"").skip(1).collect();
+    assert_eq!(links.len(), 3);
+    for absolute in [" href=\"/", " src=", "://", "url("] {
+        assert!(!home.text().contains(absolute), "{absolute}");
+    }
     assert!(cad.requests().is_empty());
     assert_eq!(failures(&exporter.scrape().await), [("CONNECT".to_owned(), 1)]);
     assert_eq!(exporter.get("/-/healthy").await.status, 200);
