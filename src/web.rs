@@ -7,6 +7,8 @@
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
 //! * `GET /`: the status page, for people. It asks the API nothing.
+//!
+//! `OPTIONS` is answered 204 with `Allow` on every route.
 
 mod discovery;
 mod negotiation;
@@ -18,8 +20,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flate2::Compression;
@@ -71,7 +73,7 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Opt
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(other_method)
         .with_state(state)
 }
 
@@ -104,15 +106,22 @@ async fn ready() -> &'static str {
     "sonorancad-exporter is ready.\n"
 }
 
-async fn not_found() -> impl IntoResponse {
-    (
-        StatusCode::NOT_FOUND,
-        "There is nothing here; the metrics are at /metrics.\n",
-    )
+async fn not_found(method: Method, uri: Uri) -> Response {
+    // The whole server, which is no route.
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return (StatusCode::NO_CONTENT, [(ALLOW, "GET,HEAD")]).into_response();
+    }
+    let text = "There is nothing here; the metrics are at /metrics.\n";
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
-async fn method_not_allowed() -> impl IntoResponse {
-    (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n")
+/// Answers `OPTIONS`, which load balancers send to check health, and refuses other methods. The router adds `Allow`.
+async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let text = "Only GET, HEAD and OPTIONS are allowed here.\n";
+    (StatusCode::METHOD_NOT_ALLOWED, text).into_response()
 }
 
 async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Response {
