@@ -2,20 +2,58 @@
 
 use std::collections::BTreeSet;
 
+use serde::de::Error as _;
+
+use super::list::{Collect, List};
 use super::value::json_text;
 
 /// Reads the ids of an answer's servers.
 pub(in crate::client) fn decode_server_ids(body: &[u8]) -> Result<BTreeSet<u32>, serde_json::Error> {
-    #[derive(serde::Deserialize)]
-    struct Servers {
-        servers: Vec<Server>,
+    let Answer { servers: List(ids) } = serde_json::from_str(&json_text(body))?;
+    ids.map(|Ids(ids)| ids)
+        .ok_or_else(|| serde_json::Error::custom("no list of servers"))
+}
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    servers: List<Ids>,
+}
+
+#[derive(serde::Deserialize)]
+struct Server {
+    id: u32,
+}
+
+struct Ids(BTreeSet<u32>);
+
+impl Collect for Ids {
+    type Item<'de> = Server;
+
+    fn empty() -> Self {
+        Self(BTreeSet::new())
     }
 
-    #[derive(serde::Deserialize)]
-    struct Server {
-        id: u32,
+    fn add_item(&mut self, Server { id }: Server) {
+        self.0.insert(id);
     }
+}
 
-    let answer: Servers = serde_json::from_str(&json_text(body))?;
-    Ok(answer.servers.into_iter().map(|server| server.id).collect())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_a_list_in_any_form() {
+        let ids = |servers: &str| {
+            let body = format!(r#"{{"servers":{servers}}}"#);
+            decode_server_ids(body.as_bytes()).ok().map(Vec::from_iter)
+        };
+        assert_eq!(ids(r#"[{"id":2,"name":"Main"},{"id":1}]"#), Some(vec![1, 2]));
+        assert_eq!(ids(r#"{"1":{"id":1},"3":{"id":3}}"#), Some(vec![1, 3]));
+        assert_eq!(ids("[]"), Some(Vec::new()));
+        assert_eq!(ids("{}"), Some(Vec::new()));
+        for odd in ["null", "7", r#"{"main":{"id":1}}"#, r#"[{"name":"Main"}]"#] {
+            assert_eq!(ids(odd), None, "{odd}");
+        }
+    }
 }
