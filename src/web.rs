@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -31,7 +31,7 @@ use url::Url;
 use self::discovery::Target;
 pub use self::negotiation::Negotiated;
 use crate::community::Communities;
-use crate::exposition::{self, Format};
+use crate::exposition;
 use crate::process::Process;
 use crate::report::{CommunityReport, ExporterReport, Report};
 use crate::toolkit::Toolkit;
@@ -165,24 +165,20 @@ async fn discovery(State(state): State<AppState>, headers: HeaderMap) -> Respons
 }
 
 fn respond(report: Report, headers: &HeaderMap) -> Response {
-    let Negotiated { format, is_gzip } = Negotiated::from_headers(headers);
+    let Negotiated {
+        format,
+        content_type,
+        is_gzip,
+    } = Negotiated::from_headers(headers);
+    let own_headers = [(CONTENT_TYPE, content_type), (VARY, "Accept, Accept-Encoding")];
     match exposition::render(&Arc::new(report), format) {
-        Ok(text) if is_gzip => (
-            [(CONTENT_ENCODING, "gzip")],
-            metrics_headers(format),
-            gzip(text.as_bytes()),
-        )
-            .into_response(),
-        Ok(text) => (metrics_headers(format), text).into_response(),
+        Ok(text) if is_gzip => ([(CONTENT_ENCODING, "gzip")], own_headers, gzip(text.as_bytes())).into_response(),
+        Ok(text) => (own_headers, text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-fn metrics_headers(format: Format) -> [(HeaderName, &'static str); 2] {
-    [(CONTENT_TYPE, format.content_type()), (VARY, "Accept, Accept-Encoding")]
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
