@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use clap::Args;
 use sonorancad_exporter::Exporter;
@@ -44,7 +44,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    /// Opens a loopback address.
+    /// Opens a loopback address, of IPv6 where there is none of IPv4.
     pub(super) fn bind(options: Options) -> io::Result<Self> {
         let clock = Clock::System;
         let settings = Settings {
@@ -54,7 +54,8 @@ impl Demo {
             utc_offset: options.utc_offset * 3600,
             has_trouble: true,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let listener = TcpListener::bind(&loopback.map(|ip| SocketAddr::new(ip, 0))[..])?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             cad: Cad::new(&settings, &clock),

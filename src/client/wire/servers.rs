@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use serde::de::Error as _;
+use serde_json::value::RawValue;
 
 use super::list::{Collect, List};
-use super::value::json_text;
+use super::value::{integer, json_text};
 
 /// Reads the ids of an answer's servers.
 pub(in crate::client) fn decode_server_ids(body: &[u8]) -> Result<BTreeSet<u32>, serde_json::Error> {
     let Answer { servers: List(ids) } = serde_json::from_str(&json_text(body))?;
-    ids.map(|Ids(ids)| ids)
+    ids.and_then(|Ids(ids)| ids)
         .ok_or_else(|| serde_json::Error::custom("no list of servers"))
 }
 
@@ -20,21 +21,26 @@ struct Answer {
 }
 
 #[derive(serde::Deserialize)]
-struct Server {
-    id: u32,
+struct Server<'a> {
+    #[serde(borrow)]
+    id: &'a RawValue,
 }
 
-struct Ids(BTreeSet<u32>);
+/// The ids; `None` if one of them cannot be read, since a server that is left out would seem not to exist.
+struct Ids(Option<BTreeSet<u32>>);
 
 impl Collect for Ids {
-    type Item<'de> = Server;
+    type Item<'de> = Server<'de>;
 
     fn empty() -> Self {
-        Self(BTreeSet::new())
+        Self(Some(BTreeSet::new()))
     }
 
     fn add_item(&mut self, Server { id }: Server) {
-        self.0.insert(id);
+        match (integer(id).and_then(|id| u32::try_from(id).ok()), &mut self.0) {
+            (Some(id), Some(ids)) => drop(ids.insert(id)),
+            _ => self.0 = None,
+        }
     }
 }
 
@@ -50,9 +56,16 @@ mod tests {
         };
         assert_eq!(ids(r#"[{"id":2,"name":"Main"},{"id":1}]"#), Some(vec![1, 2]));
         assert_eq!(ids(r#"{"1":{"id":1},"3":{"id":3}}"#), Some(vec![1, 3]));
+        assert_eq!(ids(r#"[{"id":"2"},{"id":1.0}]"#), Some(vec![1, 2]));
         assert_eq!(ids("[]"), Some(Vec::new()));
         assert_eq!(ids("{}"), Some(Vec::new()));
-        for odd in ["null", "7", r#"{"main":{"id":1}}"#, r#"[{"name":"Main"}]"#] {
+        for odd in [
+            "null",
+            "7",
+            r#"{"main":{"id":1}}"#,
+            r#"[{"name":"Main"}]"#,
+            r#"[{"id":-1},{"id":2}]"#,
+        ] {
             assert_eq!(ids(odd), None, "{odd}");
         }
     }
