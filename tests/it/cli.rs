@@ -373,6 +373,14 @@ async fn healthcheck_tells_whether_it_serves() {
         "{}",
         text(&output.stderr)
     );
+    let output = run(&["healthcheck", "--web.listen-address", &format!(":{port}")], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.starts_with(&format!("sonorancad-exporter: not healthy at 127.0.0.1:{port}: "))
+            && message.contains(&format!("; nor at [::1]:{port}: ")),
+        "{message}"
+    );
     let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", "nowhere")]);
     assert_eq!(output.status.code(), Some(2));
 }
