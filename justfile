@@ -19,6 +19,7 @@ siege *arguments:
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --test siege --test memory -- -D warnings
 
 # Everything that CI runs. It installs Debian packages, so run it as root in a container.
 ci:

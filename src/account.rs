@@ -14,7 +14,8 @@ use enum_map::EnumMap;
 use parking_lot::Mutex;
 
 use self::budget::Budget;
-pub use self::pause::Pause;
+use self::pause::ShortPauses;
+pub use self::pause::{MAX_PAUSE, MIN_PAUSE, Pause};
 pub use self::plan::{Plan, Rate};
 use crate::clock::Clock;
 use crate::label::label_values;
@@ -52,6 +53,7 @@ struct Limits {
 struct EndpointLimits {
     budget: Budget,
     pause: Pause,
+    short_pauses: ShortPauses,
 }
 
 /// The right to send one request. The request counts until 60 s after the permit is dropped.
@@ -68,6 +70,7 @@ impl Account {
         let endpoints = requests_per_minute.map(|_, requests_per_minute| EndpointLimits {
             budget: Budget::new(requests_per_minute),
             pause: Pause::default(),
+            short_pauses: ShortPauses::default(),
         });
         Self {
             clock: clock.clone(),
@@ -137,12 +140,25 @@ impl Account {
         self.limits.lock().pause.extend((self.clock.now() + duration).instant);
     }
 
-    /// The same for the requests to one endpoint.
+    /// The same for the requests to one endpoint. Short pauses get longer each time, until [`Self::note_success`].
     pub fn pause_endpoint(&self, endpoint: ApiEndpoint, duration: Duration) {
         let mut limits = self.limits.lock();
-        limits.endpoints[endpoint]
-            .pause
-            .extend((self.clock.now() + duration).instant);
+        let now = self.clock.now();
+        let EndpointLimits {
+            pause, short_pauses, ..
+        } = &mut limits.endpoints[endpoint];
+        // During a pause, the answer is to a request that was sent before it, so it is not one more in the row.
+        let duration = if pause.is_active(now) {
+            duration
+        } else {
+            short_pauses.lengthen(duration)
+        };
+        pause.extend((now + duration).instant);
+    }
+
+    /// Notes a good answer of the endpoint: the next short pause is as long as the API says.
+    pub fn note_success(&self, endpoint: ApiEndpoint) {
+        self.limits.lock().endpoints[endpoint].short_pauses.end();
     }
 
     /// The longer one of the key's pause and the endpoint's.

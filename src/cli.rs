@@ -12,7 +12,7 @@ mod serve;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -42,6 +42,10 @@ struct Arguments {
     #[arg(long = "web.systemd-socket", global = true)]
     systemd_socket: bool,
 
+    /// Where Prometheus reaches the exporter through a reverse proxy, instead of `SONORANCAD_EXTERNAL_URL`.
+    #[arg(long = "web.external-url", value_name = "URL", global = true)]
+    external_url: Option<String>,
+
     /// The file with TLS, users and headers, instead of `SONORANCAD_WEB_CONFIG_FILE`.
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     web_config_file: Option<String>,
@@ -70,11 +74,8 @@ enum Failure {
     Demo(#[source] std::io::Error),
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
-    #[error("not healthy at {address}")]
-    Unhealthy {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
+    #[error("not healthy at {}", describe(.0))]
+    Unhealthy(Vec<(SocketAddr, std::io::Error)>),
 }
 
 /// Runs the command that the command line names.
@@ -86,6 +87,7 @@ pub(crate) fn run() -> ExitCode {
     let flags = Flags {
         listen_addresses: arguments.listen_addresses,
         systemd_socket: arguments.systemd_socket,
+        external_url: arguments.external_url,
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
@@ -101,7 +103,7 @@ pub(crate) fn run() -> ExitCode {
         eprintln!("sonorancad-exporter: {}", with_sources(&failure));
         match failure {
             Failure::Config(_) | Failure::Start(StartError::WebConfig(_)) => ExitCode::from(2),
-            Failure::Start(_) | Failure::Demo(_) | Failure::Runtime(_) | Failure::Unhealthy { .. } => ExitCode::FAILURE,
+            Failure::Start(_) | Failure::Demo(_) | Failure::Runtime(_) | Failure::Unhealthy(_) => ExitCode::FAILURE,
         }
     })
 }
@@ -136,11 +138,17 @@ fn runtime() -> Result<Runtime, Failure> {
 
 fn check_health(settings: Vec<Setting>) -> Result<ExitCode, Failure> {
     let config::HealthTarget { address, is_guarded } = config::HealthTarget::read(settings).map_err(Failure::Config)?;
-    let address = reachable(address);
-    match healthcheck::ask(address, is_guarded) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(source) => Err(Failure::Unhealthy { address, source }),
-    }
+    healthcheck::ask(address, is_guarded).map_err(Failure::Unhealthy)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The addresses that were tried, each with what happened there.
+fn describe(attempts: &[(SocketAddr, std::io::Error)]) -> String {
+    let attempts: Vec<_> = attempts
+        .iter()
+        .map(|(address, error)| format!("{address}: {error}"))
+        .collect();
+    attempts.join("; nor at ")
 }
 
 /// The settings of the environment and the flags; the flags win.
@@ -148,16 +156,6 @@ fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: 
     let mut settings = Setting::from_environment(environment);
     settings.extend(Setting::from_flags(flags));
     settings
-}
-
-/// Where to connect to reach a server at `address`: an unspecified address becomes loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// An error and its causes, in one line.

@@ -35,6 +35,8 @@ pub struct Config {
     pub communities: BTreeMap<String, CommunityConfig>,
     /// Where metrics are served.
     pub listen: Listen,
+    /// `SONORANCAD_EXTERNAL_URL`: where clients reach the exporter through a reverse proxy.
+    pub external_url: Option<Url>,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
     /// What is logged, and how.
@@ -44,7 +46,7 @@ pub struct Config {
 /// Where metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// `SONORANCAD_LISTEN_ADDRESS`.
+    /// `SONORANCAD_LISTEN_ADDRESS`; the unspecified IPv6 address stands for all addresses of both families.
     Addresses(Vec<SocketAddr>),
     /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd hands over.
     SystemdSocket,
@@ -154,6 +156,9 @@ impl Config {
         let all = own.iter_mut().map(|draft| (None, draft)).chain(named);
         share_accounts(all, &mut problems);
         let listen = read_listen(&raw, &mut problems);
+        let external_url = raw.external_url.as_deref();
+        let external_url =
+            external_url.and_then(|text| problems.read(&variable::EXTERNAL_URL, Some(text), value::external_url));
         let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
         match (listen, filter, format) {
@@ -163,6 +168,7 @@ impl Config {
                     community: own.map(|draft| draft.community),
                     communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
                     listen,
+                    external_url,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
                     log: LogConfig { filter, format },
                 })

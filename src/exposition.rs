@@ -25,17 +25,6 @@ pub enum Format {
     Text,
 }
 
-impl Format {
-    /// The exact value of `Content-Type`; Prometheus 3 fails a target that sends another one.
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-}
-
 /// Writes all that `report` says.
 ///
 /// # Errors

@@ -71,6 +71,8 @@ pub mod yaml;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::client::{ClientError, MAX_FILES};
 use crate::clock::Clock;
 use crate::community::Communities;
@@ -83,6 +85,7 @@ pub struct Exporter {
     communities: Arc<Communities>,
     listener: Listener,
     toolkit: Toolkit,
+    external_url: Option<Url>,
 }
 
 /// Why the exporter cannot start.
@@ -121,6 +124,7 @@ impl Exporter {
             communities,
             listener,
             toolkit,
+            external_url: config.external_url.clone(),
         })
     }
 
@@ -138,7 +142,7 @@ impl Exporter {
 
     /// Serves until `shutdown` completes and the requests in service then are answered, within 5 s.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let router = web::router(self.communities, self.toolkit.clone());
+        let router = web::router(self.communities, self.toolkit.clone(), self.external_url.as_ref());
         self.toolkit.serve(self.listener, router, MAX_FILES, shutdown).await;
     }
 

@@ -7,6 +7,8 @@
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
 //! * `GET /`: the status page, for people. It asks the API nothing.
+//!
+//! `OPTIONS` is answered 204 with `Allow` on every route.
 
 mod discovery;
 mod negotiation;
@@ -18,16 +20,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use url::Url;
 
+use self::discovery::Target;
 pub use self::negotiation::Negotiated;
 use crate::community::Communities;
-use crate::exposition::{self, Format};
+use crate::exposition;
 use crate::process::Process;
 use crate::report::{CommunityReport, ExporterReport, Report};
 use crate::toolkit::Toolkit;
@@ -49,10 +53,18 @@ const MAX_DEADLINE: Duration = Duration::from_secs(29);
 struct AppState {
     toolkit: Toolkit,
     communities: Arc<Communities>,
+    /// Where Prometheus reaches the exporter, if not where it asks.
+    external: Option<Arc<Target>>,
 }
 
-/// The routes of the exporter, for [`Toolkit::serve`].
-pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
+/// The routes of the exporter, for [`Toolkit::serve`]. Clients reach it at `external_url` if there is a proxy before it
+/// that removes that address' path.
+pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Option<&Url>) -> Router {
+    let state = AppState {
+        toolkit,
+        communities,
+        external: external_url.map(|url| Arc::new(Target::from_url(url))),
+    };
     Router::new()
         .route("/", get(status_page))
         .route("/metrics", get(metrics))
@@ -61,8 +73,8 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(AppState { toolkit, communities })
+        .method_not_allowed_fallback(other_method)
+        .with_state(state)
 }
 
 impl AppState {
@@ -94,15 +106,22 @@ async fn ready() -> &'static str {
     "sonorancad-exporter is ready.\n"
 }
 
-async fn not_found() -> impl IntoResponse {
-    (
-        StatusCode::NOT_FOUND,
-        "There is nothing here; the metrics are at /metrics.\n",
-    )
+async fn not_found(method: Method, uri: Uri) -> Response {
+    // The whole server, which is no route.
+    if method == Method::OPTIONS && uri.path() == "*" {
+        return (StatusCode::NO_CONTENT, [(ALLOW, "GET,HEAD")]).into_response();
+    }
+    let text = "There is nothing here; the metrics are at /metrics.\n";
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
-async fn method_not_allowed() -> impl IntoResponse {
-    (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are allowed here.\n")
+/// Answers `OPTIONS`, which load balancers send to check health, and refuses other methods. The router adds `Allow`.
+async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let text = "Only GET, HEAD and OPTIONS are allowed here.\n";
+    (StatusCode::METHOD_NOT_ALLOWED, text).into_response()
 }
 
 async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Response {
@@ -138,31 +157,28 @@ async fn probe(
 }
 
 async fn discovery(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    match discovery::target(headers.get(HOST)) {
+    let own = || Target::from_host(headers.get(HOST)?).map(Arc::new);
+    match state.external.or_else(own) {
         Some(target) => discovery::respond(state.communities.aliases(), target).into_response(),
         None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
     }
 }
 
 fn respond(report: Report, headers: &HeaderMap) -> Response {
-    let Negotiated { format, is_gzip } = Negotiated::from_headers(headers);
+    let Negotiated {
+        format,
+        content_type,
+        is_gzip,
+    } = Negotiated::from_headers(headers);
+    let own_headers = [(CONTENT_TYPE, content_type), (VARY, "Accept, Accept-Encoding")];
     match exposition::render(&Arc::new(report), format) {
-        Ok(text) if is_gzip => (
-            [(CONTENT_ENCODING, "gzip")],
-            metrics_headers(format),
-            gzip(text.as_bytes()),
-        )
-            .into_response(),
-        Ok(text) => (metrics_headers(format), text).into_response(),
+        Ok(text) if is_gzip => ([(CONTENT_ENCODING, "gzip")], own_headers, gzip(text.as_bytes())).into_response(),
+        Ok(text) => (own_headers, text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-fn metrics_headers(format: Format) -> [(HeaderName, &'static str); 2] {
-    [(CONTENT_TYPE, format.content_type()), (VARY, "Accept, Accept-Encoding")]
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -97,3 +97,26 @@ fn the_longer_pause_is_shown() {
         Some(start.unix + 300 * SECOND)
     );
 }
+
+#[test]
+fn short_pauses_in_a_row_get_longer_until_a_success() {
+    let (account, clock) = account(5);
+    let now = || Clock::Manual(clock.clone()).now();
+    let left = || {
+        account
+            .pause(ApiEndpoint::Calls)
+            .ends_at(now())
+            .map(|end| end.saturating_sub(now().unix))
+    };
+    for expected in [1, 2, 4] {
+        account.pause_endpoint(ApiEndpoint::Calls, SECOND);
+        // Those of other servers, whose requests were under way.
+        account.pause_endpoint(ApiEndpoint::Calls, SECOND);
+        assert_eq!(left(), Some(SECOND * expected));
+        clock.advance(SECOND * expected);
+        assert_eq!(left(), None);
+    }
+    account.note_success(ApiEndpoint::Calls);
+    account.pause_endpoint(ApiEndpoint::Calls, SECOND);
+    assert_eq!(left(), Some(SECOND));
+}

@@ -2,15 +2,13 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use clap::Args;
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::config::VARIABLES;
 use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
-
-use super::reachable;
 
 /// What to simulate.
 #[derive(Args)]
@@ -46,7 +44,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    /// Opens a loopback address.
+    /// Opens a loopback address, of IPv6 where there is none of IPv4.
     pub(super) fn bind(options: Options) -> io::Result<Self> {
         let clock = Clock::system();
         let settings = Settings {
@@ -56,7 +54,8 @@ impl Demo {
             utc_offset: options.utc_offset * 3600,
             has_trouble: true,
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let listener = TcpListener::bind(&loopback.map(|ip| SocketAddr::new(ip, 0))[..])?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             cad: Cad::new(&settings, &clock),
@@ -97,7 +96,7 @@ impl Demo {
         tokio::spawn(self.cad.serve(listener));
         let scheme = if exporter.speaks_tls() { "https" } else { "http" };
         let addresses = exporter.local_addresses();
-        let exporter = addresses.first().copied().map_or(self.address, reachable);
+        let exporter = addresses.first().map_or_else(|| self.address.to_string(), reachable);
         let Settings {
             seed, calls_per_hour, ..
         } = self.settings;
@@ -110,5 +109,14 @@ impl Demo {
             address = self.address,
         );
         Ok(())
+    }
+}
+
+/// Where a browser reaches a server that listens at `address`.
+fn reachable(address: &SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
     }
 }

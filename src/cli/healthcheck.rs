@@ -1,20 +1,43 @@
 //! Checks the health of a running exporter, for the health check of a container.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Time limit of each step: to connect, to send, to receive.
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks `/-/healthy` at `address`.
+/// Asks `/-/healthy` of an exporter that listens at `address`.
 ///
 /// An exporter that `is_guarded` may require TLS or a password; refusing the request for that is healthy too.
 ///
 /// # Errors
 ///
-/// There is no answer in time, or it has another status.
-pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
+/// For each address that leads there: there is no answer in time, or it has another status.
+pub(super) fn ask(address: SocketAddr, is_guarded: bool) -> Result<(), Vec<(SocketAddr, io::Error)>> {
+    let mut failures = Vec::new();
+    for address in reachable(address) {
+        match ask_at(address, is_guarded) {
+            Ok(()) => return Ok(()),
+            Err(error) => failures.push((address, error)),
+        }
+    }
+    Err(failures)
+}
+
+/// Where to connect to reach a server that listens at `address`. One that listens at all addresses may have either
+/// family's loopback address only.
+fn reachable(address: SocketAddr) -> Vec<SocketAddr> {
+    let loopback: &[IpAddr] = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        _ => return vec![address],
+    };
+    let port = address.port();
+    loopback.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+}
+
+fn ask_at(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, STEP_TIMEOUT)?;
     stream.set_read_timeout(Some(STEP_TIMEOUT))?;
     stream.set_write_timeout(Some(STEP_TIMEOUT))?;

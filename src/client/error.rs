@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
+use crate::account::{MAX_PAUSE, MIN_PAUSE};
 use crate::clock::Now;
 
 /// How long nothing is asked after a failure that only a person can fix: the vendor keeps a blacklist of communities
@@ -18,11 +19,11 @@ const LONG_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// How long a rate limit lasts if the API does not say.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
-/// The bounds of the pause that a rate limit asks for.
-const RATE_LIMIT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-
-/// Above this, `X-RateLimit-Reset` is a point in time (2001 and later), else a number of seconds.
+/// A number above this is a Unix time in seconds (2001 and later), not a number of seconds to wait.
 const MIN_UNIX_TIME: f64 = 1e9;
+
+/// A number above this is a Unix time in milliseconds (1973 and later).
+const MIN_UNIX_MILLIS: f64 = 1e11;
 
 /// An error string that the API is known to send, what it concerns, and what to do about it.
 #[derive(Debug)]
@@ -123,9 +124,9 @@ pub enum FetchError {
     /// Any other status 4xx.
     #[error("the API refuses the request (status {0})")]
     ClientStatus(u16),
-    /// Status 5xx.
+    /// Status 5xx, and when a 503 says that the trouble ends.
     #[error("the API is in trouble (status {0})")]
-    ServerStatus(u16),
+    ServerStatus(u16, Option<Retry>),
     /// No whole answer within `SONORANCAD_API_TIMEOUT`.
     #[error("no answer in time")]
     Timeout,
@@ -146,8 +147,8 @@ pub enum FetchError {
     Other(String),
 }
 
-/// When a rate limit ends, as the API states it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// When to ask again, as the API states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// This long after the answer.
     After(Duration),
@@ -158,8 +159,8 @@ pub enum Retry {
 /// The pause that a failure asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PauseRequest {
-    /// Ask this server again later, and less and less often while it fails.
-    BackOff,
+    /// Ask this server again later, less and less often while it fails, and not before this long after the answer.
+    BackOff(Duration),
     /// Send no request within this scope for this long.
     For(Scope, Duration),
 }
@@ -198,7 +199,8 @@ impl FetchError {
             StatusCode::TOO_MANY_REQUESTS => Self::RateLimited(Retry::from_headers(headers)),
             status if status.is_redirection() => Self::Redirected(status.as_u16()),
             status if status.is_client_error() => Self::ClientStatus(status.as_u16()),
-            status if status.is_server_error() => Self::ServerStatus(status.as_u16()),
+            StatusCode::SERVICE_UNAVAILABLE => Self::ServerStatus(status.as_u16(), Retry::after(headers)),
+            status if status.is_server_error() => Self::ServerStatus(status.as_u16(), None),
             status => Self::InvalidResponse(format!("status {status}", status = status.as_u16())),
         }
     }
@@ -235,7 +237,7 @@ impl FetchError {
             Self::RateLimited(_) => "RATE LIMITED",
             Self::Redirected(_) => "REDIRECTED",
             Self::ClientStatus(_) => "HTTP 4XX",
-            Self::ServerStatus(_) => "HTTP 5XX",
+            Self::ServerStatus(..) => "HTTP 5XX",
             Self::Timeout => "TIMEOUT",
             Self::Connect(_) => "CONNECT",
             Self::Tls(_) => "TLS",
@@ -262,7 +264,7 @@ impl FetchError {
             }
             Self::Redirected(_) => "check SONORANCAD_API_URL: redirects are not followed, since the key would travel",
             Self::ClientStatus(_) => "check SONORANCAD_API_URL and SONORANCAD_API_VERSION",
-            Self::ServerStatus(_) => "wait: the trouble is on the API's side",
+            Self::ServerStatus(..) => "wait: the trouble is on the API's side",
             Self::Timeout => "wait, or raise SONORANCAD_API_TIMEOUT",
             Self::Connect(_) => "check the network, DNS, a proxy in between, and SONORANCAD_API_URL",
             Self::Tls(_) => "check SONORANCAD_API_URL, this machine's clock and its CA certificates",
@@ -281,19 +283,17 @@ impl FetchError {
             Self::Unauthorized | Self::PlanRequired | Self::Forbidden => PauseRequest::For(Scope::Account, LONG_PAUSE),
             // A text that is not known in advance may concern this server alone.
             Self::UnknownServer | Self::Unknown(_) => PauseRequest::For(Scope::Server, LONG_PAUSE),
-            Self::RateLimited(retry) => {
-                let (min, max) = RATE_LIMIT_PAUSES;
-                PauseRequest::For(Scope::Endpoint, retry.delay(now).clamp(min, max))
-            }
+            Self::RateLimited(retry) => PauseRequest::For(Scope::Endpoint, retry.pause(now)),
+            Self::ServerStatus(_, Some(retry)) => PauseRequest::BackOff(retry.pause(now)),
             Self::Redirected(_)
             | Self::ClientStatus(_)
-            | Self::ServerStatus(_)
+            | Self::ServerStatus(_, None)
             | Self::Timeout
             | Self::Connect(_)
             | Self::Tls(_)
             | Self::InvalidResponse(_)
             | Self::TooLarge(_)
-            | Self::Other(_) => PauseRequest::BackOff,
+            | Self::Other(_) => PauseRequest::BackOff(Duration::ZERO),
         }
     }
 }
@@ -306,43 +306,51 @@ pub(super) enum Phase {
 }
 
 impl Retry {
-    /// Reads the first header that states it.
-    ///
-    /// `Retry-After` contains seconds or a date ([RFC 9110, section 10.2.3]), `RateLimit-Reset` seconds,
-    /// `X-RateLimit-Reset` seconds or a point in time.
-    ///
-    /// If there is no header that can be read, it is 60 s after the answer.
-    ///
-    /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    /// Reads the first header that states when a rate limit ends: `Retry-After`, `RateLimit-Reset` or
+    /// `X-RateLimit-Reset`. If no header can be read, it ends 60 s after the answer.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let seconds = |text: &str| text.parse().ok().filter(|seconds: &f64| !seconds.is_nan());
-        let retry_after = text("retry-after").and_then(|text| {
-            seconds(text)
-                .map(|seconds| Self::After(saturating(seconds)))
-                .or_else(|| unix_time(text).map(Self::At))
-        });
-        let rate_limit_reset = || {
-            let seconds = text("ratelimit-reset").and_then(seconds)?;
-            Some(Self::After(saturating(seconds)))
-        };
-        let x_rate_limit_reset = || match text("x-ratelimit-reset").and_then(seconds)? {
-            time if time > MIN_UNIX_TIME => Some(Self::At(saturating(time))),
-            seconds => Some(Self::After(saturating(seconds))),
-        };
-        retry_after
-            .or_else(rate_limit_reset)
-            .or_else(x_rate_limit_reset)
+        ["retry-after", "ratelimit-reset", "x-ratelimit-reset"]
+            .into_iter()
+            .find_map(|name| Self::from_header(headers, name))
             .unwrap_or(Self::After(RATE_LIMIT_PAUSE))
     }
 
-    /// The wait from `now`; zero for a time in the past.
-    fn delay(self, now: Now) -> Duration {
-        match self {
+    /// What `Retry-After` says ([RFC 9110, section 10.2.3]); `None` if it is missing or cannot be read.
+    ///
+    /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    fn after(headers: &HeaderMap) -> Option<Self> {
+        Self::from_header(headers, "retry-after")
+    }
+
+    /// Reads a number of seconds, an HTTP date, or a Unix time in seconds or milliseconds.
+    ///
+    /// Only `Retry-After` is standardised, and none of them says its unit, so one rule applies to all.
+    fn from_header(headers: &HeaderMap, name: &str) -> Option<Self> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let value = text(name)?;
+        let time = match value.parse::<f64>() {
+            Ok(number) if number.is_nan() => return None,
+            Ok(millis) if millis > MIN_UNIX_MILLIS => saturating(millis / 1000.0),
+            Ok(seconds) if seconds > MIN_UNIX_TIME => saturating(seconds),
+            Ok(seconds) => return Some(Self::After(saturating(seconds))),
+            Err(_) => unix_time(value)?,
+        };
+        // Where the answer is dated, this machine's clock does not matter, which may be wrong.
+        Some(match text("date").and_then(unix_time) {
+            Some(date) => Self::After(time.saturating_sub(date)),
+            None => Self::At(time),
+        })
+    }
+
+    /// The pause from `now`, the moment of the answer: within [`MIN_PAUSE`] and [`MAX_PAUSE`], also for a time in the
+    /// past.
+    fn pause(self, now: Now) -> Duration {
+        let delay = match self {
             Self::After(duration) => duration,
             Self::At(unix) => unix.saturating_sub(now.unix),
-        }
+        };
+        delay.clamp(MIN_PAUSE, MAX_PAUSE)
     }
 }
 

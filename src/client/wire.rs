@@ -1,6 +1,7 @@
 //! The API's JSON as sent: one file per answer.
 
 mod calls;
+mod list;
 mod servers;
 mod value;
 

@@ -170,8 +170,9 @@ impl<E: Endpoint> Feed<E> {
         // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
         drop(permit);
         let now = self.source.clock.now();
-        if let Err(error) = &result {
-            self.pause_account(error, now);
+        match &result {
+            Ok(_) => self.source.account.note_success(E::NAME),
+            Err(error) => self.pause_account(error, now),
         }
         let mut state = self.state.lock();
         state.counts.request_seconds.observe(now.since(started_at));
@@ -205,7 +206,7 @@ impl<E: Endpoint> Feed<E> {
         match error.pause(now) {
             PauseRequest::For(Scope::Account, duration) => self.source.account.pause_all(duration),
             PauseRequest::For(Scope::Endpoint, duration) => self.source.account.pause_endpoint(E::NAME, duration),
-            PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff => {}
+            PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff(_) => {}
         }
     }
 
@@ -224,7 +225,7 @@ impl<E: Endpoint> Feed<E> {
 
     fn fail(&self, state: &mut State<E>, now: Now, error: &FetchError) {
         let own_pause = match error.pause(now) {
-            PauseRequest::BackOff => state.cache.back_off(now),
+            PauseRequest::BackOff(min) => state.cache.back_off(now).max(min),
             PauseRequest::For(Scope::Server, duration) => duration,
             PauseRequest::For(Scope::Endpoint | Scope::Account, _) => Duration::ZERO,
         };

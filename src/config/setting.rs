@@ -20,6 +20,8 @@ pub struct Flags {
     pub listen_addresses: Vec<String>,
     /// `--web.systemd-socket`.
     pub systemd_socket: bool,
+    /// `--web.external-url`.
+    pub external_url: Option<String>,
     /// `--web.config.file`.
     pub web_config_file: Option<String>,
 }
@@ -55,6 +57,12 @@ impl Setting {
         [
             (&variable::LISTEN_ADDRESS, "--web.listen-address", addresses),
             (&variable::SYSTEMD_SOCKET, "--web.systemd-socket", socket),
+            (
+                &variable::EXTERNAL_URL,
+                "--web.external-url",
+                // Empty means none: the default of this flag in every exporter.
+                flags.external_url.clone().filter(|url| !url.is_empty()),
+            ),
             (
                 &variable::WEB_CONFIG_FILE,
                 "--web.config.file",

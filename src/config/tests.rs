@@ -42,7 +42,7 @@ fn an_id_and_a_key_are_enough() {
         stale_bound: Duration::from_secs(120),
     };
     assert_eq!(plan(community), expected);
-    assert_eq!(config.listen, Listen::Addresses(vec!["0.0.0.0:10911".parse().unwrap()]));
+    assert_eq!(config.listen, Listen::Addresses(vec!["[::]:10911".parse().unwrap()]));
     assert_eq!(config.web_config_file, None);
     assert_eq!(config.log.format, LogFormat::Text);
 }
@@ -72,7 +72,7 @@ fn every_problem_is_reported_at_once() {
          SONORANCAD_COMMUNITY_ID is missing; API version v1 needs it; for example: mycommunity\n  \
          SONORANCAD_SERVER_IDS must list server ids: whole numbers from 1, separated by commas; for example: 1=Main,2=Events\n  \
          SONORANCAD_CACHE_TTL is not a duration; for example: 25s\n  \
-         SONORANCAD_LISTEN_ADDRESS must be an IP address or localhost with a port, or a colon and a port; for example: 0.0.0.0:10911\n  \
+         SONORANCAD_LISTEN_ADDRESS must be an IP address or localhost with a port, or a colon and a port; for example: :10911\n  \
          SONORANCAD_LOG_FORMAT must be text or json; for example: json"
     );
 }
@@ -118,7 +118,7 @@ fn each_bad_value_has_its_reason() {
         (
             "LISTEN_ADDRESS",
             ":99999",
-            "must be an IP address or localhost with a port, or a colon and a port; for example: 0.0.0.0:10911",
+            "must be an IP address or localhost with a port, or a colon and a port; for example: :10911",
         ),
         (
             "LOG",
@@ -294,16 +294,51 @@ fn flags_win() {
     let flags = Flags {
         listen_addresses: [":2", "localhost:3", "[::1]:4"].map(str::to_owned).to_vec(),
         systemd_socket: false,
+        external_url: Some("https://flag.example.org".to_owned()),
         web_config_file: Some("flag.yml".to_owned()),
     };
     let environment = [
         ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:1"),
+        ("SONORANCAD_EXTERNAL_URL", "https://variable.example.org"),
         ("SONORANCAD_WEB_CONFIG_FILE", "variable.yml"),
     ];
     let config = read_with_flags(&environment, &flags).unwrap();
-    let addresses = ["0.0.0.0:2", "127.0.0.1:3", "[::1]:4"].map(|address| address.parse().unwrap());
+    let addresses = ["[::]:2", "127.0.0.1:3", "[::1]:4"].map(|address| address.parse().unwrap());
     assert_eq!(config.listen, Listen::Addresses(addresses.to_vec()));
+    assert_eq!(config.external_url.unwrap().as_str(), "https://flag.example.org/");
     assert_eq!(config.web_config_file, Some("flag.yml".into()));
+}
+
+#[test]
+fn an_external_url_is_an_address_and_nothing_else() {
+    let read = |text: &str| {
+        let flags = Flags {
+            external_url: Some(text.to_owned()),
+            ..Flags::default()
+        };
+        read_with_flags(&[], &flags)
+    };
+    assert_eq!(read("").unwrap().external_url, None);
+    for text in ["http://exporter", "https://[::1]:8443/a/b/"] {
+        assert!(read(text).unwrap().external_url.is_some(), "{text}");
+    }
+    for (text, reason) in [
+        ("/sonorancad", "is not an address: relative URL without a base"),
+        ("example.org:443/sonorancad", "must begin with http:// or https://"),
+        ("https://", "is not an address: empty host"),
+        (
+            "https://user:secret@example.org",
+            "must not contain a user, a password, a query or a fragment",
+        ),
+    ] {
+        assert_eq!(
+            read(text).unwrap_err().to_string(),
+            format!(
+                "the configuration has a problem:\n  --web.external-url {reason}; for example: \
+                 https://example.org/sonorancad"
+            )
+        );
+    }
 }
 
 #[test]
@@ -315,7 +350,7 @@ fn an_empty_flag_names_no_address_and_no_file() {
     assert_eq!(
         read_with_flags(&[], &no_address).unwrap_err().to_string(),
         "the configuration has a problem:\n  --web.listen-address must be an IP address or localhost with a port, or a \
-         colon and a port; for example: 0.0.0.0:10911"
+         colon and a port; for example: :10911"
     );
     let no_file = Flags {
         web_config_file: Some(String::new()),

@@ -2,7 +2,7 @@
 //!
 //! No reason quotes the text: it may be a misplaced secret.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -115,6 +115,18 @@ pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
     Ok(url)
 }
 
+/// The address of this exporter behind a reverse proxy; its path is what the proxy puts before all paths.
+pub(super) fn external_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("must not contain a user, a password, a query or a fragment".to_owned());
+    }
+    Ok(url)
+}
+
 /// Whether `url` is an address of this machine.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -166,12 +178,13 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         return text.parse().map_err(|_| reason.to_owned());
     };
     let port = port.parse().map_err(|_| reason.to_owned())?;
-    let address = if text.starts_with(':') {
-        Ipv4Addr::UNSPECIFIED
+    let address: IpAddr = if text.starts_with(':') {
+        // All addresses of both families.
+        Ipv6Addr::UNSPECIFIED.into()
     } else {
-        Ipv4Addr::LOCALHOST
+        Ipv4Addr::LOCALHOST.into()
     };
-    Ok(SocketAddr::from((address, port)))
+    Ok(SocketAddr::new(address, port))
 }
 
 /// A single word must be a level: the parser would take any other for a module, and silence everything else.

@@ -117,11 +117,14 @@ variables! {
         None, "/etc/sonorancad-exporter/communities.yml",
         "A file of several communities, each served at `/probe?community=<alias>`.";
     LISTEN_ADDRESS / listen_address: String, Program, in_demo true,
-        Some("0.0.0.0:10911"), "0.0.0.0:10911",
-        "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses, `[::]:10911` for those of IPv6 too.";
+        Some(":10911"), ":10911",
+        "The addresses to serve on, separated by commas; `:10911` for all of this machine's addresses, IPv4 and IPv6.";
     SYSTEMD_SOCKET / systemd_socket: String, Program, in_demo true,
         Some("false"), "true",
         "Whether to serve the sockets that systemd hands over, instead of addresses.";
+    EXTERNAL_URL / external_url: String, Program, in_demo true,
+        None, "https://example.org/sonorancad",
+        "Where Prometheus reaches the exporter, if that is through a reverse proxy; `/sd` lists this address.";
     WEB_CONFIG_FILE / web_config_file: String, Program, in_demo true,
         None, "/etc/sonorancad-exporter/web.yml",
         "A file with TLS, users and headers, in the format of every Prometheus exporter.";

@@ -12,7 +12,7 @@ mod observed;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Opens every address.
+    /// Opens every address. The unspecified IPv6 address, `[::]`, stands for all addresses of both families.
     ///
     /// # Errors
     ///
@@ -199,8 +199,18 @@ impl Listener {
     }
 }
 
-/// Opens one address.
+/// Opens one address; instead of all addresses, those of IPv4 where there is no IPv6.
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    match open_exactly(address) {
+        // A kernel without IPv6 refuses the socket or the address, each in its own way.
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse => {
+            open_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into()).map_err(|_| error)
+        }
+        outcome => outcome,
+    }
+}
+
+fn open_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -210,6 +220,10 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     // Accepted connections inherit these.
     socket.set_send_buffer_size(BUFFER_BYTES)?;
     socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // IPv4 too, whatever the system's default is (`net.ipv6.bindv6only`).
+        SockRef::from(&socket).set_only_v6(false)?;
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

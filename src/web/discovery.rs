@@ -11,12 +11,23 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
+use url::{Position, Url};
 
 /// The longest address: a name of DNS, and a port.
 const MAX_TARGET_BYTES: usize = 253 + ":65535".len();
 
 /// The least size of a piece of the response, except for the last one.
 const MIN_PIECE_BYTES: usize = 2 << 10;
+
+/// Where Prometheus scrapes the communities: this exporter.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// A host, with or without a port.
+    address: String,
+    /// `None` for the scheme of the scrape configuration.
+    scheme: Option<String>,
+    path: String,
+}
 
 /// One target group: the exporter itself, asked for one community.
 #[derive(Debug, Serialize)]
@@ -28,33 +39,51 @@ struct Group<'a> {
 #[derive(Debug, Serialize)]
 struct Labels<'a> {
     community: &'a str,
+    #[serde(rename = "__scheme__", skip_serializing_if = "Option::is_none")]
+    scheme: Option<&'a str>,
     #[serde(rename = "__metrics_path__")]
-    metrics_path: &'static str,
+    metrics_path: &'a str,
     #[serde(rename = "__param_community")]
     parameter: &'a str,
 }
 
-/// The address to scrape: the one that was asked for this list, if it is a host with or without a port.
-pub(super) fn target(host: Option<&HeaderValue>) -> Option<&str> {
-    let host = host?.to_str().ok()?;
-    let authority: Authority = host.parse().ok().filter(|_| host.len() <= MAX_TARGET_BYTES)?;
-    (!authority.host().is_empty() && !host.contains('@')).then_some(host)
+impl Target {
+    /// The address that was asked for the list, if `host` is a host with or without a port.
+    pub(super) fn from_host(host: &HeaderValue) -> Option<Self> {
+        let host = host.to_str().ok()?;
+        let authority: Authority = host.parse().ok().filter(|_| host.len() <= MAX_TARGET_BYTES)?;
+        (!authority.host().is_empty() && !host.contains('@')).then(|| Self {
+            address: host.to_owned(),
+            scheme: None,
+            path: "/probe".to_owned(),
+        })
+    }
+
+    /// The address of a proxy, which removes the path of `url` before it passes a request on.
+    pub(super) fn from_url(url: &Url) -> Self {
+        Self {
+            address: url[Position::BeforeHost..Position::AfterPort].to_owned(),
+            scheme: Some(url.scheme().to_owned()),
+            path: format!("{}/probe", url.path().trim_end_matches('/')),
+        }
+    }
 }
 
 /// The list of all communities, written piece by piece as the client reads it. A whole list for each
 /// client would let clients fill the memory.
-pub(super) fn respond(aliases: Arc<[String]>, target: &str) -> impl IntoResponse + use<> {
-    let pieces = stream::iter(pieces(aliases, target.to_owned()));
+pub(super) fn respond(aliases: Arc<[String]>, target: Arc<Target>) -> impl IntoResponse + use<> {
+    let pieces = stream::iter(pieces(aliases, target));
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces))
 }
 
 impl<'a> Group<'a> {
-    fn new(alias: &'a str, target: &'a str) -> Self {
+    fn new(alias: &'a str, target: &'a Target) -> Self {
         Self {
-            targets: [target],
+            targets: [&target.address],
             labels: Labels {
                 community: alias,
-                metrics_path: "/probe",
+                scheme: target.scheme.as_deref(),
+                metrics_path: &target.path,
                 parameter: alias,
             },
         }
@@ -62,7 +91,7 @@ impl<'a> Group<'a> {
 }
 
 /// The list in pieces of at least [`MIN_PIECE_BYTES`], except for the last one.
-fn pieces(aliases: Arc<[String]>, target: String) -> impl Iterator<Item = serde_json::Result<Bytes>> {
+fn pieces(aliases: Arc<[String]>, target: Arc<Target>) -> impl Iterator<Item = serde_json::Result<Bytes>> {
     let mut written = 0;
     let mut is_closed = false;
     std::iter::from_fn(move || {
@@ -92,10 +121,11 @@ mod tests {
 
     #[test]
     fn a_list_of_any_length_is_written_in_small_pieces() {
+        let target = Arc::new(Target::from_host(&HeaderValue::from_static("localhost:10911")).unwrap());
         for count in [0, 1, 2, 9, 10, 11, 5000] {
             let aliases: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
             let mut text = Vec::new();
-            for piece in pieces(aliases.clone().into(), "localhost:10911".to_owned()) {
+            for piece in pieces(aliases.clone().into(), target.clone()) {
                 let piece = piece.unwrap();
                 assert!(
                     !piece.is_empty() && piece.len() < 2 * MIN_PIECE_BYTES,
@@ -104,7 +134,7 @@ mod tests {
                 );
                 text.extend(piece);
             }
-            let whole = aliases.iter().map(|alias| Group::new(alias, "localhost:10911"));
+            let whole = aliases.iter().map(|alias| Group::new(alias, &target));
             assert_eq!(text, serde_json::to_vec(&whole.collect::<Vec<_>>()).unwrap(), "{count}");
         }
     }

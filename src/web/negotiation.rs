@@ -1,9 +1,13 @@
 //! Which format and which encoding a client wants: `Accept` and `Accept-Encoding`.
 //!
-//! By [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5): the most
-//! specific range that fits gives the quality, which is 1 where none is said; 0 excludes. No request
-//! is refused: a client that accepts neither format gets the classic one, uncompressed. No library chooses
-//! by media type parameters such as `version`, so this is written here.
+//! The format is chosen as Go's
+//! [expfmt](https://pkg.go.dev/github.com/prometheus/common/expfmt#NegotiateIncludingOpenMetrics) does for most
+//! exporters, so that a client gets from this one what it gets from others: of the ranges that name a format, the one with
+//! the highest quality counts, and of equal ones the first. Wildcards name none. A version is compared as it is written,
+//! so one in quotes is unknown. Differently from Go, a quality of 0 excludes
+//! ([RFC 9110, section 12.5.1](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1)), and OpenMetrics without a version
+//! is 1.0.0. No request is refused: a client that names no format gets the classic one. No library chooses by media type
+//! parameters such as `version`, so this is written here.
 
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
@@ -13,11 +17,46 @@ use crate::exposition::Format;
 
 const VERSION: Name = Name::new_unchecked("version");
 
+/// A format that the exporter writes, as `Accept` names it.
+struct Offer {
+    name: (&'static str, &'static str),
+    version: &'static str,
+    format: Format,
+    content_type: &'static str,
+}
+
+const TEXT: Offer = Offer {
+    name: ("text", "plain"),
+    version: "0.0.4",
+    format: Format::Text,
+    content_type: "text/plain; version=0.0.4; charset=utf-8",
+};
+
+/// Of two with the same name, the first is for clients that name no version.
+const OFFERS: [Offer; 3] = [
+    TEXT,
+    Offer {
+        name: ("application", "openmetrics-text"),
+        version: "1.0.0",
+        format: Format::OpenMetrics,
+        content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    },
+    // The draft, which Prometheus asked for before 2.23. It differs in nothing that is written here.
+    Offer {
+        name: ("application", "openmetrics-text"),
+        version: "0.0.1",
+        format: Format::OpenMetrics,
+        content_type: "application/openmetrics-text; version=0.0.1; charset=utf-8",
+    },
+];
+
 /// How a client wants the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiated {
     /// The format to answer in.
     pub format: Format,
+    /// The exact value of `Content-Type`. Prometheus 3 fails a target that sends another one.
+    pub content_type: &'static str,
     /// Whether to compress the answer.
     pub is_gzip: bool,
 }
@@ -26,34 +65,42 @@ impl Negotiated {
     /// What the headers of a request say.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
+        let Offer {
+            format, content_type, ..
+        } = *offer(headers);
         Self {
-            format: format(headers),
+            format,
+            content_type,
             is_gzip: accepts_gzip(headers),
         }
     }
 }
 
-/// The format to answer in: OpenMetrics where it is wanted no less than the classic one.
-fn format(headers: &HeaderMap) -> Format {
-    let ranges: Vec<MediaType> = texts(headers, ACCEPT)
+/// What to answer with.
+fn offer(headers: &HeaderMap) -> &'static Offer {
+    let wanted = texts(headers, ACCEPT)
         .flat_map(|text| MediaTypeList::new(text).flatten())
-        .collect();
-    let quality = |format| {
-        let fitting = ranges
-            .iter()
-            .filter_map(|range| Some((specificity(range, format)?, media_quality(range)?)));
-        // Of equally specific ranges, the kindest.
-        let best = fitting.max_by(|(one, one_quality), (other, other_quality)| {
-            one.cmp(other).then(one_quality.total_cmp(other_quality))
+        .filter_map(|range| {
+            Some((
+                media_quality(&range).filter(|quality| *quality > 0.0)?,
+                named_by(&range)?,
+            ))
         });
-        best.map_or(0.0, |(_, quality)| quality)
-    };
-    let open_metrics = quality(Format::OpenMetrics);
-    if open_metrics > 0.0 && open_metrics >= quality(Format::Text) {
-        Format::OpenMetrics
-    } else {
-        Format::Text
-    }
+    let best = wanted.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map_or(&TEXT, |(_, offer)| offer)
+}
+
+/// The offer that a range names.
+fn named_by(range: &MediaType) -> Option<&'static Offer> {
+    let version = range.get_param(VERSION);
+    OFFERS.iter().find(|offer| {
+        let (ty, subty) = offer.name;
+        range.ty.as_str().eq_ignore_ascii_case(ty)
+            && range.subty.as_str().eq_ignore_ascii_case(subty)
+            // With a suffix it is another type, though `subty` lacks it.
+            && range.suffix.is_none()
+            && version.is_none_or(|version| version.as_str() == offer.version)
+    })
 }
 
 /// Whether to compress the answer.
@@ -70,27 +117,6 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     };
     let gzip = quality(&["gzip", "x-gzip"]).or_else(|| quality(&["*"])).unwrap_or(0.0);
     gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0)
-}
-
-/// How exactly `range` describes `format`; `None` where it does not.
-fn specificity(range: &MediaType, format: Format) -> Option<u8> {
-    let (ty, subty, version) = match format {
-        Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
-        Format::Text => ("text", "plain", "0.0.4"),
-    };
-    match (range.ty.as_str(), range.subty.as_str()) {
-        // With a suffix it is another type, though `subty` lacks it.
-        _ if range.suffix.is_some() => None,
-        // Who takes anything gets what every tool reads.
-        ("*", "*") => (format == Format::Text).then_some(0),
-        (range, _) if !range.eq_ignore_ascii_case(ty) => None,
-        (_, "*") => Some(1),
-        (_, range) if !range.eq_ignore_ascii_case(subty) => None,
-        _ => match range.get_param(VERSION) {
-            None => Some(2),
-            Some(wanted) => (wanted.unquoted_str() == version).then_some(3),
-        },
-    }
 }
 
 fn media_quality(range: &MediaType) -> Option<f32> {
@@ -128,10 +154,19 @@ mod tests {
 
     use super::*;
 
+    const OPEN_METRICS: &str = OFFERS[1].content_type;
+    const DRAFT: &str = OFFERS[2].content_type;
+
     #[track_caller]
-    fn assert_format(accept: &str, expected: Format) {
+    fn assert_type(accept: &str, expected: &str) {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_str(accept).expect("a header value"))]);
-        assert_eq!(format(&headers), expected, "{accept}");
+        let negotiated = Negotiated::from_headers(&headers);
+        assert_eq!(negotiated.content_type, expected, "{accept}");
+        assert_eq!(
+            negotiated.format == Format::OpenMetrics,
+            expected != TEXT.content_type,
+            "{accept}"
+        );
     }
 
     #[track_caller]
@@ -147,20 +182,21 @@ mod tests {
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
              text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
             "application/openmetrics-text",
-            "Application/OpenMetrics-Text; Version=\"1.0.0\"",
-            "text/plain, application/openmetrics-text",
-            "application/*",
+            "Application/OpenMetrics-Text; Version=1.0.0",
             "application/openmetrics-text;q=0.6, application/openmetrics-text;q=0.1, text/plain;q=0.3",
             "text/plain;q=0, application/openmetrics-text;q=0.001",
         ] {
-            assert_format(accept, Format::OpenMetrics);
+            assert_type(accept, OPEN_METRICS);
         }
     }
 
     #[test]
     fn everyone_else_gets_the_classic_format() {
-        assert_eq!(format(&HeaderMap::new()), Format::Text);
+        assert_eq!(offer(&HeaderMap::new()).format, Format::Text);
         for accept in [
             "",
             "*/*",
@@ -169,14 +205,48 @@ mod tests {
             "text/plain;version=0.0.4;q=0.6, application/openmetrics-text;q=0.5",
             "application/openmetrics-text;q=0, */*;q=0.1",
             "application/*, application/openmetrics-text;q=0",
-            "application/openmetrics-text;version=0.0.1",
             "application/openmetrics-text;version=2.0.0, text/plain;q=0.1",
             "application/openmetrics-text;q=NaN",
             "application/openmetrics-text;q=7",
             "application/json",
+            "application/*",
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            "application/openmetrics-text; version=\"1.0.0\"",
+            "application/openmetrics-text; version=\"1.0.0\", text/plain;q=0.1",
             ";;;,,,/",
         ] {
-            assert_format(accept, Format::Text);
+            assert_type(accept, TEXT.content_type);
+        }
+    }
+
+    #[test]
+    fn the_draft_of_openmetrics_is_answered_as_such() {
+        for accept in [
+            "application/openmetrics-text;version=0.0.1",
+            "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1",
+        ] {
+            assert_type(accept, DRAFT);
+        }
+    }
+
+    #[test]
+    fn of_equal_qualities_the_first_counts() {
+        for (first, first_type) in [
+            ("text/plain", TEXT.content_type),
+            ("text/plain;version=0.0.4", TEXT.content_type),
+            ("application/openmetrics-text;version=1.0.0", OPEN_METRICS),
+            ("application/openmetrics-text;version=0.0.1", DRAFT),
+        ] {
+            for second in [
+                "text/plain",
+                "application/openmetrics-text",
+                "application/openmetrics-text;version=0.0.1",
+                "*/*",
+            ] {
+                assert_type(&format!("{first}, {second}"), first_type);
+                assert_type(&format!("*/*, {first};q=0.5, {second};q=0.5"), first_type);
+            }
         }
     }
 
@@ -187,11 +257,11 @@ mod tests {
             "application/*+xml",
             "text/plain+xml;q=0.1, text/plain;q=0.2, application/openmetrics-text;q=0.1",
         ] {
-            assert_format(accept, Format::Text);
+            assert_type(accept, TEXT.content_type);
         }
-        assert_format(
+        assert_type(
             "text/plain+xml, text/plain;q=0.1, application/openmetrics-text;q=0.2",
-            Format::OpenMetrics,
+            OPEN_METRICS,
         );
     }
 

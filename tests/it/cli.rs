@@ -10,7 +10,7 @@ use sonorancad_exporter::config::VARIABLES;
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{eventually, http, value};
 use crate::support::program::{BINARY, KEY, Program, command, run, set_environment, text};
-use crate::support::tools::Folder;
+use crate::support::tools::{Folder, has};
 
 #[test]
 fn help_lists_every_variable_with_its_default() {
@@ -265,6 +265,77 @@ async fn it_runs_unprivileged_on_a_read_only_root() {
     assert_eq!(program.wait().0, Some(0));
 }
 
+/// Starts the program with its default address in a network of its own, after `setup`. Says whether its health check
+/// succeeds by itself, over IPv4 and over IPv6.
+fn health_in_network(setup: &str) -> [bool; 3] {
+    let script = format!(
+        r#"ip link set lo up && {setup} || exit 9
+        "$0" 2>log & exporter=$!
+        until grep -q listening log; do kill -0 $exporter || exit 9; sleep 0.05; done
+        for address in :10911 127.0.0.1:10911 '[::1]:10911'; do
+            "$0" healthcheck --web.listen-address "$address" 2>>log && echo true || echo false
+        done
+        kill $exporter"#
+    );
+    let folder = Folder::new();
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", &script, BINARY]);
+    command.current_dir(folder.path()).env_clear().envs([
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("SONORANCAD_COMMUNITY_ID", "c"),
+        ("SONORANCAD_API_KEY", KEY),
+        ("SONORANCAD_API_URL", "http://127.0.0.1:9"),
+    ]);
+    let output = command.output().unwrap();
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+    assert_eq!(output.status.code(), Some(0), "{}{log}", text(&output.stderr));
+    let lines = text(&output.stdout);
+    let health: Vec<bool> = lines.lines().map(|line| line.parse().unwrap()).collect();
+    health.try_into().unwrap()
+}
+
+#[test]
+fn it_serves_the_families_of_addresses_that_there_are() {
+    let prepare = "ip link set lo up && echo 0 > /proc/sys/net/ipv6/bindv6only";
+    let can = Command::new("unshare").args(["--net", "sh", "-c", prepare]).output();
+    // Many containers forbid it, also in CI.
+    if !can.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network namespaces, or no IPv6");
+        return;
+    }
+    let sysctl = "/proc/sys/net/ipv6";
+    for (setup, by_itself, ipv4, ipv6) in [
+        ("true", true, true, true),
+        (&*format!("echo 1 > {sysctl}/bindv6only"), true, true, true),
+        (&*format!("echo 1 > {sysctl}/conf/all/disable_ipv6"), true, true, false),
+        ("ip address del 127.0.0.1/8 dev lo", true, false, true),
+    ] {
+        assert_eq!(health_in_network(setup), [by_itself, ipv4, ipv6], "{setup}");
+    }
+}
+
+#[test]
+fn without_ipv6_in_the_kernel_it_serves_ipv4() {
+    if !has("strace", &["--version"]) {
+        return;
+    }
+    let cad = "http://127.0.0.1:9";
+    // A kernel without IPv6 refuses the socket; some sandboxes refuse the address.
+    for refusal in ["socket:error=EAFNOSUPPORT", "bind:error=EADDRNOTAVAIL"] {
+        let mut command = Command::new("strace");
+        command.args(["--daemonize", "--follow-forks", "--quiet=all", "--output=/dev/null"]);
+        command.arg(format!("--inject={refusal}:when=1")).arg(BINARY);
+        command.env_clear().envs([
+            ("SONORANCAD_COMMUNITY_ID", "c"),
+            ("SONORANCAD_API_KEY", KEY),
+            ("SONORANCAD_API_URL", cad),
+            ("SONORANCAD_LISTEN_ADDRESS", ":0"),
+        ]);
+        let program = Program::start(command);
+        assert!(is_healthy(program.address), "{refusal}");
+    }
+}
+
 fn is_healthy(address: SocketAddr) -> bool {
     let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", &address.to_string())]);
     output.status.success()
@@ -301,6 +372,14 @@ async fn healthcheck_tells_whether_it_serves() {
         text(&output.stderr).starts_with(&format!("sonorancad-exporter: not healthy at {address}: ")),
         "{}",
         text(&output.stderr)
+    );
+    let output = run(&["healthcheck", "--web.listen-address", &format!(":{port}")], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.starts_with(&format!("sonorancad-exporter: not healthy at 127.0.0.1:{port}: "))
+            && message.contains(&format!("; nor at [::1]:{port}: ")),
+        "{message}"
     );
     let output = run(&["healthcheck"], &[("SONORANCAD_LISTEN_ADDRESS", "nowhere")]);
     assert_eq!(output.status.code(), Some(2));

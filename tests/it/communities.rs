@@ -171,6 +171,52 @@ async fn discovery_lists_the_communities_as_prometheus_reads_them() {
 }
 
 #[tokio::test]
+async fn discovery_lists_the_address_of_the_proxy_that_the_configuration_names() {
+    // A client could send these to a proxy that does not replace them.
+    let forwarded = [
+        ("X-Forwarded-Host", "evil.example.org"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Prefix", "/evil"),
+        ("Forwarded", "host=evil.example.org;proto=https"),
+    ];
+    let groups = async |url: &str| -> Value {
+        let variables = [&[("SONORANCAD_EXTERNAL_URL", url)], &NOTHING_ELSE[..]].concat();
+        let hoster = Hoster::start_with(TWO, &variables).await;
+        let mut request = hoster.exporter.request("GET", "/sd");
+        for (name, value) in forwarded {
+            request = request.header(name, value);
+        }
+        let reply = crate::support::exporter::reply(request).await;
+        assert!(!reply.text().contains("evil"), "{}", reply.text());
+        serde_json::from_str(reply.text()).unwrap()
+    };
+    assert!(groups("").await[0]["labels"].get("__scheme__").is_none());
+    for (url, target, scheme, path) in [
+        (
+            "https://example.org/sonorancad/",
+            "example.org",
+            "https",
+            "/sonorancad/probe",
+        ),
+        (
+            "https://example.org:8443/a/b",
+            "example.org:8443",
+            "https",
+            "/a/b/probe",
+        ),
+        ("http://[2001:db8::1]:80", "[2001:db8::1]", "http", "/probe"),
+    ] {
+        let labels = |alias: &str| {
+            json!({
+                "community": alias, "__scheme__": scheme, "__metrics_path__": path, "__param_community": alias,
+            })
+        };
+        let expected = ["blaine", "sandy"].map(|alias| json!({"targets": [target], "labels": labels(alias)}));
+        assert_eq!(groups(url).await, json!(expected), "{url}");
+    }
+}
+
+#[tokio::test]
 async fn no_request_reaches_what_the_file_does_not_hold() {
     let hoster = Hoster::start(TWO).await;
     let long = "a".repeat(4000);

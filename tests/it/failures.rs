@@ -167,10 +167,55 @@ async fn a_rate_limit_says_how_long_to_wait() {
         ("RateLimit-Reset", "45", 45),
         ("X-RateLimit-Reset", "50", 50),
         ("X-RateLimit-Reset", "1795435270", 70),
+        ("X-RateLimit-Reset", "1795435270000", 70),
     ] {
         let answer = Answer::status(429, &[(name, text)], r#"{"message":"API rate limit exceeded"}"#);
         assert_failure("v2", answer.clone(), "RATE LIMITED", (seconds, Pauses::Account)).await;
         assert_failure("v1", answer, "RATE LIMITED", (seconds, Pauses::Account)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_503_that_says_how_long_to_wait_is_not_asked_before() {
+    for (text, seconds) in [
+        ("600", 600),
+        ("Mon, 23 Nov 2026 12:10:00 GMT", 600),
+        ("86400", 3600),
+        // Shorter than the back-off.
+        ("5", 40),
+        ("soon", 40),
+    ] {
+        for version in ["v1", "v2"] {
+            let answer = Answer::status(503, &[("Retry-After", text)], "busy");
+            assert_failure(version, answer, "HTTP 5XX", (seconds, Pauses::Server)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_always_says_ask_at_once_is_asked_less_and_less_often() {
+    for retry_after in ["0", "Mon, 23 Nov 2026 11:00:00 GMT"] {
+        let cad = Cad::start().await;
+        let limited = Answer::status(429, &[("Retry-After", retry_after)], "");
+        cad.answer(limited.clone());
+        let budget = [("SONORANCAD_REQUESTS_PER_MINUTE", "60")];
+        let (exporter, clock) = Running::start_at_noon(&cad, &budget);
+        let mut asked_at = Vec::new();
+        for second in 0..100 {
+            match second {
+                40 => cad.answer(Answer::ok(r#"{"activeCalls":[]}"#)),
+                // A TTL after the good answer.
+                88 => cad.answer(limited.clone()),
+                _ => {}
+            }
+            let before = cad.requests().len();
+            exporter.scrape().await;
+            if cad.requests().len() > before {
+                asked_at.push(second);
+            }
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(asked_at, [0, 1, 3, 7, 15, 31, 63, 88, 89, 91, 95], "{retry_after}");
     }
 }
 

@@ -249,12 +249,31 @@ async fn other_paths_and_methods_are_refused() {
         assert_eq!(exporter.get(path).await.status, 404, "{path}");
     }
     for path in ["/metrics", "/", "/-/healthy"] {
-        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        for method in ["POST", "PUT", "DELETE", "TRACE"] {
             let reply = reply(exporter.request(method, path)).await;
             assert_eq!(reply.status, 405, "{method} {path}");
             assert_eq!(reply.header("allow"), "GET,HEAD");
         }
     }
+    assert!(cad.requests().is_empty());
+}
+
+#[tokio::test]
+async fn options_of_every_route_are_told_as_load_balancers_check_them() {
+    let cad = Cad::start().await;
+    let exporter = Running::start(&cad, &[]);
+    for target in ["/", "/metrics", "/probe", "/sd", "/-/healthy", "/-/ready", "*"] {
+        // As HAProxy's `option httpchk` asks.
+        let mut stream = TcpStream::connect(exporter.address).await.unwrap();
+        let request = format!("OPTIONS {target} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 204 "), "{target}: {answer}");
+        assert!(answer.contains("\r\nallow: GET,HEAD\r\n"), "{target}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{target}: {answer}");
+    }
+    assert_eq!(reply(exporter.request("OPTIONS", "/nowhere")).await.status, 404);
     assert!(cad.requests().is_empty());
 }
 
@@ -316,6 +335,12 @@ async fn health_and_the_home_page_never_ask_the_api() {
     assert!(home.header("content-security-policy").starts_with("default-src 'none'"));
     for link in ["metrics", "-/healthy", "-/ready"] {
         assert!(home.text().contains(&format!("href=\"{link}\"")), "{link}");
+    }
+    // It works below any path of a reverse proxy.
+    let links: Vec<_> = home.text().split(" href=\"").skip(1).collect();
+    assert_eq!(links.len(), 3);
+    for absolute in [" href=\"/", " src=", "://", "url("] {
+        assert!(!home.text().contains(absolute), "{absolute}");
     }
     assert!(cad.requests().is_empty());
     assert_eq!(failures(&exporter.scrape().await), [("CONNECT".to_owned(), 1)]);

@@ -278,7 +278,7 @@ async fn play(setting: Setting, habits: Habits, trouble: Trouble, restarts: u32)
         oracle: Counts::default(),
         between_answers: 0.0,
     };
-    let scrapes = (habits.hours * 3600.0) as u32 / setting.interval;
+    let scrapes = habits.length / setting.interval;
     let mut scrape = 0;
     for life in 1..=restarts + 1 {
         let exporter = Running::start_with(&url, &variables, &Clock::Manual(clock.clone()));
@@ -396,7 +396,7 @@ impl Outcome {
 
 const DAY: Habits = Habits {
     seed: 1,
-    hours: 24.0,
+    length: 24 * 3600,
     calls_per_hour: 60.0,
     wiped_every: None,
     has_odd_emergency_ids: false,
@@ -485,7 +485,7 @@ async fn a_cad_that_is_wiped_every_six_hours_loses_no_call() {
     check_all(
         "wiped",
         Habits {
-            wiped_every: Some(6.0 * 3600.0 + 17.0),
+            wiped_every: Some(6 * 3600 + 17),
             ..DAY
         },
         |_, _| None,
@@ -525,7 +525,7 @@ async fn outages_and_null_lists_lose_no_call() {
 async fn a_burst_of_calls_in_an_outage_is_counted() {
     let trouble: Trouble = |at, _| (3600.0..5400.0).contains(&(at % 7200.0)).then_some(Fault::Failure);
     let habits = Habits {
-        hours: 12.0,
+        length: 12 * 3600,
         calls_per_hour: 600.0,
         ..DAY
     };
@@ -554,9 +554,7 @@ async fn check_all(what: &'static str, habits: Habits, trouble: Trouble, restart
     }
     for outcome in runs.join_all().await {
         eprintln!("{}", outcome.row());
-        let wipes = habits
-            .wiped_every
-            .map_or(0, |every| (habits.hours * 3600.0 / every) as u32);
+        let wipes = habits.wiped_every.map_or(0, |every| habits.length / every);
         outcome.check(what, wipes);
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sonorancad_exporter::config::{Config, Setting};
 
-use crate::support::tools::has;
+use crate::support::tools::{Folder, has};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -104,11 +104,11 @@ fn containers_can_do_little() {
             parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
         });
         assert!(is_pinned || service["build"] == "..", "{name}");
-        // What is mounted exists, and cannot be written but for the volumes.
+        // What is mounted exists, can be read on a host with SELinux, and cannot be written but for the volumes.
         let volumes = yaml("deploy/compose.yaml")["volumes"].as_object().unwrap().clone();
         for volume in texts(&service["volumes"]) {
             let source = volume.split(':').next().unwrap();
-            let is_here = source.starts_with('.') && path("deploy").join(source).exists() && volume.ends_with(":ro");
+            let is_here = source.starts_with('.') && path("deploy").join(source).exists() && volume.ends_with(":ro,z");
             assert!(is_here || volumes.contains_key(source), "{name}: {volume}");
         }
     }
@@ -228,6 +228,76 @@ fn promtool_accepts_the_configuration_and_the_alerts() {
             &["test", "rules", &format!("deploy/prometheus/{file}.test.yml")],
         );
     }
+}
+
+/// A file with the alert that is commented out in it.
+fn with_every_alert(name: &str) -> String {
+    let text = std::fs::read_to_string(path(name)).unwrap();
+    let mut is_inside = false;
+    let lines = text.lines().map(|line| {
+        let comment = line.trim_start().strip_prefix("# ");
+        is_inside = comment.is_some_and(|comment| is_inside || comment.starts_with("- alert: "));
+        if is_inside {
+            line.replacen("# ", "", 1)
+        } else {
+            line.to_owned()
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_alert_on_a_missing_target_can_be_enabled() {
+    let rules = with_every_alert("deploy/prometheus/sonorancad.rules.yml");
+    let parsed: Value = serde_saphyr::from_str(&rules).unwrap();
+    let manifest: Value = serde_saphyr::from_str(&with_every_alert("deploy/kubernetes/prometheusrule.yaml")).unwrap();
+    assert_eq!(manifest["spec"], parsed);
+    let count = |rules: &Value| rules["groups"][0]["rules"].as_array().unwrap().len();
+    assert_eq!(
+        count(&parsed),
+        1 + count(&yaml("deploy/prometheus/sonorancad.rules.yml"))
+    );
+    let runbook = std::fs::read_to_string(path("docs/runbook.md")).unwrap();
+    assert!(runbook.contains("\n## SonoranCadTargetMissing\n"));
+    if !has("promtool", &["--version"]) {
+        return;
+    }
+    let folder = Folder::new();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let file = write("sonorancad.rules.yml", &rules);
+    run("promtool", &["check", "rules", "--lint-fatal", &file]);
+    // There, lost at minute 5 and found again at minute 20; another job is no substitute, and a target that is down is
+    // not missing.
+    let cases = r#"
+rule_files: [sonorancad.rules.yml]
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="sonorancad-probe", instance="cad:10911"}', values: 1x4 stale _x13 1x20}
+      - {series: 'up{job="node", instance="cad:9100"}', values: 1x40}
+    alert_rule_test:
+      - {eval_time: 4m, alertname: SonoranCadTargetMissing, exp_alerts: []}
+      - {eval_time: 14m, alertname: SonoranCadTargetMissing, exp_alerts: []}
+      - eval_time: 15m
+        alertname: SonoranCadTargetMissing
+        exp_alerts:
+          - exp_labels: {severity: critical}
+            exp_annotations:
+              summary: Prometheus has lost the exporter
+              description: For 10 minutes, Prometheus has had no target of a job whose name begins with "sonorancad".
+              runbook_url: docs/runbook.md#sonorancadtargetmissing
+      - {eval_time: 20m, alertname: SonoranCadTargetMissing, exp_alerts: []}
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="sonorancad", instance="cad:10911"}', values: 0x40}
+    alert_rule_test:
+      - {eval_time: 30m, alertname: SonoranCadTargetMissing, exp_alerts: []}
+"#;
+    run("promtool", &["test", "rules", &write("sonorancad.test.yml", cases)]);
 }
 
 /// Every alert of both files.

@@ -78,7 +78,8 @@ impl Program {
             address: unknown,
         };
         let line = program.wait_for("listening");
-        let place = line.find("127.0.0.").expect("an address");
+        let place = line.find("127.0.0.").or_else(|| line.find("0.0.0.0:"));
+        let place = place.expect("an address of IPv4");
         let end = line[place..].find([',', ']', '"']).unwrap();
         program.address = line[place..place + end].parse().unwrap();
         program

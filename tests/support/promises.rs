@@ -232,42 +232,27 @@ mod judge {
         if !items.iter().all(is_range) {
             return None;
         }
-        let open_metrics = quality(
-            &items,
-            &[("application/openmetrics-text", Some("1.0.0")), ("application/*", None)],
-        );
-        let text = quality(
-            &items,
-            &[("text/plain", Some("0.0.4")), ("text/*", None), ("*/*", None)],
-        );
-        Some(if open_metrics > 0 && open_metrics >= text {
-            Format::OpenMetrics
-        } else {
-            Format::Text
-        })
+        // From the best to the worst, and of equal ones in their order.
+        let mut named: Vec<_> = items
+            .iter()
+            .filter_map(|item| Some((item.quality, named_by(item)?)))
+            .collect();
+        named.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+        let best = named.first().filter(|(quality, _)| *quality > 0);
+        Some(best.map_or(Format::Text, |(_, format)| *format))
     }
 
-    /// The quality of the first of `names` that is there, and of these the highest; with its version before without.
-    fn quality(items: &[Item], names: &[(&str, Option<&str>)]) -> u32 {
-        for (name, version) in names {
-            let fitting = || items.iter().filter(|item| item.name == *name);
-            let said = |item: &Item| item.parameters.get("version").cloned();
-            let best = match version {
-                None => fitting().map(|item| item.quality).max(),
-                Some(version) => {
-                    let exact = fitting().filter(|item| said(item).as_deref() == Some(version));
-                    let any = fitting().filter(|item| said(item).is_none());
-                    exact
-                        .map(|item| item.quality)
-                        .max()
-                        .or(any.map(|item| item.quality).max())
-                }
-            };
-            if let Some(best) = best {
-                return best;
-            }
-        }
-        0
+    /// The format that an item names.
+    fn named_by(item: &Item) -> Option<Format> {
+        let (format, versions) = match &*item.name {
+            "application/openmetrics-text" => (Format::OpenMetrics, &["1.0.0", "0.0.1"][..]),
+            "text/plain" => (Format::Text, &["0.0.4"][..]),
+            _ => return None,
+        };
+        let version = item.parameters.get("version");
+        version
+            .is_none_or(|version| versions.contains(&version.as_str()))
+            .then_some(format)
     }
 
     pub(super) fn gzip(headers: &HeaderMap) -> Option<bool> {
@@ -366,16 +351,19 @@ fn plain_pause(headers: &HeaderMap) -> Option<u64> {
     let first = ["retry-after", "ratelimit-reset", "x-ratelimit-reset"]
         .into_iter()
         .find_map(|name| Some((name, headers.get(name)?)));
-    let Some((name, value)) = first else {
+    let Some((_, value)) = first else {
         return Some(60);
     };
     let text = value.to_str().ok()?.trim();
     let is_plain = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = text.parse().ok().filter(|_| is_plain)?;
-    if name == "x-ratelimit-reset" && number > 1_000_000_000 {
-        return Some(number.saturating_sub(TODAY));
+    match number {
+        // It is seen from the date of the answer.
+        1_000_000_001.. if headers.contains_key("date") => None,
+        100_000_000_001.. => Some((number / 1000).saturating_sub(TODAY)),
+        1_000_000_001.. => Some(number.saturating_sub(TODAY)),
+        _ => Some(number),
     }
-    Some(number)
 }
 
 /// The text of a web configuration file is read or refused, and the refusal shows no [`SECRET`] at all.

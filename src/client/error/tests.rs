@@ -70,12 +70,51 @@ fn a_rate_limit_lasts_between_a_second_and_an_hour() {
     ] {
         assert_eq!(pause(&[("retry-after", absurd)]), 3600, "{absurd}");
     }
-    assert_eq!(
-        pause(&[("x-ratelimit-reset", "1000000001")]),
-        1,
-        "a point in time long past"
-    );
-    assert_eq!(pause(&[("x-ratelimit-reset", "1795392000000")]), 3600, "milliseconds");
+}
+
+#[test]
+fn a_large_number_is_a_point_in_time() {
+    for name in ["retry-after", "ratelimit-reset", "x-ratelimit-reset"] {
+        assert_eq!(pause(&[(name, "1000000000")]), 3600, "{name}: seconds");
+        assert_eq!(pause(&[(name, "1000000001")]), 1, "{name}: long past");
+        assert_eq!(pause(&[(name, "1795392030")]), 30, "{name}");
+        assert_eq!(pause(&[(name, "100000000000")]), 3600, "{name}: the year 5138");
+        assert_eq!(pause(&[(name, "100000000001")]), 1, "{name}: 1973, in milliseconds");
+        assert_eq!(pause(&[(name, "1795392030000")]), 30, "{name}: milliseconds");
+        assert_eq!(pause(&[(name, "1795392030999.9")]), 30, "{name}: milliseconds");
+    }
+}
+
+#[test]
+fn a_point_in_time_is_compared_with_the_date_of_the_answer() {
+    // An hour and more before this machine's clock.
+    let date = ("date", "Sun, 22 Nov 2026 22:00:00 GMT");
+    assert_eq!(pause(&[date, ("retry-after", "Sun, 22 Nov 2026 22:00:40 GMT")]), 40);
+    assert_eq!(pause(&[date, ("x-ratelimit-reset", "1795384850")]), 50);
+    assert_eq!(pause(&[date, ("x-ratelimit-reset", "1795384850000")]), 50);
+    assert_eq!(pause(&[date, ("retry-after", "60")]), 60);
+    let unreadable = ("date", "yesterday");
+    assert_eq!(pause(&[unreadable, ("x-ratelimit-reset", "1795392030")]), 30);
+}
+
+#[test]
+fn only_a_503_says_when_its_trouble_ends() {
+    let pause = |status: u16, header: (&'static str, &str)| {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(header.0), header.1.parse().unwrap())]);
+        FetchError::from_status(StatusCode::from_u16(status).unwrap(), &headers).pause(now())
+    };
+    let back_off = |seconds| PauseRequest::BackOff(Duration::from_secs(seconds));
+    for (text, seconds) in [
+        ("600", 600),
+        ("0", 1),
+        ("86400", 3600),
+        ("Mon, 23 Nov 2026 00:10:00 GMT", 600),
+        ("soon", 0),
+    ] {
+        assert_eq!(pause(503, ("retry-after", text)), back_off(seconds), "{text}");
+        assert_eq!(pause(500, ("retry-after", text)), back_off(0), "{text}");
+    }
+    assert_eq!(pause(503, ("x-ratelimit-reset", "600")), back_off(0));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The lists of calls, v1 and v2 alike, read into a [`CallSnapshot`] in one pass.
 //!
 //! Tolerant inside the lists: a value that cannot be read becomes "other", an item that is not an object is skipped,
-//! and both are counted. Strict outside: an answer without any list of calls, or with something else in a list's
-//! place, says nothing about calls and is refused. So is one that JSON's grammar allows but `serde_json` cannot
+//! and both are counted. So is an object in a list's place that is no list; the list is unknown then, as if it were
+//! missing. Strict outside: an answer without any list of calls, or with anything else in a list's place, says nothing
+//! about calls and is refused. So is one that JSON's grammar allows but `serde_json` cannot
 //! represent (a key that is half a surrogate pair, or such an item, or an item `1e999`), except among the closed
 //! calls, which are unknown then. Fields that are not named here, all personal ones among them, are skipped without
 //! being built.
@@ -11,11 +12,11 @@
 //! item, and accept arrays in the place of objects.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::list::{Collect, List};
 use super::value::{integer, json_text, unquoted};
 use crate::snapshot::{
     ActiveCalls, Call, CallSnapshot, DispatchCall, EmergencyCalls, EmergencyKind, IdentifiedCalls, Origin, Priority,
@@ -48,19 +49,14 @@ enum Key {
     Other,
 }
 
-/// A list, as far as it is read.
-struct List<T>(T);
-
-/// A list that grows item by item.
-trait Collect {
-    /// An empty list.
-    fn empty() -> Self;
-
-    fn add_item(&mut self, item: &Item);
+/// A list of calls.
+trait Calls: Default + for<'de> Collect<Item<'de> = Item<'de>> {
+    /// Counts an object in the place of the list.
+    fn add_unreadable_list(&mut self);
 }
 
 /// An element of a list of calls.
-enum Item<'a> {
+pub(super) enum Item<'a> {
     Object(Fields<'a>),
     /// Anything else.
     Odd,
@@ -68,7 +64,7 @@ enum Item<'a> {
 
 /// The fields of a call of either kind that are read; `null` is the same as a missing field.
 #[derive(Default)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     call_id: Option<&'a RawValue>,
     priority: Option<&'a RawValue>,
     status: Option<&'a RawValue>,
@@ -112,12 +108,20 @@ struct Units {
     ids: Vec<i64>,
 }
 
+impl Calls for ActiveCalls {
+    fn add_unreadable_list(&mut self) {
+        self.add_unreadable(UnreadableField::Call);
+    }
+}
+
 impl Collect for ActiveCalls {
+    type Item<'de> = Item<'de>;
+
     fn empty() -> Self {
         Self::empty()
     }
 
-    fn add_item(&mut self, item: &Item) {
+    fn add_item(&mut self, item: Item) {
         let Item::Object(fields) = item else {
             self.add_unreadable(UnreadableField::Call);
             return;
@@ -151,13 +155,21 @@ impl Collect for ActiveCalls {
     }
 }
 
+impl Calls for EmergencyCalls {
+    fn add_unreadable_list(&mut self) {
+        self.add_unreadable();
+    }
+}
+
 impl Collect for EmergencyCalls {
+    type Item<'de> = Item<'de>;
+
     fn empty() -> Self {
         Self::empty()
     }
 
     /// A call of unknown kind counts as an emergency: one too many is better than a caller who is forgotten.
-    fn add_item(&mut self, item: &Item) {
+    fn add_item(&mut self, item: Item) {
         let Item::Object(fields) = item else {
             self.add_unreadable();
             return;
@@ -170,13 +182,19 @@ impl Collect for EmergencyCalls {
     }
 }
 
+/// Closed calls are only followed, never shown, so odd values in them are not counted.
+impl Calls for IdentifiedCalls<DispatchCall> {
+    fn add_unreadable_list(&mut self) {}
+}
+
 impl Collect for IdentifiedCalls<DispatchCall> {
+    type Item<'de> = Item<'de>;
+
     fn empty() -> Self {
         Self::empty()
     }
 
-    /// Closed calls are only followed, never shown, so odd values in them are not counted.
-    fn add_item(&mut self, item: &Item) {
+    fn add_item(&mut self, item: Item) {
         let Item::Object(fields) = item else {
             return;
         };
@@ -212,27 +230,17 @@ impl<'de> Visitor<'de> for AnswerVisitor {
         let mut snapshot = CallSnapshot::default();
         let mut has_list = false;
         while let Some(key) = map.next_key()? {
-            has_list |= matches!(key, Key::Active | Key::Emergency | Key::Closed);
             match key {
-                Key::Active => {
-                    if let Some(List(active)) = map.next_value()? {
-                        snapshot.active = active;
-                    }
-                }
-                Key::Emergency => {
-                    if let Some(List(emergency)) = map.next_value()? {
-                        snapshot.emergency = emergency;
-                    }
-                }
+                Key::Active => has_list |= place(map.next_value()?, &mut snapshot.active),
+                Key::Emergency => has_list |= place(map.next_value()?, &mut snapshot.emergency),
                 Key::Closed => {
                     let json = map.next_value::<Option<&RawValue>>()?.map(RawValue::get);
-                    if json.is_some_and(|json| !json.starts_with('[')) {
+                    if json.is_some_and(|json| !json.starts_with(['[', '{'])) {
                         return Err(A::Error::custom("no list of closed calls"));
                     }
                     // No gauge needs them, so an odd item must not lose the rest of the answer.
-                    if let Some(Ok(List(closed))) = json.map(serde_json::from_str) {
-                        snapshot.closed = closed;
-                    }
+                    let list = json.map_or(Ok(None), serde_json::from_str);
+                    has_list |= list.map_or(true, |list| place(list, &mut snapshot.closed));
                 }
                 Key::ClosedCount => {
                     let count = map.next_value::<Option<&RawValue>>()?.and_then(integer);
@@ -251,27 +259,19 @@ impl<'de> Visitor<'de> for AnswerVisitor {
     }
 }
 
-impl<'de, T: Collect> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor(PhantomData))
-    }
-}
-
-struct ListVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
-    type Value = List<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of calls")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
-        let mut list = T::empty();
-        while let Some(item) = items.next_element()? {
-            list.add_item(&item);
+/// Stores a list. Whether the answer has it: an object that is no list says nothing.
+fn place<T: Calls>(list: Option<List<T>>, place: &mut T) -> bool {
+    match list {
+        None => true,
+        Some(List(Some(list))) => {
+            *place = list;
+            true
         }
-        Ok(List(list))
+        Some(List(None)) => {
+            *place = T::default();
+            place.add_unreadable_list();
+            false
+        }
     }
 }
 
@@ -343,41 +343,30 @@ impl<'de> Visitor<'de> for ItemVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Units {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(UnitsVisitor)
-    }
-}
+impl Collect for Units {
+    type Item<'de> = Option<&'de RawValue>;
 
-struct UnitsVisitor;
-
-impl<'de> Visitor<'de> for UnitsVisitor {
-    type Value = Units;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of units")
+    fn empty() -> Self {
+        Self::default()
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Units, A::Error> {
-        let mut units = Units::default();
-        while let Some(element) = elements.next_element::<Option<&RawValue>>()? {
-            let Some(element) = element else {
-                continue;
-            };
-            units.is_any = true;
-            match integer(element) {
-                Some(id) if units.ids.len() < MAX_UNITS_PER_CALL => units.ids.push(id),
-                Some(_) => {}
-                None => units.is_any_unreadable = true,
-            }
+    fn add_item(&mut self, item: Option<&RawValue>) {
+        let Some(item) = item else {
+            return;
+        };
+        self.is_any = true;
+        match integer(item) {
+            Some(id) if self.ids.len() < MAX_UNITS_PER_CALL => self.ids.push(id),
+            Some(_) => {}
+            None => self.is_any_unreadable = true,
         }
-        Ok(units)
     }
 }
 
-/// The units in an array; anything else cannot be read.
+/// The units in a list; anything else cannot be read.
 fn units(value: &RawValue) -> Option<Units> {
-    serde_json::from_str(value.get()).ok()
+    let list = serde_json::from_str(value.get());
+    list.ok().and_then(|List(units)| units)
 }
 
 /// A call's id; in the API's documentation, -1 stands for no id.

@@ -41,10 +41,11 @@ pub(super) struct World {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Habits {
     pub(super) seed: u64,
-    pub(super) hours: f64,
+    /// In seconds.
+    pub(super) length: u32,
     pub(super) calls_per_hour: f64,
-    /// The CAD is wiped so often.
-    pub(super) wiped_every: Option<f64>,
+    /// The CAD is wiped after so many seconds, each time.
+    pub(super) wiped_every: Option<u32>,
     /// Ids of emergency calls come in no order.
     pub(super) has_odd_emergency_ids: bool,
 }
@@ -74,12 +75,14 @@ impl World {
     /// come by an emergency call, which waits 45 s; of five emergency calls, one is never dispatched.
     pub(super) fn new(habits: Habits) -> Self {
         let mut random = Random(habits.seed);
-        let end = habits.hours * 3600.0;
-        let every = habits.wiped_every.unwrap_or(f64::INFINITY);
-        let wipes: Vec<f64> = (1..)
-            .map(|number| f64::from(number) * every)
-            .take_while(|at| *at < end)
-            .collect();
+        let end = f64::from(habits.length);
+        let every = habits.wiped_every.map_or(f64::INFINITY, f64::from);
+        let mut wipes = Vec::new();
+        let mut wipe = every;
+        while wipe < end {
+            wipes.push(wipe);
+            wipe += every;
+        }
         let mut world = Self {
             dispatch: Vec::new(),
             emergency: Vec::new(),
@@ -106,17 +109,18 @@ impl World {
                 5.0 + random.exponential(65.0)
             };
             let work = 20.0 + random.exponential(280.0);
-            let priority = 1 + (random.even() * 2.999) as u32;
+            let priority = [1, 2, 3][usize::from(random.even() > 0.33) + usize::from(random.even() > 0.5)];
             // By when they come, since ids rise.
             calls.insert(
-                ((came * 1e6) as u64, false),
+                (micros(came), false),
                 (came, wait, work, priority, origin, has_emergency.then_some(now)),
             );
             if has_emergency {
-                calls.insert(((now * 1e6) as u64, true), (now, came - now, 0.0, 0, 0, None));
+                calls.insert((micros(now), true), (now, came - now, 0.0, 0, 0, None));
                 if random.even() < 0.25 {
                     let wait = random.exponential(60.0);
-                    calls.insert(((now * 1e6) as u64 + 1, true), (now, wait, 0.0, 0, 0, None));
+                    let came = now + 1e-6;
+                    calls.insert((micros(came), true), (came, wait, 0.0, 0, 0, None));
                 }
             }
         }
@@ -143,7 +147,7 @@ impl World {
                     next_emergency_id
                 };
                 next_emergency_id += 1;
-                ids_of_emergencies.insert((came * 1e6) as u64, id);
+                ids_of_emergencies.insert(micros(came), id);
                 world.emergency.push(Emergency {
                     id,
                     came,
@@ -157,7 +161,7 @@ impl World {
                     closed: (came + wait + work).min(dies),
                     priority,
                     origin,
-                    made_from: made_from.and_then(|at| ids_of_emergencies.get(&((at * 1e6) as u64)).copied()),
+                    made_from: made_from.and_then(|at| ids_of_emergencies.get(&micros(at)).copied()),
                 });
                 next_id += 1;
             }
@@ -230,6 +234,11 @@ pub(super) struct Seen {
     pub(super) open: Vec<usize>,
     pub(super) closed: Vec<usize>,
     pub(super) emergency: Vec<usize>,
+}
+
+/// Seconds as a key that can be sorted.
+fn micros(seconds: f64) -> u128 {
+    Duration::from_secs_f64(seconds).as_micros()
 }
 
 /// Seconds since `begin`.

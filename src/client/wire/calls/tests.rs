@@ -100,7 +100,13 @@ fn units_are_numbers_in_idents_or_before_2022_in_units() {
     assert_eq!(units(r#","idents":[1,2,2,"3"]"#), (3, 0));
     assert_eq!(units(r#","units":[4,5]"#), (2, 0));
     assert_eq!(units(r#","idents":[],"units":[4]"#), (0, 1));
-    for nobody in ["", r#","idents":null"#, r#","idents":[]"#, r#","idents":[null]"#] {
+    for nobody in [
+        "",
+        r#","idents":null"#,
+        r#","idents":[]"#,
+        r#","idents":{}"#,
+        r#","idents":[null]"#,
+    ] {
         assert_eq!(units(nobody), (0, 1), "{nobody}");
     }
 }
@@ -112,6 +118,7 @@ fn units_that_cannot_be_read_are_unknown_rather_than_none() {
         (r#""""#, 0),
         ("12", 0),
         ("true", 0),
+        (r#"{"unit":1}"#, 0),
         (r#"["A-10",{"id":1}]"#, 0),
         ("[3,null,4,1.5]", 2),
     ] {
@@ -217,6 +224,50 @@ fn a_missing_or_null_list_is_empty_but_unknown() {
 }
 
 #[test]
+fn an_empty_object_is_an_empty_list() {
+    let lists = r#"{"activeCalls":[],"emergencyCalls":[],"closedCalls":[]}"#;
+    let expected = decode_text(lists);
+    assert_eq!(decode_text(&lists.replace("[]", "{}")), expected);
+    assert_eq!(decode_text(&lists.replace("[]", " { } ")), expected);
+    let active = decode_text(r#"{"activeCalls":{}}"#);
+    assert_eq!(active.active, ActiveCalls::empty());
+    assert_eq!(active.closed, IdentifiedCalls::default(), "unknown");
+}
+
+#[test]
+fn an_object_of_indices_is_a_list_with_gaps() {
+    let list = r#"{"activeCalls":[{"callId":5,"priority":1,"status":0,"origin":0,"idents":[7,9]},null],
+        "emergencyCalls":[{"callId":1,"isEmergency":true}],"closedCalls":[{"callId":4}]}"#;
+    let sparse = r#"{"activeCalls":{"1":{"callId":5,"priority":1,"status":0,"origin":0,"idents":{"2":7,"\u0035":9}},"3":null},
+        "emergencyCalls":{"0":{"callId":1,"isEmergency":true}},"closedCalls":{"10":{"callId":4}}}"#;
+    assert_eq!(decode_text(sparse), decode_text(list));
+}
+
+#[test]
+fn an_object_that_is_no_list_is_unreadable_and_loses_no_other_list() {
+    let call = r#"{"callId":5,"priority":1,"status":0,"origin":0,"idents":[]}"#;
+    for odd in [
+        r#"{"message":"x"}"#,
+        r#"{"1":{},"n":2}"#,
+        r#"{"-1":{}}"#,
+        r#"{"1.5":{}}"#,
+        r#"{"":{}}"#,
+    ] {
+        let snapshot = decode_text(&format!(
+            r#"{{"activeCalls":[{call}],"emergencyCalls":{odd},"closedCalls":{odd}}}"#
+        ));
+        assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
+        assert_eq!(snapshot.emergency.identified().calls(), None, "{odd}");
+        assert_eq!(snapshot.closed, IdentifiedCalls::default(), "{odd}");
+        assert_eq!(snapshot.unreadable(UnreadableField::Call), 1, "{odd}");
+
+        let snapshot = decode_text(&format!(r#"{{"activeCalls":{odd},"emergencyCalls":[{{}}]}}"#));
+        assert_eq!(snapshot.active.identified().calls(), None, "{odd}");
+        assert_eq!(snapshot.unreadable(UnreadableField::Call), 2, "{odd}");
+    }
+}
+
+#[test]
 fn closed_calls_that_cannot_be_represented_are_unknown_and_lose_no_other() {
     for odd in ["1e999", r#""\ud800""#, r#"{"\ud800":1}"#] {
         let snapshot = decode_text(&format!(
@@ -307,7 +358,8 @@ fn an_answer_that_lists_no_calls_is_refused() {
         "\"INVALID API KEY\"",
         r#"{"message":"API rate limit exceeded"}"#,
         r#"{"ClosedCallCount":3}"#,
-        r#"{"activeCalls":{}}"#,
+        r#"{"activeCalls":{"odd":1}}"#,
+        r#"{"activeCalls":{"odd":1},"emergencyCalls":{"":[]},"closedCalls":{"x":{}}}"#,
         r#"{"activeCalls":"none"}"#,
         r#"{"activeCalls":[],"emergencyCalls":7}"#,
         r#"{"closedCalls":"x"}"#,
