@@ -164,7 +164,10 @@ impl Track for CallTracker {
 
     /// Asks for more closed calls after a full page of new ones.
     fn next_query(&self, page: &CallSnapshot, query: CallQuery) -> Option<CallQuery> {
-        let closed = page.closed.calls()?;
+        let Some(closed) = page.closed.calls() else {
+            // Without the first page, nothing is concluded. Without another one, there may be more new calls.
+            return (query.closed_offset > 0).then_some(query);
+        };
         let is_full = u32::try_from(closed.len()).is_ok_and(|length| length >= query.closed_limit);
         let ids = closed.iter().map(|call| call.id);
         (is_full && self.dispatch.wants_more_closed(ids)).then_some(CallQuery {

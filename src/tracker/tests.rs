@@ -348,6 +348,11 @@ fn the_next_page_is_asked_for_while_a_full_one_is_all_new() {
         "5 and 6 are known, but not that they are closed"
     );
     assert_eq!(scenario.tracker.next_query(&active(&[]).0, first), None, "no list");
+    assert_eq!(
+        scenario.tracker.next_query(&active(&[]).0, third),
+        Some(third),
+        "no list, so the page is asked for again"
+    );
     let tracker = CallTracker::new(25 * SECOND);
     let page = active(&[]).closed(1..=100);
     assert_eq!(

@@ -28,7 +28,7 @@ fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.counter(
         "sonorancad_api_errors_total",
-        "Failed requests to the API, by the API's own error string or a fixed name.",
+        "Failed requests to the API, by the API's own error string or a fixed name. A text that is not known in advance appears with 1, which increase() does not see.",
         feeds(servers).flat_map(|([server_id, endpoint], feed)| {
             let errors = feed.counts.errors.iter();
             errors.map(move |(error, count)| ([server_id, endpoint, ("error", &**error)], *count))
