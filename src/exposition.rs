@@ -36,7 +36,7 @@ impl Format {
     }
 }
 
-/// Writes all that `report` says.
+/// Writes everything in `report`.
 ///
 /// # Errors
 ///

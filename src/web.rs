@@ -2,7 +2,7 @@
 //!
 //! * `GET /metrics`: the metrics, in the format that `Accept` asks for. Always 200;
 //!   `sonorancad_up` reports a failed fetch.
-//! * `GET /probe?community=<alias>`: the same of one community of the file, without the exporter's own.
+//! * `GET /probe?community=<alias>`: the same for one community of the file, without the exporter's own metrics.
 //! * `GET /sd`: the communities of the file, for Prometheus' `http_sd_configs`.
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
@@ -35,7 +35,7 @@ use crate::toolkit::Toolkit;
 /// The header in which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
-/// How long a client waits, in seconds, if it does not say so.
+/// The client's time-out in seconds, if it states none.
 const DEFAULT_SCRAPE_TIMEOUT: f64 = 10.0;
 
 /// How much earlier than the client's time-out the answer goes out, in seconds.
@@ -66,7 +66,7 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
 }
 
 impl AppState {
-    /// Adds what the exporter reports of itself.
+    /// Adds what the exporter reports about itself.
     fn with_exporter(&self, community: CommunityReport) -> Report {
         let exporter = ExporterReport {
             process: Process::read(),
@@ -110,7 +110,7 @@ async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Response 
     respond(state.with_exporter(report), &headers)
 }
 
-/// The alias names a community of the file, and can be nothing else.
+/// The alias is looked up in the communities file; no request can name another target.
 async fn probe(
     State(state): State<AppState>,
     Query(parameters): Query<Vec<(String, String)>>,
@@ -140,7 +140,7 @@ async fn probe(
 async fn discovery(State(state): State<AppState>, headers: HeaderMap) -> Response {
     match discovery::target(headers.get(HOST)) {
         Some(target) => discovery::respond(state.communities.aliases(), target).into_response(),
-        None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
+        None => (StatusCode::BAD_REQUEST, "The Host header is missing or invalid.\n").into_response(),
     }
 }
 

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 
-/// The longest address: a name of DNS, and a port.
+/// The longest address: a DNS name and a port.
 const MAX_TARGET_BYTES: usize = 253 + ":65535".len();
 
-/// The least size of a piece of the response, except for the last one.
+/// The minimum size of a piece of the response, except for the last one.
 const MIN_PIECE_BYTES: usize = 2 << 10;
 
 /// One target group: the exporter itself, asked for one community.
@@ -34,7 +34,7 @@ struct Labels<'a> {
     parameter: &'a str,
 }
 
-/// The address to scrape: the one that was asked for this list, if it is a host with or without a port.
+/// The address to scrape: the `Host` of the request for this list, if it is a host with or without a port.
 pub(super) fn target(host: Option<&HeaderValue>) -> Option<&str> {
     let host = host?.to_str().ok()?;
     let authority: Authority = host.parse().ok().filter(|_| host.len() <= MAX_TARGET_BYTES)?;
@@ -64,6 +64,7 @@ impl<'a> Group<'a> {
 /// The list in pieces of at least [`MIN_PIECE_BYTES`], except for the last one.
 fn pieces(aliases: Arc<[String]>, target: String) -> impl Iterator<Item = serde_json::Result<Bytes>> {
     let mut written = 0;
+    // Whether the closing bracket is written: only then is the list complete.
     let mut is_closed = false;
     std::iter::from_fn(move || {
         if is_closed {

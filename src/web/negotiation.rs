@@ -1,7 +1,7 @@
 //! Which format and which encoding a client wants: `Accept` and `Accept-Encoding`.
 //!
 //! By [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5): the most
-//! specific range that fits gives the quality, which is 1 where none is said; 0 excludes. No request
+//! specific range that fits gives the quality, which is 1 if none is given; 0 excludes. No request
 //! is refused: a client that accepts neither format gets the classic one, uncompressed. No library chooses
 //! by media type parameters such as `version`, so this is written here.
 
@@ -33,7 +33,7 @@ impl Negotiated {
     }
 }
 
-/// The format to answer in: OpenMetrics where it is wanted no less than the classic one.
+/// The format to answer in: OpenMetrics, unless the client prefers the classic one or excludes OpenMetrics.
 fn format(headers: &HeaderMap) -> Format {
     let ranges: Vec<MediaType> = texts(headers, ACCEPT)
         .flat_map(|text| MediaTypeList::new(text).flatten())
@@ -42,7 +42,7 @@ fn format(headers: &HeaderMap) -> Format {
         let fitting = ranges
             .iter()
             .filter_map(|range| Some((specificity(range, format)?, media_quality(range)?)));
-        // Of equally specific ranges, the kindest.
+        // Of equally specific ranges, the one with the highest quality counts.
         let best = fitting.max_by(|(one, one_quality), (other, other_quality)| {
             one.cmp(other).then(one_quality.total_cmp(other_quality))
         });
@@ -79,9 +79,9 @@ fn specificity(range: &MediaType, format: Format) -> Option<u8> {
         Format::Text => ("text", "plain", "0.0.4"),
     };
     match (range.ty.as_str(), range.subty.as_str()) {
-        // With a suffix it is another type, though `subty` lacks it.
+        // A suffix (`+json`) makes it another type, and `subty` does not include it.
         _ if range.suffix.is_some() => None,
-        // Who takes anything gets what every tool reads.
+        // A client that takes anything gets the format that every tool reads.
         ("*", "*") => (format == Format::Text).then_some(0),
         (range, _) if !range.eq_ignore_ascii_case(ty) => None,
         (_, "*") => Some(1),
@@ -114,7 +114,7 @@ fn parse_quality(text: &str) -> Option<f32> {
     text.parse().ok().filter(|quality| (0.0..=1.0).contains(quality))
 }
 
-/// The texts of a header that can come several times.
+/// The values of a header that may occur several times.
 fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)

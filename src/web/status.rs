@@ -1,7 +1,7 @@
-//! The status page: what goes on now, how fresh that is, what is wrong and what to do.
+//! The status page: what is going on, how fresh that is, what is wrong and what to do.
 //!
-//! Made from a [`Report`] alone, so that it asks the API nothing. Without scripts; the only style is its
-//! own, which the page's content security policy names by its hash. Everything from outside is escaped.
+//! It is made from a [`Report`] alone, so it asks the API nothing. It has no scripts. Its only style is its own,
+//! which its content security policy names by hash. Every text from outside is escaped.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::snapshot::{CallSnapshot, EmergencyKind, Origin, Priority, Status};
 
 const STYLE: &str = include_str!("status.css");
 
-/// Allows the page nothing but its style, by the SHA-256 of that.
+/// The policy allows the page only its own style, by its SHA-256. A test compares that with the file.
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         CONTENT_SECURITY_POLICY,
@@ -34,7 +34,7 @@ const REFRESH_SECONDS: u32 = 30;
 /// Maximum communities on the page: every slow reader keeps a copy of it in memory.
 pub(super) const MAX_COMMUNITIES: usize = 100;
 
-/// The page, as it is answered, with the most urgent `others` of `count`.
+/// The response with the page, which shows `others`, the most urgent of `count` communities.
 pub(super) fn respond(own: &Report, others: &[(String, CommunityReport)], count: usize) -> impl IntoResponse + use<> {
     (HEADERS, Html(render(own, others, count).into_string()))
 }
@@ -84,8 +84,8 @@ fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> M
                         a href="-/ready" { "Readiness" }
                     }
                     p {
-                        "This page asks the API nothing: it shows what the last scrape of the metrics brought, and loads \
-                         itself again every " (REFRESH_SECONDS) " s."
+                        "This page asks the API nothing. It shows the result of the last scrape, and reloads every "
+                        (REFRESH_SECONDS) " s."
                     }
                 }
             }
@@ -102,13 +102,13 @@ fn title<'a>(servers: impl Iterator<Item = &'a ServerReport>) -> &'static str {
     }
 }
 
-/// How a server stands, seen from here.
+/// The state of a server, as the page shows it.
 enum State<'a> {
     /// The newest attempt succeeded, and not long ago.
     Up,
     /// The newest attempt failed.
     Failed(&'a Failure),
-    /// It would do, but the key is paused because of another server.
+    /// Nothing failed here, but the key is paused because of another server.
     Paused,
     /// The newest attempt succeeded, but long ago.
     Unasked,
@@ -164,11 +164,11 @@ fn render_server(server: &ServerReport, now: Now) -> Markup {
     }
 }
 
-/// How old what is shown is.
+/// The age of the data that is shown.
 fn freshness(server: &ServerReport, now: Now) -> String {
     let age = server.calls.last_success.map(|at| span(now.unix.saturating_sub(at)));
     match (age, &server.calls.snapshot) {
-        (None, _) => "The API has told nothing yet.".to_owned(),
+        (None, _) => "The API has not answered yet.".to_owned(),
         (Some(age), Some(_)) => format!("As of {age} ago."),
         (Some(age), None) => format!("The last good answer is {age} old, too old to be shown."),
     }
@@ -232,7 +232,7 @@ fn number(name: &str, count: u64, remark: Option<String>) -> Markup {
     }
 }
 
-/// Calls by priority and status; what is unusual is left out where there is none.
+/// Calls by priority and status. Unusual values are shown only if there are such calls.
 fn render_calls(snapshot: &CallSnapshot) -> Markup {
     let is_usual = |label: &str| !["closed", "other"].contains(&label);
     let of_status = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));

@@ -74,7 +74,7 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
     )
 }
 
-/// How calls come, wait and go, as far as the answers of the API show it.
+/// How calls come, wait and go, as far as the API's answers show it.
 fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_calls_opened_total",
@@ -113,14 +113,14 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )
 }
 
-/// The servers of which something recent is known.
+/// The servers with a recent snapshot.
 fn snapshots(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &CallSnapshot)> {
     servers
         .iter()
         .filter_map(|server| Some((&*server.id, server.calls.snapshot.as_deref()?)))
 }
 
-/// How calls come and go on these servers.
+/// What was counted on the servers with a recent snapshot.
 fn stats(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &CallStats)> {
     let recent = servers.iter().filter(|server| server.calls.snapshot.is_some());
     recent.map(|server| (&*server.id, &server.calls.stats))
