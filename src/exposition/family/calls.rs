@@ -47,12 +47,12 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
     )?;
     out.gauge(
         "sonorancad_closed_calls_stored",
-        "Closed calls that the CAD keeps, as cached; only version v2 of the API says it.",
+        "Closed calls that the CAD keeps, as cached; only version v2 of the API reports them.",
         snapshots(servers).filter_map(|(id, snapshot)| Some(([("server_id", id)], snapshot.closed_stored?))),
     )?;
     out.gauge(
         "sonorancad_oldest_pending_call_timestamp_seconds",
-        "When the dispatch call that has been pending for longest was first seen so, in Unix time, as cached; 0 if none is pending.",
+        "When the dispatch call that has been pending for longest was first seen pending, in Unix time, as cached; 0 if none is pending.",
         stats(servers).flat_map(|(id, stats)| oldest_pending_calls(id, stats)),
     )?;
     out.gauge(
@@ -78,7 +78,7 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
 fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_calls_opened_total",
-        "Dispatch calls that appeared after the exporter's first look, by their first priority and origin.",
+        "Dispatch calls that appeared after the first answer of the API, by their first priority and origin.",
         by_priority_and_origin(servers, |stats, priority, origin| stats.opened[priority][origin]),
     )?;
     out.counter(
@@ -93,12 +93,12 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_call_duration_seconds",
-        "Time from first seen to closed; calls whose coming was not seen are not in it.",
+        "Time from first seen to closed; calls that were not seen to come are not included.",
         by_priority(servers, |stats| &stats.durations),
     )?;
     out.counter(
         "sonorancad_emergency_calls_opened_total",
-        "Emergency and civil calls that appeared after the exporter's first look.",
+        "Emergency and civil calls that appeared after the first answer of the API.",
         by_kind(servers, |stats, kind| stats.emergency_opened[kind]),
     )?;
     out.counter(
@@ -108,7 +108,7 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_emergency_call_wait_seconds",
-        "Time from first seen to leaving the list; calls whose coming was not seen are not in it.",
+        "Time from first seen to leaving the list; calls that were not seen to come are not included.",
         by_kind(servers, |stats, kind| &stats.emergency_waits[kind]),
     )
 }
