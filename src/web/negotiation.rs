@@ -1,75 +1,43 @@
-//! Which format and which encoding a client wants: `Accept` and `Accept-Encoding`.
+//! Which format a client wants, by `Accept`.
 //!
 //! By [RFC 9110, section 12.5](https://www.rfc-editor.org/rfc/rfc9110#section-12.5): the most
 //! specific range that fits gives the quality, which is 1 if none is given; 0 excludes. No request
-//! is refused: a client that accepts neither format gets the classic one, uncompressed. No library chooses
-//! by media type parameters such as `version`, so this is written here.
+//! is refused: a client that accepts neither format gets the classic one. No library chooses by media type
+//! parameters such as `version`, so this is written here.
 
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
+use axum::http::header::ACCEPT;
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams as _, names};
 
 use crate::exposition::Format;
 
 const VERSION: Name = Name::new_unchecked("version");
 
-/// How a client wants the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Negotiated {
-    /// The format to answer in.
-    pub format: Format,
-    /// Whether to compress the answer.
-    pub is_gzip: bool,
-}
-
-impl Negotiated {
-    /// What the headers of a request say.
-    #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Self {
-        Self {
-            format: format(headers),
-            is_gzip: accepts_gzip(headers),
-        }
-    }
-}
-
-/// The format to answer in: OpenMetrics, unless the client prefers the classic one or excludes OpenMetrics.
-fn format(headers: &HeaderMap) -> Format {
-    let ranges: Vec<MediaType> = texts(headers, ACCEPT)
+/// The format to answer in: OpenMetrics if the client accepts it and does not prefer the classic one.
+#[must_use]
+pub fn negotiate_format(headers: &HeaderMap) -> Format {
+    let ranges: Vec<MediaType> = headers
+        .get_all(ACCEPT)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
         .flat_map(|text| MediaTypeList::new(text).flatten())
         .collect();
-    let quality = |format| {
+    let best_quality = |format| {
         let fitting = ranges
             .iter()
-            .filter_map(|range| Some((specificity(range, format)?, media_quality(range)?)));
+            .filter_map(|range| Some((specificity(range, format)?, quality(range)?)));
         // Of equally specific ranges, the one with the highest quality counts.
         let best = fitting.max_by(|(one, one_quality), (other, other_quality)| {
             one.cmp(other).then(one_quality.total_cmp(other_quality))
         });
         best.map_or(0.0, |(_, quality)| quality)
     };
-    let open_metrics = quality(Format::OpenMetrics);
-    if open_metrics > 0.0 && open_metrics >= quality(Format::Text) {
+    let open_metrics = best_quality(Format::OpenMetrics);
+    if open_metrics > 0.0 && open_metrics >= best_quality(Format::Text) {
         Format::OpenMetrics
     } else {
         Format::Text
     }
-}
-
-/// Whether to compress the answer.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let codings: Vec<(&str, f32)> = texts(headers, ACCEPT_ENCODING)
-        .flat_map(|text| text.split(','))
-        .filter_map(coding)
-        .collect();
-    let quality = |names: &[&str]| {
-        let named = codings
-            .iter()
-            .find(|(coding, _)| names.iter().any(|name| coding.eq_ignore_ascii_case(name)));
-        named.map(|(_, quality)| *quality)
-    };
-    let gzip = quality(&["gzip", "x-gzip"]).or_else(|| quality(&["*"])).unwrap_or(0.0);
-    gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0)
 }
 
 /// How exactly `range` describes `format`; `None` where it does not.
@@ -93,33 +61,16 @@ fn specificity(range: &MediaType, format: Format) -> Option<u8> {
     }
 }
 
-fn media_quality(range: &MediaType) -> Option<f32> {
-    range
-        .get_param(names::Q)
-        .map_or(Some(1.0), |quality| parse_quality(quality.as_str()))
-}
-
-/// One item of `Accept-Encoding`.
-fn coding(item: &str) -> Option<(&str, f32)> {
-    let (coding, parameters) = item.split_once(';').unwrap_or((item, ""));
-    let quality = match parameters.trim().split_once('=') {
-        Some((name, quality)) if name.trim().eq_ignore_ascii_case("q") => parse_quality(quality.trim())?,
-        _ => 1.0,
+/// The quality of a range, from 0 to 1; a range with anything else is ignored.
+fn quality(range: &MediaType) -> Option<f32> {
+    let Some(quality) = range.get_param(names::Q) else {
+        return Some(1.0);
     };
-    Some((coding.trim(), quality))
-}
-
-/// A quality from 0 to 1; an item with anything else is ignored.
-fn parse_quality(text: &str) -> Option<f32> {
-    text.parse().ok().filter(|quality| (0.0..=1.0).contains(quality))
-}
-
-/// The values of a header that may occur several times.
-fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
+    quality
+        .as_str()
+        .parse()
+        .ok()
+        .filter(|quality| (0.0..=1.0).contains(quality))
 }
 
 #[cfg(test)]
@@ -131,14 +82,7 @@ mod tests {
     #[track_caller]
     fn assert_format(accept: &str, expected: Format) {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_str(accept).expect("a header value"))]);
-        assert_eq!(format(&headers), expected, "{accept}");
-    }
-
-    #[track_caller]
-    fn assert_gzip(accept_encoding: &str, expected: bool) {
-        let value = HeaderValue::from_str(accept_encoding).expect("a header value");
-        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
-        assert_eq!(accepts_gzip(&headers), expected, "{accept_encoding}");
+        assert_eq!(negotiate_format(&headers), expected, "{accept}");
     }
 
     #[test]
@@ -160,7 +104,7 @@ mod tests {
 
     #[test]
     fn everyone_else_gets_the_classic_format() {
-        assert_eq!(format(&HeaderMap::new()), Format::Text);
+        assert_eq!(negotiate_format(&HeaderMap::new()), Format::Text);
         for accept in [
             "",
             "*/*",
@@ -193,34 +137,5 @@ mod tests {
             "text/plain+xml, text/plain;q=0.1, application/openmetrics-text;q=0.2",
             Format::OpenMetrics,
         );
-    }
-
-    #[test]
-    fn gzip_is_sent_only_where_it_is_wanted() {
-        for accept_encoding in [
-            "gzip",
-            "GZIP",
-            "x-gzip",
-            "deflate, gzip;q=0.5",
-            "*",
-            "gzip;q=0.2, identity;q=0.1",
-            "identity;q=0, *",
-        ] {
-            assert_gzip(accept_encoding, true);
-        }
-        for accept_encoding in [
-            "",
-            "identity",
-            "deflate, br",
-            "gzip;q=0",
-            "gzip ; q = 0",
-            "*;q=0",
-            "gzip;q=0, *",
-            "gzip;q=0.1, identity",
-            "gzip;q=x",
-        ] {
-            assert_gzip(accept_encoding, false);
-        }
-        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }
