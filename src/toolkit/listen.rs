@@ -49,7 +49,7 @@ use crate::process::Process;
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// Connections at once.
-    connections: u32,
+    connections: usize,
     /// The longest time for one request, and the longest wait for one.
     stage: Duration,
     /// The longest wait for responses after a stop was requested.
@@ -71,11 +71,11 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 const BACKLOG: u32 = 4096;
 
 /// File descriptors that neither connections nor the application take: those of the log, `/proc` and the runtime.
-const OTHER_FILES: u64 = 64;
+const OTHER_FILES: usize = 64;
 
 /// The size of each of the system's two buffers for a connection: data received but not read, and data sent but
 /// not taken by the client. Linux doubles it. Without a limit, each would grow to several MiB.
-const BUFFER_BYTES: u32 = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
@@ -158,8 +158,7 @@ impl Listener {
                     return Err(io::Error::other("it does not listen"));
                 }
                 options.set_nonblocking(true)?;
-                options.set_send_buffer_size(BUFFER_BYTES as usize)?;
-                options.set_recv_buffer_size(BUFFER_BYTES as usize)?;
+                limit_buffers(&options)?;
                 TcpListener::from_std(socket).map(Some)
             };
             sockets.extend(take().map_err(|source| ListenError::SystemdSocket { number, source })?);
@@ -206,21 +205,23 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // A restart must not wait until the system has forgotten the connections of the last run.
     socket.set_reuseaddr(true)?;
-    // Accepted connections inherit these.
-    socket.set_send_buffer_size(BUFFER_BYTES)?;
-    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    limit_buffers(&SockRef::from(&socket))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
+/// Limits the system's buffers of a listening socket; accepted connections inherit that.
+fn limit_buffers(socket: &SockRef) -> io::Result<()> {
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)
+}
+
 /// The limit of connections, lower if there are fewer file descriptors: a new connection needs one
 /// before another connection can be evicted for it.
-fn max_connections(max_fds: Option<u64>, reserved_files: usize) -> u32 {
-    let files = max_fds
-        .unwrap_or(u64::MAX)
-        .saturating_sub(OTHER_FILES + reserved_files as u64)
-        .max(1);
-    u32::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
+fn max_connections(max_fds: Option<u64>, reserved_files: usize) -> usize {
+    let max_fds = max_fds.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    let files = max_fds.saturating_sub(OTHER_FILES + reserved_files);
+    files.clamp(1, LIMITS.connections)
 }
 
 /// Serves connections; each has its own clone.

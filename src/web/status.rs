@@ -40,6 +40,7 @@ pub(super) fn respond(own: &Report, others: &[(String, CommunityReport)], count:
 }
 
 fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> Markup {
+    let reports = others.iter().map(|(_, report)| report).chain([&own.community]);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -47,7 +48,7 @@ fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> M
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content=(REFRESH_SECONDS);
-                title { (title(others.iter().map(|(_, report)| report).chain([&own.community]).flat_map(|report| &report.servers))) }
+                title { (title(reports.flat_map(|report| &report.servers))) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -55,39 +56,51 @@ fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> M
                     h1 { "Sonoran CAD exporter" }
                     span { "version " (LONG_VERSION) }
                 }
-                main {
-                    @if own.exporter.as_ref().is_some_and(|exporter| !exporter.is_reload_successful) {
-                        p class="alarm" {
-                            "The configuration that was read last cannot be used; an earlier one is. The log says why."
-                        }
-                    }
-                    @for server in &own.community.servers {
-                        (render_server(server, own.community.at))
-                    }
-                    @for (alias, report) in others {
-                        h2 class="community" { (alias) }
-                        @for server in &report.servers {
-                            (render_server(server, report.at))
-                        }
-                    }
-                    @if others.len() < count {
-                        p class="quiet" {
-                            "These are " (others.len()) " of " (count) " communities, those with trouble first; "
-                            "Prometheus sees them all."
-                        }
-                    }
+                (render_main(own, others, count))
+                (render_footer())
+            }
+        }
+    }
+}
+
+fn render_main(own: &Report, others: &[(String, CommunityReport)], count: usize) -> Markup {
+    html! {
+        main {
+            @if own.exporter.as_ref().is_some_and(|exporter| !exporter.is_reload_successful) {
+                p class="alarm" {
+                    "The configuration that was read last cannot be used; an earlier one is. The log says why."
                 }
-                footer {
-                    p {
-                        a href="metrics" { "Metrics" }
-                        a href="-/healthy" { "Health" }
-                        a href="-/ready" { "Readiness" }
-                    }
-                    p {
-                        "This page asks the API nothing. It shows the result of the last scrape, and reloads every "
-                        (REFRESH_SECONDS) " s."
-                    }
+            }
+            @for server in &own.community.servers {
+                (render_server(server, own.community.at))
+            }
+            @for (alias, report) in others {
+                h2 class="community" { (alias) }
+                @for server in &report.servers {
+                    (render_server(server, report.at))
                 }
+            }
+            @if others.len() < count {
+                p class="quiet" {
+                    "These are " (others.len()) " of " (count) " communities, those with trouble first; "
+                    "Prometheus sees them all."
+                }
+            }
+        }
+    }
+}
+
+fn render_footer() -> Markup {
+    html! {
+        footer {
+            p {
+                a href="metrics" { "Metrics" }
+                a href="-/healthy" { "Health" }
+                a href="-/ready" { "Readiness" }
+            }
+            p {
+                "This page asks the API nothing. It shows the result of the last scrape, and reloads every "
+                (REFRESH_SECONDS) " s."
             }
         }
     }

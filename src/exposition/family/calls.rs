@@ -14,17 +14,23 @@ use crate::tracker::CallStats;
 
 /// Writes the families of calls.
 pub(super) fn encode(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
-    encode_snapshots(servers, out)?;
+    encode_up(servers, out)?;
+    encode_lists(servers, out)?;
+    encode_oldest(servers, out)?;
+    encode_unreadable(servers, out)?;
     encode_stats(servers, out)
 }
 
-/// What the newest snapshots contain. Except for `up`, absent while nothing recent is known.
-fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+fn encode_up(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_up",
         "Whether the newest request to the API succeeded and its answer is recent enough to be shown (1), or not (0).",
         per_server(servers, |server| u64::from(server.calls.is_up)),
-    )?;
+    )
+}
+
+/// What the lists of the newest snapshots contain. Absent while nothing recent is known, like the next families.
+fn encode_lists(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_active_calls",
         "Dispatch calls in the CAD's list of active calls, pending ones included, as cached.",
@@ -49,7 +55,11 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
         "sonorancad_closed_calls_stored",
         "Closed calls that the CAD keeps, as cached; only version v2 of the API reports them.",
         snapshots(servers).filter_map(|(id, snapshot)| Some(([("server_id", id)], snapshot.closed_stored?))),
-    )?;
+    )
+}
+
+/// Since when the oldest calls have been waiting.
+fn encode_oldest(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_oldest_pending_call_timestamp_seconds",
         "When the dispatch call that has been pending for longest was first seen pending, in Unix time, as cached; 0 if none is pending.",
@@ -59,7 +69,11 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
         "sonorancad_oldest_emergency_call_timestamp_seconds",
         "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits.",
         stats(servers).flat_map(|(id, stats)| oldest_emergency_calls(id, stats)),
-    )?;
+    )
+}
+
+/// How much of the newest snapshots' answers could not be read.
+fn encode_unreadable(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_unreadable_values",
         "Values and items of active and emergency calls in the cached answer that are missing or could not be read.",

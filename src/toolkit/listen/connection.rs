@@ -83,9 +83,9 @@ enum Stage {
 
 impl Connections {
     /// Allows this many connections at once.
-    pub(super) fn new(max: u32) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(max as usize)),
+            slots: Arc::new(Semaphore::new(max)),
             open: Mutex::default(),
             next_id: AtomicU64::default(),
         }
