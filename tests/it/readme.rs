@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sonorancad_exporter::config::VARIABLES;
+use sonorancad_exporter::config::{Config, Setting, VARIABLES, Variable};
 
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::Running;
@@ -59,4 +59,24 @@ async fn its_table_of_metrics_is_the_programs() {
         writeln!(table, "| `{name}` | {kind} | {} | {help} |", labels[name]).unwrap();
     }
     assert_in_readme(&table);
+}
+
+/// A variable that is in the table but not read would be accepted with any text.
+#[test]
+fn every_variable_is_read() {
+    let least = [("SONORANCAD_COMMUNITY_ID", "x"), ("SONORANCAD_API_KEY", "y")];
+    let is_refused = |variable: &&&Variable| {
+        let nonsense = [(variable.name(), "\u{7f}?".to_owned())];
+        let others = least.iter().filter(|(name, _)| *name != variable.name());
+        let others = others.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let environment = others.chain(nonsense).map(|(name, text)| (name.into(), text.into()));
+        Config::read(Setting::from_environment(environment)).is_err()
+    };
+    let unread: Vec<_> = VARIABLES
+        .iter()
+        .filter(|variable| !is_refused(variable))
+        .map(|variable| variable.name())
+        .collect();
+    // Read as it is; the file is opened later.
+    assert_eq!(unread, ["SONORANCAD_WEB_CONFIG_FILE"]);
 }
