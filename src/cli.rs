@@ -55,9 +55,9 @@ struct Arguments {
 enum Command {
     /// Serve metrics (the default).
     Serve,
-    /// Ask each server once, and say what is found or what is wrong.
+    /// Ask each server once, and report what it finds or what is wrong.
     Check(check::Options),
-    /// Show a community that is simulated: no key and no network needed.
+    /// Serve metrics of a simulated community, without a key or a network.
     Demo(demo::Options),
     /// Ask the exporter that runs with the same settings whether it is healthy.
     Healthcheck,

@@ -60,7 +60,7 @@ pub enum ClientError {
     /// No CA certificates are found although they are needed. An invalid proxy variable is ignored.
     #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
     Https(#[source] reqwest::Error),
-    /// The system gives it no threads.
+    /// The system refuses to start its threads.
     #[error("cannot start the threads that talk to the API")]
     Threads(#[source] io::Error),
 }
@@ -71,7 +71,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// HTTPS cannot be prepared, or the system gives it no threads.
+    /// HTTPS cannot be prepared, or the system refuses to start its threads.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
         let [http, local_http] = http_clients(needs_certificates)?;
         Ok(Self {
@@ -217,7 +217,8 @@ fn is_echo(text: &str, api: &ApiConfig) -> bool {
         }
         ApiVersion::V2 => false,
     };
-    // Nobody would wipe a copy of the key in capitals, so the comparison ignores case. The copy of the text is wiped.
+    // An upper-case copy of the key would not be wiped, so the comparison ignores case instead. The copy of the text
+    // is wiped.
     let key = api.key.expose_secret().as_bytes();
     let mut without_spaces = Zeroizing::new(Vec::with_capacity(text.len()));
     without_spaces.extend(text.bytes().filter(|byte| *byte != b' '));
@@ -227,7 +228,7 @@ fn is_echo(text: &str, api: &ApiConfig) -> bool {
             .any(|part| part.eq_ignore_ascii_case(key))
 }
 
-/// One for other machines, and one for this machine, which no proxy can reach.
+/// A client for other machines, and one for this machine, which no proxy can reach.
 fn http_clients(needs_certificates: bool) -> Result<[reqwest::Client; 2], ClientError> {
     let build = |builder: reqwest::ClientBuilder| builder.build().map_err(ClientError::Https);
     let builder = || http_builder(needs_certificates);

@@ -32,7 +32,7 @@ struct Community {
 }
 
 impl Community {
-    /// A community of which nothing is known yet.
+    /// A community about which nothing is known yet.
     fn new(
         alias: Option<&str>,
         config: &CommunityConfig,

@@ -25,7 +25,7 @@ pub enum Format {
     Text,
 }
 
-/// Writes all that `report` says.
+/// Writes everything in `report`.
 ///
 /// # Errors
 ///

@@ -26,7 +26,7 @@ pub struct Report {
     pub exporter: Option<ExporterReport>,
 }
 
-/// What is known of one community.
+/// What is known about one community.
 #[derive(Clone, Debug)]
 pub struct CommunityReport {
     /// When the report was made.
@@ -35,7 +35,7 @@ pub struct CommunityReport {
     pub servers: Vec<ServerReport>,
 }
 
-/// What is known of one server.
+/// What is known about one server.
 #[derive(Clone, Debug)]
 pub struct ServerReport {
     /// The CAD's number of the server, as a text.
@@ -46,7 +46,8 @@ pub struct ServerReport {
     pub calls: FeedReport<CallSnapshot, CallStats>,
 }
 
-/// What is known of one endpoint of a server: its snapshots are of type `S`, what is counted across them `T`. The default stands for one that was never asked.
+/// What is known about one endpoint of a server. `S` is the type of its snapshots, `T` of what is counted across them.
+/// The default is one that was never asked.
 #[derive(Clone, Debug, Default)]
 pub struct FeedReport<S, T> {
     /// Whether the newest fetch succeeded, its snapshot is within the stale bound, and neither the key nor the
@@ -96,14 +97,14 @@ pub struct Failure {
     pub at: Now,
 }
 
-/// What the exporter says of itself.
+/// What the exporter reports about itself.
 #[derive(Clone, Debug)]
 pub struct ExporterReport {
     /// Its process; `None` if the system does not report it.
     pub process: Option<Process>,
     /// Whether the configuration that was read last is in use.
     pub is_reload_successful: bool,
-    /// Requests that met a bug in the exporter.
+    /// Requests that hit a bug of the exporter.
     pub panics: u64,
 }
 

@@ -19,7 +19,7 @@ use self::guard::Guard;
 pub use self::listen::{ListenError, Listener};
 use self::reload::ReloadingConfig;
 
-/// The web configuration in use, and what serves a router by it.
+/// The web configuration in use, and the guard that applies it to every request.
 #[derive(Clone, Debug)]
 pub struct Toolkit {
     config: Arc<ReloadingConfig>,
@@ -27,7 +27,7 @@ pub struct Toolkit {
 }
 
 impl Toolkit {
-    /// Reads the web configuration file. Without one, the exporter speaks plain HTTP with everyone.
+    /// Reads the web configuration file. Without one, the exporter speaks plain HTTP and asks for no password.
     ///
     /// # Errors
     ///
@@ -56,8 +56,8 @@ impl Toolkit {
         self.guard.panics()
     }
 
-    /// Serves `router` until `shutdown` completes and the requests in service are answered, for a few
-    /// seconds at most. The application needs up to `reserved_files` file descriptors of its own.
+    /// Serves `router` until `shutdown` completes, and then for a few seconds at most, until the requests in
+    /// service are answered. The application needs up to `reserved_files` file descriptors of its own.
     pub async fn serve(
         self,
         listener: Listener,

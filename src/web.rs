@@ -2,7 +2,7 @@
 //!
 //! * `GET /metrics`: the metrics, in the format that `Accept` asks for. Always 200;
 //!   `sonorancad_up` reports a failed fetch.
-//! * `GET /probe?community=<alias>`: the same of one community of the file, without the exporter's own.
+//! * `GET /probe?community=<alias>`: the same for one community of the file, without the exporter's own metrics.
 //! * `GET /sd`: the communities of the file, for Prometheus' `http_sd_configs`.
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
@@ -14,18 +14,19 @@ mod discovery;
 mod negotiation;
 mod status;
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{Query, State};
-use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, VARY};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HOST, VARY};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 use url::Url;
 
 use self::discovery::Target;
@@ -39,7 +40,7 @@ use crate::toolkit::Toolkit;
 /// The header in which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
 
-/// How long a client waits, in seconds, if it does not say so.
+/// The client's time-out in seconds, if it states none.
 const DEFAULT_SCRAPE_TIMEOUT: f64 = 10.0;
 
 /// How much earlier than the client's time-out the answer goes out, in seconds.
@@ -66,9 +67,12 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Opt
         external: external_url.map(|url| Arc::new(Target::from_url(url))),
     };
     Router::new()
-        .route("/", get(status_page))
         .route("/metrics", get(metrics))
         .route("/probe", get(probe))
+        // Of the routes above only: the others are small, or are written as slowly as the client reads.
+        .route_layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .route_layer(map_response(collect))
+        .route("/", get(status_page))
         .route("/sd", get(discovery))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
@@ -78,7 +82,7 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Opt
 }
 
 impl AppState {
-    /// Adds what the exporter reports of itself.
+    /// Adds what the exporter reports about itself.
     fn with_exporter(&self, community: CommunityReport) -> Report {
         let exporter = ExporterReport {
             process: Process::read(),
@@ -129,7 +133,7 @@ async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Response 
     respond(state.with_exporter(report), &headers)
 }
 
-/// The alias names a community of the file, and can be nothing else.
+/// The alias is looked up in the communities file; no request can name another target.
 async fn probe(
     State(state): State<AppState>,
     Query(parameters): Query<Vec<(String, String)>>,
@@ -160,20 +164,15 @@ async fn discovery(State(state): State<AppState>, headers: HeaderMap) -> Respons
     let own = || Target::from_host(headers.get(HOST)?).map(Arc::new);
     match state.external.or_else(own) {
         Some(target) => discovery::respond(state.communities.aliases(), target).into_response(),
-        None => (StatusCode::BAD_REQUEST, "The header Host is missing, or not a host.\n").into_response(),
+        None => (StatusCode::BAD_REQUEST, "The Host header is missing or invalid.\n").into_response(),
     }
 }
 
 fn respond(report: Report, headers: &HeaderMap) -> Response {
-    let Negotiated {
-        format,
-        content_type,
-        is_gzip,
-    } = Negotiated::from_headers(headers);
-    let own_headers = [(CONTENT_TYPE, content_type), (VARY, "Accept, Accept-Encoding")];
+    let Negotiated { format, content_type } = Negotiated::from_headers(headers);
     match exposition::render(&Arc::new(report), format) {
-        Ok(text) if is_gzip => ([(CONTENT_ENCODING, "gzip")], own_headers, gzip(text.as_bytes())).into_response(),
-        Ok(text) => (own_headers, text).into_response(),
+        // The layer adds that the answer depends on `Accept-Encoding` as well.
+        Ok(text) => ([(CONTENT_TYPE, content_type), (VARY, "Accept")], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -181,12 +180,17 @@ fn respond(report: Report, headers: &HeaderMap) -> Response {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .expect("writing to a Vec does not fail")
+/// Completes the compressed body before it is sent. Compressed on the way, a client that reads slowly would keep the
+/// whole text and the compressor in memory: with 100 servers and 500 such clients 900 MiB, instead of 90 MiB.
+async fn collect(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => Response::from_parts(parts, bytes.into()),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be compressed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 /// How long a scrape may wait for fetches: a little less than its client waits for the answer.

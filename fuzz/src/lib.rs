@@ -17,7 +17,7 @@ pub fn answer(bytes: &[u8]) {
     }
 }
 
-/// Lines of `Accept` and `Accept-Encoding`.
+/// Lines of `Accept`.
 pub fn accept(bytes: &[u8]) {
     promises::negotiation(&headers(bytes));
 }
@@ -37,7 +37,7 @@ pub fn communities(bytes: &[u8]) {
     promises::communities(&without_files(&text(bytes)));
 }
 
-/// Headers as they are sent; lines that are none are passed over.
+/// Headers as they are sent; other lines are ignored.
 fn headers(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n') {

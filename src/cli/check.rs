@@ -145,7 +145,7 @@ fn prefix(alias: Option<&str>) -> String {
     alias.map_or(String::new(), |alias| format!("{alias}: "))
 }
 
-/// Asks each server once, as fast as the budgets allow, but none with a key that the API has refused.
+/// Asks each server once, as fast as the budgets allow. A key that the API has refused is not used again.
 async fn ask(config: &Config, communities: &Communities) -> Vec<(Option<String>, CommunityReport)> {
     let timeouts = config.all_communities().map(|(_, community)| community.api.timeout);
     let deadline = timeouts.max().unwrap_or_default() + INTERVAL;
@@ -155,6 +155,7 @@ async fn ask(config: &Config, communities: &Communities) -> Vec<(Option<String>,
         let own = config.community.iter().map(|_| (None, communities.report()));
         let others = communities.reports().into_iter();
         let reports: Vec<_> = own.chain(others.map(|(alias, report)| (Some(alias), report))).collect();
+        // A server that was not asked although nothing is paused waits for the budget.
         let is_open = |server: &ServerReport| !server.calls.is_asked() && server.calls.retry_at.is_none();
         if !reports.iter().flat_map(|(_, report)| &report.servers).any(is_open) {
             return reports;

@@ -25,7 +25,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "SERVERS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     servers: u32,
 
-    /// The local time of the community, in hours ahead of UTC: its rhythm of day and night follows it.
+    /// The community's local time, in hours ahead of UTC; its days and nights follow it.
     #[arg(long, value_name = "HOURS", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-12..=14))]
     utc_offset: i32,
 

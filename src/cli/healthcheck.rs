@@ -50,6 +50,6 @@ fn ask_at(address: SocketAddr, is_guarded: bool) -> io::Result<()> {
         b"HTTP/1.1 400 " | b"HTTP/1.1 401 " => Err(io::Error::other(
             "it wants TLS or a password; is SONORANCAD_WEB_CONFIG_FILE set as for the exporter?",
         )),
-        _ => Err(io::Error::other("the answer is not that of a healthy exporter")),
+        _ => Err(io::Error::other("the exporter does not answer that it is healthy")),
     }
 }

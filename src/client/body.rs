@@ -58,7 +58,7 @@ impl BodyMemory {
         Self(Arc::new(Semaphore::new(MEMORY_MEBIBYTES)))
     }
 
-    /// A share of this many bytes, as soon as it is free.
+    /// Takes a share of this many bytes as soon as it is free. A body larger than all of it takes all of it.
     async fn take(&self, bytes: usize, until: Instant) -> Result<OwnedSemaphorePermit, FetchError> {
         let mebibytes = bytes.div_ceil(MEBIBYTE).min(MEMORY_MEBIBYTES);
         let mebibytes = u32::try_from(mebibytes).expect("the whole memory is that small");
@@ -70,7 +70,7 @@ impl BodyMemory {
 }
 
 impl Body {
-    /// Reads the whole body, which may have `max_bytes` both compressed and not.
+    /// Reads the whole body, which may have `max_bytes` before and after decompression.
     pub(super) async fn read(
         mut response: Response,
         max_bytes: usize,
@@ -85,7 +85,7 @@ impl Body {
         if announced.is_some_and(|length| length > max_bytes) {
             return Err(FetchError::TooLarge(max_bytes));
         }
-        // `Content-Length` does not tell the size of the decompressed body, so it is taken to be the largest.
+        // `Content-Length` does not give the size after decompression, so the maximum is assumed.
         let size = announced.filter(|_| !decoder.is_gzip()).unwrap_or(max_bytes);
         let step = if decoder.is_gzip() {
             PACKED_STEP_BYTES
@@ -93,6 +93,7 @@ impl Body {
             STEP_BYTES
         };
         let mut received = 0;
+        // `None` while the body is small: most bodies never need a share.
         let mut share = None;
         let failed = |error| FetchError::from_transport(&error, Phase::Body);
         while let Some(chunk) = response.chunk().await.map_err(failed)? {

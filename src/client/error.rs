@@ -12,8 +12,8 @@ use reqwest::header::HeaderMap;
 use crate::account::{MAX_PAUSE, MIN_PAUSE};
 use crate::clock::Now;
 
-/// How long nothing is asked after a failure that only a person can fix: the vendor keeps a blacklist of communities
-/// whose requests fail.
+/// The pause after a failure that only a person can fix: the vendor keeps a blacklist of communities whose requests
+/// fail.
 const LONG_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// How long a rate limit lasts if the API does not say.

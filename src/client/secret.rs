@@ -1,7 +1,7 @@
-//! Parts of a request that hold the key, and are wiped when the request is over.
+//! Parts of a request that contain the key, and are wiped when the request is over.
 //!
-//! Not wiped are the copies that others make on the way: the buffers in which HTTP and TLS put a request
-//! together, and the system's.
+//! Copies that others make on the way are not wiped: the buffers in which HTTP and TLS assemble a request, and the
+//! system's.
 
 use bytes::Bytes;
 use reqwest::Body;
@@ -12,7 +12,7 @@ pub(super) fn body(owner: impl AsRef<[u8]> + Send + 'static) -> Body {
     Body::from(Bytes::from_owner(owner))
 }
 
-/// A header's value that keeps `owner` instead of a copy of it, and that nothing prints.
+/// A header's value that keeps `owner` instead of a copy of it, and is never printed.
 pub(super) fn header(owner: impl AsRef<[u8]> + Send + 'static) -> HeaderValue {
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(owner)).expect("a key is visible ASCII");
     value.set_sensitive(true);

@@ -27,8 +27,8 @@ struct Request<'a> {
     data: &'a [ServerRequest],
 }
 
-/// What is asked of one server. The API page shows the limits one level higher, but every known client sends them
-/// here.
+/// The part of a request that is about one server. The API page shows the limits one level higher, but every known
+/// client sends them here.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServerRequest {

@@ -44,7 +44,7 @@ struct Entries {
 type AccountId = u64;
 
 impl Communities {
-    /// The communities of `config`. Nothing is known of them yet, and nothing is requested.
+    /// The communities of `config`. Nothing is known about them yet, and nothing is requested.
     ///
     /// # Errors
     ///
@@ -71,8 +71,8 @@ impl Communities {
     /// Makes these communities the ones that are served.
     ///
     /// A community whose API, key and servers are the same keeps its caches, trackers and counts. An account keeps its
-    /// budget and pauses as long as they count, even if no community uses it. Fetches in flight of communities that go
-    /// end by themselves.
+    /// budget and pauses as long as they count, even if no community uses it. Fetches in flight of removed
+    /// communities end by themselves.
     ///
     /// # Errors
     ///
@@ -165,20 +165,20 @@ impl Communities {
         while scrapes.join_next().await.is_some() {}
     }
 
-    /// Reports what is known of the community that the environment describes, without a request.
+    /// Reports what is known about the community that the environment describes, without a request.
     #[must_use]
     pub fn report(&self) -> CommunityReport {
         let own = self.entries.read().own.clone();
         own.map_or_else(|| self.nothing(), |community| community.report())
     }
 
-    /// Reports what is known of every other community, by alias, without a request.
+    /// Reports what is known about every other community, by alias, without a request.
     #[must_use]
     pub fn reports(&self) -> Vec<(String, CommunityReport)> {
         self.most_urgent_reports(usize::MAX).0
     }
 
-    /// The same of at most `max` communities, those with trouble first, and the number of all of them.
+    /// The same for at most `max` communities, those with trouble first, and the number of all of them.
     #[must_use]
     pub fn most_urgent_reports(&self, max: usize) -> (Vec<(String, CommunityReport)>, usize) {
         let by_alias = self.entries.read().by_alias.clone();
@@ -198,7 +198,7 @@ impl Communities {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the answer from being such a list. There is no such list of a community that does not exist.
+    /// Whatever keeps the answer from being such a list. A community that does not exist has no servers.
     pub async fn fetch_server_ids(&self, alias: Option<&str>) -> Result<BTreeSet<u32>, FetchError> {
         let community = {
             let entries = self.entries.read();

@@ -68,7 +68,7 @@ struct Fetch<E: Endpoint> {
 }
 
 impl<E: Endpoint> Feed<E> {
-    /// A feed of which nothing is known yet.
+    /// A feed about which nothing is known yet.
     pub(super) fn new(source: Source, plan: Plan) -> Self {
         Self {
             source,

@@ -18,7 +18,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A server of which nothing is known yet.
+    /// A server about which nothing is known yet.
     pub(super) fn new(config: &ServerConfig, community: &CommunityConfig, source: Source) -> Self {
         Self {
             config: config.clone(),

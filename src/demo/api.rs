@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::trouble::Fault;
 use super::{API_KEY, COMMUNITY_ID, Cad, wire};
 
-/// Closed calls in an answer where none are asked for, and the most that can be.
+/// Closed calls in an answer: the default and the maximum.
 const CLOSED_LIMITS: (u64, u64) = (10, 100);
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -49,7 +49,7 @@ async fn v1_calls(State(cad): State<Cad>, body: String) -> Response {
         .and_then(|id| u32::try_from(id).ok())
         .unwrap_or(1);
     let server = state.live_until(time.unix, server_id);
-    // As the real one, it does not label its JSON as such.
+    // Like the real API, it does not label its JSON as such.
     wire::v1(
         server,
         closed_limit(data["closedLimit"].as_u64()),

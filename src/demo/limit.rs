@@ -6,11 +6,11 @@ use std::time::Duration;
 const REQUESTS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// One key's limit. Each game server takes its part: one request per minute.
+/// One key's limit. Each game server uses one request per minute.
 #[derive(Debug)]
 pub(super) struct RateLimit {
     game_servers: u32,
-    /// Times of the requests in the window, oldest first; since the first look, as all times here.
+    /// Times of the requests in the window, oldest first. All times here count from the start of the simulation.
     granted: VecDeque<Duration>,
     /// When the next game server asks.
     next_game_request: Duration,
@@ -29,10 +29,10 @@ impl RateLimit {
     ///
     /// # Errors
     ///
-    /// The limit is reached: how long until there is room.
+    /// The limit is reached; the value is the time until it allows a request.
     pub(super) fn take(&mut self, now: Duration) -> Result<(), Duration> {
         while self.next_game_request <= now {
-            // Refused, it tries again a minute later.
+            // A game server that is refused tries again at its next turn.
             let _ = self.grant(self.next_game_request);
             self.next_game_request += WINDOW / self.game_servers;
         }

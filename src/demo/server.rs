@@ -11,7 +11,7 @@ use super::Settings;
 /// No call is shorter than this, from opening to closing.
 pub const MIN_CALL: Duration = Duration::from_secs(10);
 
-/// The fewest units on duty; there are more where more calls come: for two calls an hour, one.
+/// Minimum units on duty. Where it is busier, there is one for every two calls per hour.
 const MIN_UNITS: u32 = 40;
 
 /// Closed calls that the CAD keeps.
@@ -20,8 +20,8 @@ const MAX_CLOSED: usize = 1000;
 /// Waits and durations that the statistics keep, the newest ones.
 const MAX_TIMES: usize = 10_000;
 
-/// How busy each hour of the day is, from midnight on, beside an average hour of the week; at night too, somebody looks
-/// at a demo.
+/// How busy each hour of the day is, from midnight on, relative to an average hour of the week. Nights are not quiet:
+/// people try a demo at any hour.
 const RHYTHM: [f64; 24] = [
     1.1, 0.95, 0.8, 0.75, 0.7, 0.7, 0.7, 0.75, 0.8, 0.8, 0.85, 0.9, 0.9, 0.95, 0.95, 1.0, 1.15, 1.2, 1.3, 1.35, 1.4,
     1.4, 1.35, 1.25,
@@ -30,10 +30,10 @@ const RHYTHM: [f64; 24] = [
 /// The same for the days of the week, from Monday on.
 const WEEK: [f64; 7] = [0.85, 0.85, 0.9, 0.95, 1.15, 1.25, 1.05];
 
-/// Above every product of the two.
+/// Above every product of the two factors.
 const PEAK: f64 = 1.8;
 
-/// How a dispatch call stands, by the API's numbers.
+/// The status of a dispatch call, with the API's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Pending = 0,
@@ -94,7 +94,7 @@ impl Statistics {
     }
 }
 
-/// What is going to happen.
+/// A future event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     /// Perhaps a call comes; at night, rarely.
@@ -195,7 +195,8 @@ impl Server {
         self.events.push(Reverse((at, event)));
     }
 
-    /// Calls come at random, but by the rhythm: of arrivals at the pace of the peak, a part counts.
+    /// Calls come at random, at a rate that follows the rhythm: arrivals come at the rate of the peak, and a share of
+    /// them is dropped.
     fn arrive(&mut self, now: Duration) {
         let next = self.exponential(1.0 / (self.calls_per_second * PEAK));
         self.expect(now + next, Event::Arrival);
@@ -334,7 +335,7 @@ impl Server {
         self.random.f64() < probability
     }
 
-    /// A random time with this mean in seconds, as long as nothing is due.
+    /// A random, exponentially distributed time with this mean in seconds.
     fn exponential(&mut self, mean: f64) -> Duration {
         Duration::from_secs_f64(-(1.0 - self.random.f64()).ln() * mean)
     }

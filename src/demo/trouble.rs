@@ -1,11 +1,12 @@
-//! Outages and rate limits that nobody has caused: one of each soon, then rarely.
+//! Outages and rate limits without a cause: one of each soon, then rarely.
 
 use std::time::Duration;
 
-/// When the first one begins and ends: of requests every 30 s, one meets it, which is no gap in what is known of calls.
+/// When the first one begins and ends. With a request every 30 s, exactly one fails, which leaves no gap in the
+/// counts of calls.
 const FIRST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(90));
 
-/// The least and the longest time between two, in seconds; and how long one lasts.
+/// The time between two of them, and how long one lasts, in seconds.
 const PAUSE_SECONDS: std::ops::RangeInclusive<u64> = 1200..=3600;
 const LENGTH_SECONDS: std::ops::RangeInclusive<u64> = 40..=180;
 
@@ -14,7 +15,7 @@ const LENGTH_SECONDS: std::ops::RangeInclusive<u64> = 40..=180;
 pub(super) enum Fault {
     /// A gateway answers in its place.
     Outage,
-    /// The limit is reached, for so long.
+    /// The limit is reached, for this long.
     RateLimited(Duration),
 }
 
@@ -40,10 +41,10 @@ impl Trouble {
         }
     }
 
-    /// What is wrong so long after the first look.
+    /// What is wrong at this time since the start of the simulation.
     pub(super) fn at(&mut self, elapsed: Duration) -> Option<Fault> {
         while self.end <= elapsed {
-            // The second one comes soon as well.
+            // The second one comes soon as well, so that a first look shows both kinds.
             let is_early = self.end == FIRST.1;
             let pause = if is_early { 240 } else { self.random.u64(PAUSE_SECONDS) };
             let length = if is_early { 40 } else { self.random.u64(LENGTH_SECONDS) };

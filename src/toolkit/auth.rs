@@ -1,9 +1,9 @@
 //! Basic authentication ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)) against bcrypt hashes.
 //!
-//! A check costs CPU on purpose, which must serve nobody as a weapon: one is under way at a time in the
-//! whole process, each client waits in a line of its own, a wrong password holds up that line for a
-//! second, and who was right once is not checked again. All checks cost the same, whatever the user's
-//! hash, and whether there is such a user, so that their time tells nothing.
+//! Checking a password costs CPU by design, and no client may turn that against the others. Only one check runs
+//! at a time in the whole process. Each client has a queue of its own, and a wrong password blocks it for a
+//! second. A password that was right once is not hashed again. Every check takes the same time, whatever the
+//! cost of the user's hash and even if there is no such user, so that its duration reveals nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,42 +25,42 @@ use tokio::time::sleep;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-/// How long a wrong password holds up the line of who sent it.
+/// How long a wrong password blocks the queue of the client that sent it.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// From this cost on, a check takes longer than Prometheus waits for a scrape on many machines.
 const SLOW_COST: u32 = 16;
 
-/// Above this cost, a check would hold up all others for minutes, and up to days.
+/// Above this cost, a check would block all others for minutes, or even days.
 const MAX_COST: u32 = 18;
 
-/// What stands for the hash of who is no user: as long as a hash, and none.
+/// Placeholder for unknown users: as long as a bcrypt hash, but never a valid one.
 const NO_HASH: &str = "------------------------------------------------------------";
 
-/// Users and the bcrypt hashes of their passwords; without any, everyone may ask.
+/// Users and the bcrypt hashes of their passwords. Without users, no password is required.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     hashes: HashMap<String, SecretString>,
-    /// The highest cost of them: a hash takes 2 to its power rounds.
+    /// The highest cost among the hashes; a hash of cost c takes 2^c rounds.
     cost: u32,
 }
 
-/// What a client says who it is.
+/// The user name and the password that a request contains.
 pub(super) struct Credentials {
     user: String,
     password: SecretString,
 }
 
-/// Tells who may ask.
+/// Decides whether a request comes from a user.
 #[derive(Debug)]
 pub(super) struct Authenticator {
-    /// Made anew at each start, so that what is kept of passwords means nothing elsewhere.
+    /// Generated at each start, so that the tags in `verified` are useless elsewhere.
     key: hmac::Key,
-    /// What each user showed last that was right.
+    /// The tag of each user's last credentials that were right.
     verified: Mutex<HashMap<String, hmac::Tag>>,
-    /// Where each client waits for its checks.
+    /// Each client's queue for its checks.
     lines: Mutex<HashMap<IpAddr, Arc<tokio::sync::Mutex<()>>>>,
-    /// One check at a time, in the order of asking.
+    /// Lets one check run at a time, in the order of arrival.
     turn: Arc<Semaphore>,
 }
 
@@ -69,45 +69,45 @@ impl Users {
     pub(super) fn new(texts: Vec<(Spanned<String>, Option<SecretString>)>, problems: &mut Vec<String>) -> Self {
         let mut users = Self::default();
         for (user, hash) in texts {
-            // Without the name, in whose place a password or a hash may stand.
+            // Without the name: a misplaced password or hash may stand there.
             let mut report = |reason: &str| {
                 let line = user.referenced.line();
                 problems.push(format!("basic_auth_users: line {line}: {reason}"));
             };
             if user.value.contains(':') {
-                report("the user's name is followed by a colon without a space; no name can hold one");
+                report("the user's name is followed by a colon without a space; a name cannot contain a colon");
                 continue;
             }
             match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
                 Some(cost) if cost > MAX_COST => {
-                    report(&format!("a hash of a cost above {MAX_COST} takes minutes to check"));
+                    report(&format!("a hash with a cost above {MAX_COST} takes minutes to check"));
                 }
                 Some(cost) => {
                     users.cost = users.cost.max(cost);
                     users.hashes.extend(hash.map(|hash| (user.value, hash)));
                 }
                 None => report(
-                    "the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, of which it is what follows \
-                     the colon",
+                    "the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, and use what follows the \
+                     colon",
                 ),
             }
         }
         if users.cost >= SLOW_COST {
             warn!(
                 cost = users.cost,
-                "each first check of a password takes many seconds at this cost of bcrypt"
+                "at this bcrypt cost, the first check of each password takes many seconds"
             );
         }
         users
     }
 
-    /// Whether everyone may ask.
+    /// Whether there are none, so that no password is required.
     pub(super) fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
-    /// What proves, once the check has succeeded, that it need not be made again: the hash that the user
-    /// has now, and the password.
+    /// What a successful check is remembered by: the user's current hash and the password, so that a change of
+    /// either needs a new check.
     fn cache_key(&self, credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         let hash = self
             .hashes
@@ -116,7 +116,7 @@ impl Users {
         Zeroizing::new([hash, credentials.password.expose_secret()].concat().into_bytes())
     }
 
-    /// Whether they are right; takes as long whoever asks.
+    /// Whether they are right. It takes the same time for every user, known or not.
     fn check(&self, credentials: &Credentials) -> bool {
         let Credentials { user, password } = credentials;
         let password = password.expose_secret();
@@ -125,7 +125,7 @@ impl Users {
             return false;
         };
         let is_right = bcrypt::verify(password, hash).unwrap_or(false);
-        // 2^c rounds and those of every cost from there below the highest are 2^highest in all.
+        // 2^c rounds, and those of every cost from c up to below the highest, add up to 2^highest.
         for cost in cost(hash).unwrap_or(self.cost)..self.cost {
             dummy_hash(password, cost);
         }
@@ -133,20 +133,20 @@ impl Users {
     }
 }
 
-/// The cost of a bcrypt hash; `None` where it is none, or of the broken version `2x`.
+/// The cost of a bcrypt hash; `None` if the text is not one, or one of the broken version `2x`.
 fn cost(hash: &str) -> Option<u32> {
     let is_known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| hash.starts_with(version));
     let parts: bcrypt::HashParts = hash.parse().ok().filter(|_| is_known && hash.len() == 60)?;
     Some(parts.get_cost()).filter(|cost| (4..=31).contains(cost))
 }
 
-/// Hashes `password` in vain.
+/// Takes as long as a check of a hash with this cost.
 fn dummy_hash(password: &str, cost: u32) {
     let _ = bcrypt::hash_with_salt(password, cost, [0; 16]);
 }
 
 impl Credentials {
-    /// What a request says, if it says it in one header and in UTF-8.
+    /// Reads them from a request; `None` unless it has exactly one `Authorization` header, with UTF-8 in it.
     pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -166,7 +166,7 @@ impl Credentials {
 }
 
 impl Authenticator {
-    /// One that has verified nobody yet.
+    /// An authenticator that has verified no user yet.
     pub(super) fn new() -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Self {
@@ -177,14 +177,14 @@ impl Authenticator {
         }
     }
 
-    /// Whether `credentials`, shown by `client`, are those of one of `users`.
+    /// Whether `credentials`, sent by `client`, are those of one of `users`.
     pub(super) async fn admits(self: &Arc<Self>, users: &Arc<Users>, client: IpAddr, credentials: Credentials) -> bool {
         let cache_key = users.cache_key(&credentials);
         if self.is_verified(&credentials.user, &cache_key) {
             return true;
         }
         let place = self.line(client).lock_owned().await;
-        // Perhaps by the one before in the line.
+        // The request before it in the queue may have been checked with the same credentials.
         if self.is_verified(&credentials.user, &cache_key) {
             return true;
         }
@@ -192,7 +192,7 @@ impl Authenticator {
             return false;
         };
         let (authenticator, users) = (self.clone(), users.clone());
-        // In a task of its own, so that who hangs up is held up all the same.
+        // In its own task: a client that disconnects still serves its penalty.
         let check = tokio::spawn(async move {
             let _place = place;
             let check = spawn_blocking(move || {
@@ -210,15 +210,15 @@ impl Authenticator {
         check.await.unwrap_or(false)
     }
 
-    /// Whether `cache_key` is what this user showed last that was right.
+    /// Whether `cache_key` stands for this user's last credentials that were right.
     fn is_verified(&self, user: &str, cache_key: &[u8]) -> bool {
         let verified = self.verified.lock();
-        // Unknown users take as long.
+        // A user without a tag is compared with zeros, which takes the same time.
         let tag = verified.get(user).map_or(&[0; 32][..], AsRef::as_ref);
         hmac::verify(&self.key, cache_key, tag).is_ok()
     }
 
-    /// Where this client waits; lines in which nobody stands are forgotten.
+    /// This client's queue. Queues in which no request waits are dropped.
     fn line(&self, client: IpAddr) -> Arc<tokio::sync::Mutex<()>> {
         let mut lines = self.lines.lock();
         lines.retain(|_, line| Arc::strong_count(line) > 1);

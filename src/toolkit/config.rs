@@ -2,8 +2,8 @@
 //!
 //! The format is that of
 //! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
-//! What it can say and this program cannot do is refused, never ignored. No message quotes the file, except
-//! for file names, since it may contain secrets: messages name the line instead.
+//! A part of the format that this program does not support is refused, never ignored. The file may contain
+//! secrets, so no message quotes it, except for file names: messages name the line instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::files::WatchedFiles;
 use super::tls::{self, TlsSection};
 use crate::yaml::{self, Entries};
 
-/// The headers that can be set, with the values that each may have, if that is a closed set.
+/// The headers that can be set, each with its allowed values; an empty list allows any.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -46,7 +46,7 @@ pub struct WebConfigError {
     problems: Vec<String>,
 }
 
-/// The file as it is written.
+/// The sections of the file, not validated yet.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Sections {
@@ -65,12 +65,12 @@ struct HttpSection {
 }
 
 impl WebConfig {
-    /// Reads the file, and all files that it names; relative names are seen from its folder. All of them
-    /// are added to `files`, valid or not.
+    /// Reads the file, and all files that it names; relative paths start from its folder. All of them are added
+    /// to `files`, valid or not.
     ///
     /// # Errors
     ///
-    /// All that is wrong with it, or that cannot be done here.
+    /// Everything in it that is wrong or not supported.
     pub(super) fn read(path: &Path, files: &mut WatchedFiles) -> Result<Self, WebConfigError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let text = files
@@ -83,17 +83,17 @@ impl WebConfig {
             })
     }
 
-    /// How connections are made in TLS; `None` for plain HTTP.
+    /// The TLS settings; `None` for plain HTTP.
     pub(super) fn tls(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()
     }
 
-    /// Who may ask.
+    /// The users; requests of others are refused.
     pub(super) fn users(&self) -> &Arc<Users> {
         &self.users
     }
 
-    /// What every answer says.
+    /// The headers that every response gets.
     pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
@@ -103,7 +103,7 @@ impl WebConfig {
 ///
 /// # Errors
 ///
-/// All that is wrong with it, or that cannot be done here.
+/// Everything in it that is wrong or not supported.
 pub fn parse(text: &str) -> Result<(), WebConfigError> {
     let sections = Sections::parse(text).map(|mut sections| {
         if let Some(tls) = &mut sections.tls_server_config {
@@ -121,7 +121,8 @@ pub fn parse(text: &str) -> Result<(), WebConfigError> {
 impl Sections {
     fn parse(text: &str) -> Result<Self, Vec<String>> {
         let sections: Option<Self> = serde_saphyr::from_str(text).map_err(|error| vec![yaml::describe(&error)])?;
-        // A file that is being written, or could not be, must not switch off TLS and passwords.
+        // The file may be empty because it is being written or the disk is full. That must not switch off TLS and
+        // passwords.
         sections.ok_or_else(|| vec!["it is empty; `{}` means plain HTTP for everyone".to_owned()])
     }
 
@@ -129,11 +130,11 @@ impl Sections {
         let mut problems = Vec::new();
         if self.rate_limit.is_some() {
             problems
-                .push("rate_limit: is not supported; a cache and limits of the listener protect the API".to_owned());
+                .push("rate_limit: is not supported; the cache and the listener's limits protect the API".to_owned());
         }
         let http = self.http_server_config.unwrap_or_default();
         if http.http2 == Some(true) {
-            problems.push("http_server_config: http2: is not supported; only HTTP/1.1 is spoken".to_owned());
+            problems.push("http_server_config: http2: is not supported; the exporter speaks HTTP/1.1 only".to_owned());
         }
         let headers = headers(http.headers.map_or_else(Vec::new, |headers| headers.0), &mut problems);
         let are_users_listed = self.basic_auth_users.is_some();
@@ -144,8 +145,9 @@ impl Sections {
             .filter(|section| !section.is_empty())
             .and_then(|section| tls::server_config(&section, folder, files, &mut problems));
         if problems.is_empty() {
+            // An empty list lets everyone in, as in exporter-toolkit, but may be a mistake. No list at all is not.
             if are_users_listed && users.is_empty() {
-                warn!("basic_auth_users lists nobody: no password is asked for");
+                warn!("basic_auth_users is empty: no password is required");
             }
             Ok(WebConfig {
                 tls: tls.map(Arc::new),
@@ -158,7 +160,8 @@ impl Sections {
     }
 }
 
-/// A mapping that is there, even if nothing is below its name.
+/// A mapping whose key is in the file, even if nothing is below it: without this, serde would take that for a
+/// missing key.
 fn present<'de, D, T>(deserializer: D) -> Result<Option<Entries<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -193,7 +196,7 @@ fn headers(
         }
         match (name.parse(), HeaderValue::try_from(text)) {
             (Ok(name), Ok(value)) => headers.push((name, value)),
-            _ => problems.push(format!("{place}: holds characters that no header can")),
+            _ => problems.push(format!("{place}: contains characters that a header cannot")),
         }
     }
     headers

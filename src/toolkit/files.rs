@@ -18,13 +18,14 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WatchedFiles(Vec<(PathBuf, Option<FileStamp>)>);
 
-/// What differs once a file has changed or has been replaced.
+/// Metadata that tells whether a file was modified or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileStamp {
     device: u64,
     number: u64,
     length: u64,
-    /// In seconds and nanoseconds; of the content and of the rest, since the former can be set at will.
+    /// The modification time and the change time, in seconds and nanoseconds: programs can set only the former at
+    /// will.
     changed_at: [(i64, i64); 2],
 }
 
@@ -34,9 +35,9 @@ impl WatchedFiles {
     ///
     /// # Errors
     ///
-    /// It cannot be opened or read, is no regular file, no UTF-8, or larger than 1 MiB.
+    /// It cannot be opened or read, is not a regular file or not UTF-8, or is larger than 1 MiB.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
-        // Before it is read, so that a change meanwhile is seen at the next look.
+        // The stamp first, so that the next check notices a change during the read.
         self.0.push((path.to_owned(), FileStamp::of(path)));
         open_regular(path).and_then(|file| read_secret(&file, MAX_BYTES))
     }
@@ -49,7 +50,7 @@ impl WatchedFiles {
 }
 
 impl FileStamp {
-    /// What is at `path`, readable or not; `None` where there is nothing.
+    /// The stamp of what is at `path`, readable or not; `None` if nothing is there.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {

@@ -16,7 +16,7 @@ use super::auth::{Authenticator, Credentials};
 use super::config::WebConfig;
 use super::reload::ReloadingConfig;
 
-/// Checks requests by the web configuration in use.
+/// Checks requests against the web configuration in use.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     config: Arc<ReloadingConfig>,
@@ -43,7 +43,7 @@ impl Guard {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// The router, with a panic answered by status 500 and counted. It affects no other request.
+    /// The router, with panics caught: each is counted, and answered with status 500. It affects no other request.
     pub(super) fn catch_panics(&self, router: Router) -> Router {
         let panics = self.panics.clone();
         let answer = move |_: Box<dyn Any + Send>| {
@@ -67,7 +67,7 @@ impl Guard {
             WWW_AUTHENTICATE,
             "Basic realm=\"sonorancad-exporter\", charset=\"UTF-8\"",
         )];
-        let text = "A user name and a password are needed here.\n";
+        let text = "A user name and a password are required.\n";
         Some((StatusCode::UNAUTHORIZED, challenge, text).into_response())
     }
 
@@ -92,16 +92,17 @@ impl Guard {
     }
 }
 
-/// Refuses a request with a body, since none is read, and one without exactly one `Host` (in HTTP/1.0
-/// none will do; [RFC 9112, section 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
+/// Refuses a request with a body, since no route reads one, and one without exactly one `Host`; HTTP/1.0 may omit
+/// it ([RFC 9112, section 3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)).
 fn refuse_malformed(request: &Request<impl HttpBody>) -> Option<Response> {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
-        return Some((StatusCode::BAD_REQUEST, "The header Host is missing, or there twice.\n").into_response());
+        return Some((StatusCode::BAD_REQUEST, "Exactly one Host header is required.\n").into_response());
     }
     if request.body().is_end_stream() {
         return None;
     }
-    let text = "No request here has a body.\n";
+    let text = "Requests must not have a body.\n";
+    // The body stays unread, so that another request could not be told from it.
     Some((StatusCode::PAYLOAD_TOO_LARGE, [(CONNECTION, "close")], text).into_response())
 }

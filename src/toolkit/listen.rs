@@ -1,10 +1,9 @@
 //! The listener: its sockets, the accept loop and its limits.
 //!
-//! No client can keep others out by holding connections open. The number of connections is limited. At the
-//! limit, a connection of the client with the most is evicted for a new one: the one that has been idle
-//! longest. A request takes at most 30 s from its first byte until its response is sent, and a connection
-//! waits at most as long for a request, TLS handshake included. The system's buffers per connection are
-//! limited as well, and nothing stays in them after a connection.
+//! No client can keep others out by holding connections open. Connections are capped. At the cap, the client with
+//! the most connections loses the one that has been idle longest. A request takes at most 30 s from its first byte
+//! until its response is sent, and a connection waits at most as long for a request, TLS handshake included. The
+//! system's buffers per connection are limited as well, and nothing stays in them after a connection.
 
 mod connection;
 mod lingering;
@@ -50,10 +49,10 @@ use crate::process::Process;
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// Connections at once.
-    connections: u32,
+    connections: usize,
     /// The longest time for one request, and the longest wait for one.
     stage: Duration,
-    /// The longest wait for answers once it is to stop.
+    /// The longest wait for responses after a stop was requested.
     drain: Duration,
 }
 
@@ -67,16 +66,16 @@ const LIMITS: Limits = Limits {
 /// The largest head of a request; Prometheus sends about 500 bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Connections that the system keeps until they are accepted; where they are too many, it lets clients
-/// try again only after a second. Linux allows as many since version 5.4.
+/// Connections that the system queues until they are accepted. When the queue is full, clients try again only
+/// after a second. Linux allows this many since version 5.4.
 const BACKLOG: u32 = 4096;
 
 /// File descriptors that neither connections nor the application take: those of the log, `/proc` and the runtime.
-const OTHER_FILES: u64 = 64;
+const OTHER_FILES: usize = 64;
 
-/// What the system keeps at most of what a client sends and does not get to be read, or is sent and does
-/// not take; Linux doubles it. By itself, it would go up to some MiB each.
-const BUFFER_BYTES: u32 = 64 << 10;
+/// The size of each of the system's two buffers for a connection: data received but not read, and data sent but
+/// not taken by the client. Linux doubles it. Without a limit, each would grow to several MiB.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
@@ -102,15 +101,15 @@ pub enum ListenError {
         /// What the system says.
         source: io::Error,
     },
-    /// A socket of systemd's is none that can be served.
+    /// A socket that systemd handed over cannot be served.
     #[error("cannot listen on socket {number} of systemd, which must be a TCP listener (`ListenStream=` with a port)")]
     SystemdSocket {
-        /// Its place among those of the unit, from 1.
+        /// Its position in the unit, from 1.
         number: usize,
         /// What the system says.
         source: io::Error,
     },
-    /// There are no sockets of systemd's.
+    /// systemd handed over no sockets.
     #[error("systemd has handed over no socket; is a socket unit active for this service?")]
     NoSystemdSocket,
 }
@@ -159,8 +158,7 @@ impl Listener {
                     return Err(io::Error::other("it does not listen"));
                 }
                 options.set_nonblocking(true)?;
-                options.set_send_buffer_size(BUFFER_BYTES as usize)?;
-                options.set_recv_buffer_size(BUFFER_BYTES as usize)?;
+                limit_buffers(&options)?;
                 TcpListener::from_std(socket).map(Some)
             };
             sockets.extend(take().map_err(|source| ListenError::SystemdSocket { number, source })?);
@@ -168,7 +166,7 @@ impl Listener {
         Ok(Self { sockets })
     }
 
-    /// The addresses that are open; a port 0 that was asked for is a real one here.
+    /// The addresses that are open, with the port that the system chose where port 0 was requested.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.sockets
@@ -177,8 +175,8 @@ impl Listener {
             .collect()
     }
 
-    /// Serves `router` on every socket, over TLS if the web configuration says so, until `shutdown`
-    /// completes and the rest is drained. The application needs up to `reserved_files` file descriptors.
+    /// Serves `router` on every socket, over TLS if the web configuration says so, until `shutdown` completes and the
+    /// requests in service are answered. The application needs up to `reserved_files` file descriptors.
     pub(super) async fn serve(
         self,
         router: Router,
@@ -191,7 +189,7 @@ impl Listener {
         if connections < LIMITS.connections {
             warn!(
                 max_fds,
-                connections, "the limit of open files allows so few connections only"
+                connections, "the limit of open files allows only this many connections"
             );
         }
         let limits = Limits { connections, ..LIMITS };
@@ -215,11 +213,9 @@ fn open_exactly(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restart must not wait until the connections of the last run are forgotten.
+    // A restart must not wait until the system has forgotten the connections of the last run.
     socket.set_reuseaddr(true)?;
-    // Accepted connections inherit these.
-    socket.set_send_buffer_size(BUFFER_BYTES)?;
-    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    limit_buffers(&SockRef::from(&socket))?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         // IPv4 too, whatever the system's default is (`net.ipv6.bindv6only`).
         SockRef::from(&socket).set_only_v6(false)?;
@@ -228,14 +224,18 @@ fn open_exactly(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Limits the system's buffers of a listening socket; accepted connections inherit that.
+fn limit_buffers(socket: &SockRef) -> io::Result<()> {
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)
+}
+
 /// The limit of connections, lower if there are fewer file descriptors: a new connection needs one
 /// before another connection can be evicted for it.
-fn max_connections(max_fds: Option<u64>, reserved_files: usize) -> u32 {
-    let files = max_fds
-        .unwrap_or(u64::MAX)
-        .saturating_sub(OTHER_FILES + reserved_files as u64)
-        .max(1);
-    u32::try_from(files).map_or(LIMITS.connections, |files| files.min(LIMITS.connections))
+fn max_connections(max_fds: Option<u64>, reserved_files: usize) -> usize {
+    let max_fds = max_fds.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    let files = max_fds.saturating_sub(OTHER_FILES + reserved_files);
+    files.clamp(1, LIMITS.connections)
 }
 
 /// Serves connections; each has its own clone.
@@ -287,7 +287,7 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
                 if let Some(connection) = connections.open(client(address.ip())).await {
                     service.tasks.spawn(service.clone().serve(stream, connection));
                 } else {
-                    debug!("a client has enough connections");
+                    debug!("a connection is refused: its client has enough of them");
                 }
             }
             Err(error) => {
@@ -298,7 +298,8 @@ async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Ser
     }
 }
 
-/// Who an address belongs to: of an IPv6 address the network, since a host may have any in it.
+/// The client that an address belongs to. For IPv6 it is the network of 64 bits, since a host can use every
+/// address in it.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -308,7 +309,7 @@ fn client(address: IpAddr) -> IpAddr {
 
 impl Service {
     async fn serve(self, stream: TcpStream, open: OpenConnection) {
-        // Only a little latency is lost where this fails.
+        // If this fails, only a little latency is lost.
         let _ = stream.set_nodelay(true);
         let stream = LingeringStream::new(stream, self.stopping.clone());
         let Some(tls) = self.guard.config().tls().cloned() else {
@@ -327,9 +328,9 @@ impl Service {
         }
     }
 
-    /// Serves one request after the other while `is_current` says so of the web configuration. A
-    /// connection made in plain text, under another certificate or under other rules about clients ends
-    /// with its next response.
+    /// Serves one request after another. Once `is_current` says that the connection no longer fits the web
+    /// configuration (made in plain text, with another certificate or under other rules for clients), it ends with
+    /// its next response.
     async fn serve_http(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -350,6 +351,7 @@ impl Service {
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(stream, service);
         let mut serving = pin!(http);
+        // Once cancelled, the token is ready at every poll: without this, the loop would spin until the end.
         let mut is_stopping = false;
         loop {
             tokio::select! {
@@ -389,11 +391,12 @@ impl Service {
     }
 }
 
-/// The stream within TLS; `None` where the client and the configuration do not agree, or who speaks
-/// HTTP has been told.
+/// The stream within TLS. `None` if the client and the configuration do not agree, or if the client speaks plain
+/// HTTP, which it is told.
 async fn shake_hands(mut stream: LingeringStream, acceptor: TlsAcceptor) -> Option<TlsStream<LingeringStream>> {
     let mut first = [0];
     let length = stream.get_ref().peek(&mut first).await.ok()?;
+    // A method of HTTP begins with a capital; a TLS handshake begins with byte 22.
     if length == 1 && first[0].is_ascii_uppercase() {
         let _ = stream.write_all(HTTPS_ONLY).await;
         let _ = stream.shutdown().await;
@@ -402,8 +405,8 @@ async fn shake_hands(mut stream: LingeringStream, acceptor: TlsAcceptor) -> Opti
     match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => Some(stream),
         Err((error, mut stream)) => {
-            debug!(%error, "no agreement on TLS");
-            // The client is to read why.
+            debug!(%error, "the TLS handshake failed");
+            // Sends the alert that tells the client why.
             let _ = stream.shutdown().await;
             None
         }

@@ -25,16 +25,16 @@ pub(super) struct ReloadingConfig {
 
 #[derive(Debug)]
 struct State {
-    /// The newest configuration that was fit for use.
+    /// The newest valid configuration.
     current: Arc<WebConfig>,
-    /// Whether that is what was read last.
+    /// Whether it is the one that was read last; if not, that one is invalid.
     is_newest: bool,
-    /// What was read last.
+    /// The files, as they were when they were read last.
     files: WatchedFiles,
 }
 
 impl ReloadingConfig {
-    /// Reads the file, if there is to be one.
+    /// Reads the file, if one is configured.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl ReloadingConfig {
         })
     }
 
-    /// The configuration to go by.
+    /// The configuration in use.
     pub(super) fn current(&self) -> Arc<WebConfig> {
         self.state.read().current.clone()
     }
@@ -79,14 +79,14 @@ impl ReloadingConfig {
             let (live, path) = (self.clone(), path.clone());
             let last = before.clone();
             // File systems can be slow.
-            let look = spawn_blocking(move || live.look(&path, &last));
-            before = look.await.unwrap_or(before);
+            let check = spawn_blocking(move || live.check(&path, &last));
+            before = check.await.unwrap_or(before);
         }
     }
 
-    /// Looks at the files, and reads them if they are as they were at the `last` look, but not as they
-    /// were read. Gives what it saw.
-    fn look(&self, path: &Path, last: &WatchedFiles) -> WatchedFiles {
+    /// Checks the files. Reads them again if they differ from what was read, but not from the `last` check. Returns
+    /// their state.
+    fn check(&self, path: &Path, last: &WatchedFiles) -> WatchedFiles {
         let read = self.state.read().files.clone();
         let now = read.look_again();
         if now != read && now == *last {
@@ -105,10 +105,10 @@ impl ReloadingConfig {
             Ok(config) => {
                 let before = std::mem::replace(&mut state.current, Arc::new(config));
                 if before.tls().is_some() && state.current.tls().is_none() {
-                    warn!("from now on, HTTP is spoken in plain text");
+                    warn!("from now on, the exporter speaks plain HTTP");
                 }
                 if !before.users().is_empty() && state.current.users().is_empty() {
-                    warn!("from now on, no password is asked for");
+                    warn!("from now on, no password is required");
                 }
                 info!(path = %path.display(), "the web configuration has been read again");
             }

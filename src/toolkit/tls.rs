@@ -51,7 +51,7 @@ const TLS12_SUITES: [(&str, CipherSuite); 6] = [
     ),
 ];
 
-/// Those of TLS 1.3, which the format does not let anyone choose: they are always there.
+/// The cipher suites of TLS 1.3. The format cannot choose among them: all are always enabled.
 const TLS13_SUITES: [&str; 3] = [
     "TLS_AES_128_GCM_SHA256",
     "TLS_AES_256_GCM_SHA384",
@@ -64,7 +64,7 @@ const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
     ("X25519", ring::kx_group::X25519),
 ];
 
-/// The section of TLS; every text is optional.
+/// The section `tls_server_config`; every key is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsSection {
@@ -84,8 +84,9 @@ pub(super) struct TlsSection {
 }
 
 impl TlsSection {
-    /// Whether nothing is said, which the format takes for "no TLS".
+    /// Whether no key is set, which means "no TLS" in this format.
     pub(super) fn is_empty(&self) -> bool {
+        // Destructured, so that no new key can be forgotten here.
         let Self {
             cert,
             cert_file,
@@ -125,7 +126,7 @@ enum ClientAuth {
     Required,
 }
 
-/// What the section means; `None` where it holds problems. Relative names of files are seen from `folder`.
+/// The configuration that the section describes; `None` if there are problems. Relative paths start from `folder`.
 pub(super) fn server_config(
     section: &TlsSection,
     folder: &Path,
@@ -262,16 +263,14 @@ fn client_auth(section: &TlsSection) -> Result<ClientAuth, String> {
     };
     match (auth, &section.client_allowed_sans) {
         (ClientAuth::None, Some(_)) => {
-            Err("client_allowed_sans: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned())
+            Err("client_allowed_sans: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned())
         }
-        (_, Some(sans)) if sans.is_empty() => {
-            Err("client_allowed_sans: is empty, so that nobody could connect".to_owned())
-        }
+        (_, Some(sans)) if sans.is_empty() => Err("client_allowed_sans: is empty, so nobody could connect".to_owned()),
         _ => Ok(auth),
     }
 }
 
-/// The text of a part that is given in the file, or by the name of another.
+/// The text of a part that is given inline or as the name of a file.
 fn part(
     name: &str,
     text: Option<&str>,
@@ -284,7 +283,7 @@ fn part(
         (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; keep one of them")),
         (Some(text), None) => Ok(Some(text.to_owned().into())),
         (None, Some(file)) if !is_name(file) => Err(format!(
-            "{name}_file: holds a key or certificate itself, not a file's name; use `{name}`"
+            "{name}_file: contains a key or certificate itself, not a file's name; use `{name}`"
         )),
         (None, Some(file)) => {
             let path = folder.join(file);
@@ -296,19 +295,19 @@ fn part(
     }
 }
 
-/// Whether it can be the name of a file, which messages show, and is no text in the format PEM.
+/// Whether it looks like the name of a file, which messages show, and not like PEM, which may be a key.
 fn is_name(file: &Path) -> bool {
     let name = file.to_string_lossy();
     !name.contains(char::is_control) && !name.contains("-----BEGIN")
 }
 
-/// Every certificate of a text in the format PEM; at least one.
+/// Every certificate of a PEM text; at least one.
 fn parse_certificates(name: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|_| format!("{name}: holds what is no certificate in the format PEM"))?;
+        .map_err(|_| format!("{name}: contains something that is not a PEM certificate"))?;
     if certificates.is_empty() {
-        return Err(format!("{name}: holds no certificate in the format PEM"));
+        return Err(format!("{name}: contains no PEM certificate"));
     }
     Ok(certificates)
 }
@@ -319,7 +318,7 @@ fn certificates(text: Option<Zeroizing<String>>) -> Result<Vec<CertificateDer<'s
 
 fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String> {
     let text = text.ok_or("key: is missing; set it or key_file")?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| "key: holds no private key in the format PEM".to_owned())
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| "key: contains no PEM private key".to_owned())
 }
 
 fn verifier(
@@ -331,7 +330,7 @@ fn verifier(
     let roots = match (authorities, auth) {
         (None, ClientAuth::None) => return Ok(WebPkiClientVerifier::no_client_auth()),
         (Some(_), ClientAuth::None) => {
-            return Err("client_ca: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned());
+            return Err("client_ca: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned());
         }
         (Some(text), _) => named_roots(&text)?,
         (None, _) => system_roots()?,
@@ -353,24 +352,24 @@ fn verifier(
     })
 }
 
-/// The authorities of the file.
+/// The authorities that the file names.
 fn named_roots(text: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in parse_certificates("client_ca", text)? {
         roots
             .add(certificate)
-            .map_err(|error| format!("client_ca: holds a certificate that cannot be used: {error}"))?;
+            .map_err(|error| format!("client_ca: contains a certificate that cannot be used: {error}"))?;
     }
     Ok(roots)
 }
 
-/// The authorities of this machine, by which the format goes where the file names none.
+/// The authorities that this machine trusts: the format's default if the file names none.
 fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err("client_ca: is missing, and this machine trusts no authority either".to_owned());
     }
-    warn!("client_ca is missing: clients are trusted with certificates of any authority that this machine trusts");
+    warn!("client_ca is missing: certificates of any authority that this machine trusts are accepted from clients");
     Ok(roots)
 }

@@ -13,10 +13,10 @@ use futures_util::stream;
 use serde::Serialize;
 use url::{Position, Url};
 
-/// The longest address: a name of DNS, and a port.
+/// The longest address: a DNS name and a port.
 const MAX_TARGET_BYTES: usize = 253 + ":65535".len();
 
-/// The least size of a piece of the response, except for the last one.
+/// The minimum size of a piece of the response, except for the last one.
 const MIN_PIECE_BYTES: usize = 2 << 10;
 
 /// Where Prometheus scrapes the communities: this exporter.
@@ -93,6 +93,7 @@ impl<'a> Group<'a> {
 /// The list in pieces of at least [`MIN_PIECE_BYTES`], except for the last one.
 fn pieces(aliases: Arc<[String]>, target: Arc<Target>) -> impl Iterator<Item = serde_json::Result<Bytes>> {
     let mut written = 0;
+    // Whether the closing bracket is written: only then is the list complete.
     let mut is_closed = false;
     std::iter::from_fn(move || {
         if is_closed {

@@ -1,4 +1,4 @@
-//! Which format and which encoding a client wants: `Accept` and `Accept-Encoding`.
+//! Which format a client wants, by `Accept`.
 //!
 //! The format is chosen as Go's
 //! [expfmt](https://pkg.go.dev/github.com/prometheus/common/expfmt#NegotiateIncludingOpenMetrics) does for most
@@ -10,7 +10,7 @@
 //! parameters such as `version`, so this is written here.
 
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
+use axum::http::header::ACCEPT;
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams as _, names};
 
 use crate::exposition::Format;
@@ -57,8 +57,6 @@ pub struct Negotiated {
     pub format: Format,
     /// The exact value of `Content-Type`. Prometheus 3 fails a target that sends another one.
     pub content_type: &'static str,
-    /// Whether to compress the answer.
-    pub is_gzip: bool,
 }
 
 impl Negotiated {
@@ -68,17 +66,15 @@ impl Negotiated {
         let Offer {
             format, content_type, ..
         } = *offer(headers);
-        Self {
-            format,
-            content_type,
-            is_gzip: accepts_gzip(headers),
-        }
+        Self { format, content_type }
     }
 }
 
 /// What to answer with.
 fn offer(headers: &HeaderMap) -> &'static Offer {
-    let wanted = texts(headers, ACCEPT)
+    let texts = headers.get_all(ACCEPT).into_iter();
+    let wanted = texts
+        .filter_map(|value| value.to_str().ok())
         .flat_map(|text| MediaTypeList::new(text).flatten())
         .filter_map(|range| {
             Some((
@@ -103,49 +99,13 @@ fn named_by(range: &MediaType) -> Option<&'static Offer> {
     })
 }
 
-/// Whether to compress the answer.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let codings: Vec<(&str, f32)> = texts(headers, ACCEPT_ENCODING)
-        .flat_map(|text| text.split(','))
-        .filter_map(coding)
-        .collect();
-    let quality = |names: &[&str]| {
-        let named = codings
-            .iter()
-            .find(|(coding, _)| names.iter().any(|name| coding.eq_ignore_ascii_case(name)));
-        named.map(|(_, quality)| *quality)
-    };
-    let gzip = quality(&["gzip", "x-gzip"]).or_else(|| quality(&["*"])).unwrap_or(0.0);
-    gzip > 0.0 && gzip >= quality(&["identity"]).unwrap_or(0.0)
-}
-
+/// The quality of a range, from 0 to 1; a range with anything else is ignored.
 fn media_quality(range: &MediaType) -> Option<f32> {
-    range
-        .get_param(names::Q)
-        .map_or(Some(1.0), |quality| parse_quality(quality.as_str()))
-}
-
-/// One item of `Accept-Encoding`.
-fn coding(item: &str) -> Option<(&str, f32)> {
-    let (coding, parameters) = item.split_once(';').unwrap_or((item, ""));
-    let quality = match parameters.trim().split_once('=') {
-        Some((name, quality)) if name.trim().eq_ignore_ascii_case("q") => parse_quality(quality.trim())?,
-        _ => 1.0,
+    let Some(quality) = range.get_param(names::Q) else {
+        return Some(1.0);
     };
-    Some((coding.trim(), quality))
-}
-
-/// A quality from 0 to 1; an item with anything else is ignored.
-fn parse_quality(text: &str) -> Option<f32> {
-    text.parse().ok().filter(|quality| (0.0..=1.0).contains(quality))
-}
-
-/// The texts of a header that can come several times.
-fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
+    let quality = quality.as_str().parse().ok();
+    quality.filter(|quality| (0.0..=1.0).contains(quality))
 }
 
 #[cfg(test)]
@@ -167,13 +127,6 @@ mod tests {
             expected != TEXT.content_type,
             "{accept}"
         );
-    }
-
-    #[track_caller]
-    fn assert_gzip(accept_encoding: &str, expected: bool) {
-        let value = HeaderValue::from_str(accept_encoding).expect("a header value");
-        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
-        assert_eq!(accepts_gzip(&headers), expected, "{accept_encoding}");
     }
 
     #[test]
@@ -263,34 +216,5 @@ mod tests {
             "text/plain+xml, text/plain;q=0.1, application/openmetrics-text;q=0.2",
             OPEN_METRICS,
         );
-    }
-
-    #[test]
-    fn gzip_is_sent_only_where_it_is_wanted() {
-        for accept_encoding in [
-            "gzip",
-            "GZIP",
-            "x-gzip",
-            "deflate, gzip;q=0.5",
-            "*",
-            "gzip;q=0.2, identity;q=0.1",
-            "identity;q=0, *",
-        ] {
-            assert_gzip(accept_encoding, true);
-        }
-        for accept_encoding in [
-            "",
-            "identity",
-            "deflate, br",
-            "gzip;q=0",
-            "gzip ; q = 0",
-            "*;q=0",
-            "gzip;q=0, *",
-            "gzip;q=0.1, identity",
-            "gzip;q=x",
-        ] {
-            assert_gzip(accept_encoding, false);
-        }
-        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

@@ -1,7 +1,7 @@
-//! The status page: what goes on now, how fresh that is, what is wrong and what to do.
+//! The status page: what is going on, how fresh that is, what is wrong and what to do.
 //!
-//! Made from a [`Report`] alone, so that it asks the API nothing. Without scripts; the only style is its
-//! own, which the page's content security policy names by its hash. Everything from outside is escaped.
+//! It is made from a [`Report`] alone, so it asks the API nothing. It has no scripts. Its only style is its own,
+//! which its content security policy names by hash. Every text from outside is escaped.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::tracker::Oldest;
 
 const STYLE: &str = include_str!("status.css");
 
-/// Allows the page nothing but its style, by the SHA-256 of that.
+/// The policy allows the page only its own style, by its SHA-256. A test compares that with the file.
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         CONTENT_SECURITY_POLICY,
@@ -35,12 +35,13 @@ const REFRESH_SECONDS: u32 = 30;
 /// Maximum communities on the page: every slow reader keeps a copy of it in memory.
 pub(super) const MAX_COMMUNITIES: usize = 100;
 
-/// The page, as it is answered, with the most urgent `others` of `count`.
+/// The response with the page, which shows `others`, the most urgent of `count` communities.
 pub(super) fn respond(own: &Report, others: &[(String, CommunityReport)], count: usize) -> impl IntoResponse + use<> {
     (HEADERS, Html(render(own, others, count).into_string()))
 }
 
 fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> Markup {
+    let reports = others.iter().map(|(_, report)| report).chain([&own.community]);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -48,7 +49,7 @@ fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> M
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content=(REFRESH_SECONDS);
-                title { (title(others.iter().map(|(_, report)| report).chain([&own.community]).flat_map(|report| &report.servers))) }
+                title { (title(reports.flat_map(|report| &report.servers))) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -56,39 +57,51 @@ fn render(own: &Report, others: &[(String, CommunityReport)], count: usize) -> M
                     h1 { "Sonoran CAD exporter" }
                     span { "version " (LONG_VERSION) }
                 }
-                main {
-                    @if own.exporter.as_ref().is_some_and(|exporter| !exporter.is_reload_successful) {
-                        p class="alarm" {
-                            "The configuration that was read last cannot be used; an earlier one is. The log says why."
-                        }
-                    }
-                    @for server in &own.community.servers {
-                        (render_server(server, own.community.at))
-                    }
-                    @for (alias, report) in others {
-                        h2 class="community" { (alias) }
-                        @for server in &report.servers {
-                            (render_server(server, report.at))
-                        }
-                    }
-                    @if others.len() < count {
-                        p class="quiet" {
-                            "These are " (others.len()) " of " (count) " communities, those with trouble first; "
-                            "Prometheus sees them all."
-                        }
-                    }
+                (render_main(own, others, count))
+                (render_footer())
+            }
+        }
+    }
+}
+
+fn render_main(own: &Report, others: &[(String, CommunityReport)], count: usize) -> Markup {
+    html! {
+        main {
+            @if own.exporter.as_ref().is_some_and(|exporter| !exporter.is_reload_successful) {
+                p class="alarm" {
+                    "The configuration that was read last cannot be used; an earlier one is. The log says why."
                 }
-                footer {
-                    p {
-                        a href="metrics" { "Metrics" }
-                        a href="-/healthy" { "Health" }
-                        a href="-/ready" { "Readiness" }
-                    }
-                    p {
-                        "This page asks the API nothing: it shows what the last scrape of the metrics brought, and loads \
-                         itself again every " (REFRESH_SECONDS) " s."
-                    }
+            }
+            @for server in &own.community.servers {
+                (render_server(server, own.community.at))
+            }
+            @for (alias, report) in others {
+                h2 class="community" { (alias) }
+                @for server in &report.servers {
+                    (render_server(server, report.at))
                 }
+            }
+            @if others.len() < count {
+                p class="quiet" {
+                    "These are " (others.len()) " of " (count) " communities, those with trouble first; "
+                    "Prometheus sees them all."
+                }
+            }
+        }
+    }
+}
+
+fn render_footer() -> Markup {
+    html! {
+        footer {
+            p {
+                a href="metrics" { "Metrics" }
+                a href="-/healthy" { "Health" }
+                a href="-/ready" { "Readiness" }
+            }
+            p {
+                "This page asks the API nothing. It shows the result of the last scrape, and reloads every "
+                (REFRESH_SECONDS) " s."
             }
         }
     }
@@ -103,13 +116,13 @@ fn title<'a>(servers: impl Iterator<Item = &'a ServerReport>) -> &'static str {
     }
 }
 
-/// How a server stands, seen from here.
+/// The state of a server, as the page shows it.
 enum State<'a> {
     /// The newest attempt succeeded, and not long ago.
     Up,
     /// The newest attempt failed.
     Failed(&'a Failure),
-    /// It would do, but the key is paused because of another server.
+    /// Nothing failed here, but the key is paused because of another server.
     Paused,
     /// The newest attempt succeeded, but long ago.
     Unasked,
@@ -165,11 +178,11 @@ fn render_server(server: &ServerReport, now: Now) -> Markup {
     }
 }
 
-/// How old what is shown is.
+/// The age of the data that is shown.
 fn freshness(server: &ServerReport, now: Now) -> String {
     let age = server.calls.last_success.map(|at| span(now.unix.saturating_sub(at)));
     match (age, &server.calls.snapshot) {
-        (None, _) => "The API has told nothing yet.".to_owned(),
+        (None, _) => "The API has not answered yet.".to_owned(),
         (Some(age), Some(_)) => format!("As of {age} ago."),
         (Some(age), None) => format!("The last good answer is {age} old, too old to be shown."),
     }
@@ -234,7 +247,7 @@ fn number(name: &str, count: u64, remark: Option<String>) -> Markup {
     }
 }
 
-/// Calls by priority and status; what is unusual is left out where there is none.
+/// Calls by priority and status. Unusual values are shown only if there are such calls.
 fn render_calls(snapshot: &CallSnapshot) -> Markup {
     let is_usual = |label: &str| !["closed", "other"].contains(&label);
     let of_status = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));

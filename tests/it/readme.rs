@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sonorancad_exporter::config::VARIABLES;
+use sonorancad_exporter::client::labels;
+use sonorancad_exporter::config::{Config, Setting, VARIABLES, Variable};
 
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::Running;
+use crate::support::program::{run, text};
 
 pub(crate) const README: &str = include_str!("../../README.md");
 
@@ -59,4 +61,52 @@ async fn its_table_of_metrics_is_the_programs() {
         writeln!(table, "| `{name}` | {kind} | {} | {help} |", labels[name]).unwrap();
     }
     assert_in_readme(&table);
+}
+
+/// A variable that is in the table but not read would be accepted with any text.
+#[test]
+fn every_variable_is_read() {
+    let least = [("SONORANCAD_COMMUNITY_ID", "x"), ("SONORANCAD_API_KEY", "y")];
+    let is_refused = |variable: &&&Variable| {
+        let nonsense = [(variable.name(), "\u{7f}?".to_owned())];
+        let others = least.iter().filter(|(name, _)| *name != variable.name());
+        let others = others.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let environment = others.chain(nonsense).map(|(name, text)| (name.into(), text.into()));
+        Config::read(Setting::from_environment(environment)).is_err()
+    };
+    let unread: Vec<_> = VARIABLES
+        .iter()
+        .filter(|variable| !is_refused(variable))
+        .map(|variable| variable.name())
+        .collect();
+    // Read as it is; the file is opened later.
+    assert_eq!(unread, ["SONORANCAD_WEB_CONFIG_FILE"]);
+}
+
+#[test]
+fn its_table_of_commands_is_the_programs() {
+    let output = run(&["--help"], &[]);
+    let help = text(&output.stdout);
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let lines = commands.lines().take_while(|line| line.starts_with("  "));
+    let names: Vec<_> = lines
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(names.len() >= 4, "{help}");
+    for name in names {
+        assert!(
+            README.contains(&format!("`sonorancad-exporter {name}`")),
+            "the README should say what `{name}` does"
+        );
+    }
+}
+
+#[test]
+fn the_runbook_says_what_to_do_about_each_error() {
+    let runbook = include_str!("../../docs/runbook.md");
+    let missing: Vec<_> = labels()
+        .filter(|label| !runbook.contains(&format!("`{label}`")))
+        .collect();
+    assert_eq!(missing, [""; 0]);
 }

@@ -286,7 +286,7 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
 
     // From HTTP with users to HTTPS without.
     place.configure_tls("");
-    program.wait_for("from now on, no password is asked for");
+    program.wait_for("from now on, no password is required");
     program.wait_for("has been read again");
     assert!(is_served(place.client(), &program).await);
 
@@ -300,7 +300,7 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
 #[ignore = "slow"]
 async fn a_list_without_users_lets_everyone_in_and_is_warned_of() {
     let place = Place::new().await;
-    let warning = "basic_auth_users lists nobody: no password is asked for";
+    let warning = "basic_auth_users is empty: no password is required";
     for text in ["basic_auth_users:\n", "basic_auth_users: {}\n"] {
         place.configure(text);
         let mut program = place.start();

@@ -36,7 +36,7 @@ fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_api_request_duration_seconds",
-        "Time from asking the API to having read its answer, failures included.",
+        "Time from sending a request to the API until its answer is read, failures included.",
         per_feed(servers, |feed| &feed.counts.request_seconds),
     )?;
     out.gauge(

@@ -15,18 +15,23 @@ use crate::tracker::{CallStats, Oldest};
 /// Writes the families of calls.
 pub(super) fn encode(community: &CommunityReport, out: &mut Encoder) -> fmt::Result {
     let CommunityReport { at, servers } = community;
-    encode_snapshots(servers, out)?;
+    encode_up(servers, out)?;
+    encode_lists(servers, out)?;
     encode_oldest(servers, *at, out)?;
+    encode_unreadable(servers, out)?;
     encode_stats(servers, out)
 }
 
-/// What the newest snapshots contain. Except for `up`, absent while nothing recent is known.
-fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+fn encode_up(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_up",
         "Whether the newest request to the API succeeded and its answer is recent enough to be shown (1), or not (0).",
         per_server(servers, |server| u64::from(server.calls.is_up)),
-    )?;
+    )
+}
+
+/// What the lists of the newest snapshots contain. Absent while nothing recent is known, like the next families.
+fn encode_lists(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_active_calls",
         "Dispatch calls in the CAD's list of active calls, pending ones included, as cached.",
@@ -49,9 +54,27 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
     )?;
     out.gauge(
         "sonorancad_closed_calls_stored",
-        "Closed calls that the CAD keeps, as cached; only version v2 of the API says it.",
+        "Closed calls that the CAD keeps, as cached; only version v2 of the API reports them.",
         snapshots(servers).filter_map(|(id, snapshot)| Some(([("server_id", id)], snapshot.closed_stored?))),
+    )
+}
+
+/// Since when the oldest calls have been waiting. Absent, too, while a call waits that cannot be followed.
+fn encode_oldest(servers: &[ServerReport], at: Now, out: &mut Encoder) -> fmt::Result {
+    out.gauge(
+        "sonorancad_oldest_pending_call_timestamp_seconds",
+        "When the dispatch call that has been pending for longest was first seen pending, in Unix time, as cached; 0 if none is pending, absent if one is pending that cannot be followed.",
+        stats(servers).flat_map(|(id, stats)| oldest_pending_calls(id, stats, at)),
     )?;
+    out.gauge(
+        "sonorancad_oldest_emergency_call_timestamp_seconds",
+        "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits, absent if one waits that cannot be followed.",
+        stats(servers).flat_map(|(id, stats)| oldest_emergency_calls(id, stats, at)),
+    )
+}
+
+/// How much of the newest snapshots' answers could not be read or used.
+fn encode_unreadable(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_unreadable_values",
         "Values and items of active and emergency calls in the cached answer that are missing or cannot be read or used.",
@@ -66,25 +89,11 @@ fn encode_snapshots(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result 
     )
 }
 
-/// Since when calls wait. Absent, too, while a call waits that cannot be followed.
-fn encode_oldest(servers: &[ServerReport], at: Now, out: &mut Encoder) -> fmt::Result {
-    out.gauge(
-        "sonorancad_oldest_pending_call_timestamp_seconds",
-        "When the dispatch call that has been pending for longest was first seen so, in Unix time, as cached; 0 if none is pending, absent if one is pending that cannot be followed.",
-        stats(servers).flat_map(|(id, stats)| oldest_pending_calls(id, stats, at)),
-    )?;
-    out.gauge(
-        "sonorancad_oldest_emergency_call_timestamp_seconds",
-        "When the emergency or civil call that waits for longest was first seen, in Unix time, as cached; 0 if none waits, absent if one waits that cannot be followed.",
-        stats(servers).flat_map(|(id, stats)| oldest_emergency_calls(id, stats, at)),
-    )
-}
-
-/// How calls come, wait and go, as far as the answers of the API show it.
+/// How calls come, wait and go, as far as the API's answers show it.
 fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_calls_opened_total",
-        "Dispatch calls that appeared after the exporter's first look, by their first priority and origin.",
+        "Dispatch calls that appeared after the first answer of the API, by their first priority and origin.",
         by_priority_and_origin(servers, |stats, priority, origin| stats.opened[priority][origin]),
     )?;
     out.counter(
@@ -99,12 +108,12 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_call_duration_seconds",
-        "Time from coming to closed, as far as the answers show it: a call that came and closed between two of them took 0 s. Calls whose coming was not seen are not in it.",
+        "Time from coming to closed, as far as the answers show it: a call that came and closed between two of them took 0 s. Calls that were not seen to come are not included.",
         by_priority(servers, |stats| &stats.durations),
     )?;
     out.counter(
         "sonorancad_emergency_calls_opened_total",
-        "Emergency and civil calls that appeared after the exporter's first look; one that came and went between two answers counts, as emergency, if a dispatch call was made from it.",
+        "Emergency and civil calls that appeared after the first answer of the API; one that came and went between two answers counts, as emergency, if a dispatch call was made from it.",
         by_kind(servers, |stats, kind| stats.emergency_opened[kind]),
     )?;
     out.counter(
@@ -114,19 +123,19 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.histogram(
         "sonorancad_emergency_call_wait_seconds",
-        "Time from coming to leaving the list, as far as the answers show it; calls whose coming was not seen are not in it.",
+        "Time from coming to leaving the list, as far as the answers show it; calls that were not seen to come are not included.",
         by_kind(servers, |stats, kind| &stats.emergency_waits[kind]),
     )
 }
 
-/// The servers of which something recent is known.
+/// The servers with a recent snapshot.
 fn snapshots(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &CallSnapshot)> {
     servers
         .iter()
         .filter_map(|server| Some((&*server.id, server.calls.snapshot.as_deref()?)))
 }
 
-/// How calls come and go on these servers.
+/// What was counted on the servers with a recent snapshot.
 fn stats(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &CallStats)> {
     let recent = servers.iter().filter(|server| server.calls.snapshot.is_some());
     recent.map(|server| (&*server.id, &server.calls.stats))

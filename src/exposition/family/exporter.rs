@@ -21,7 +21,7 @@ pub(super) fn encode(exporter: &ExporterReport, out: &mut Encoder) -> fmt::Resul
     )?;
     out.counter(
         "sonorancad_exporter_panics_total",
-        "Requests to the exporter that met a fault in it, and got status 500.",
+        "Requests to the exporter that hit a fault in it and got status 500.",
         [([], exporter.panics)],
     )?;
     let of_process = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));

@@ -165,7 +165,7 @@ fn what_is_not_in_the_format_is_refused_with_its_line() {
         ),
         (
             "http_server_config: {}\nhttp_server_config: {}",
-            "line 2: has a key that is there twice",
+            "line 2: has a duplicate key",
         ),
         ("[]", "line 1, column 1"),
         ("tls_server_config: [", "line 1"),
@@ -192,11 +192,11 @@ fn what_makes_no_sense_is_refused_in_words() {
         ),
         (
             "tls_server_config: {cert_file: junk.pem, key_file: key.pem}",
-            "cert: holds no certificate",
+            "cert: contains no PEM certificate",
         ),
         (
             "tls_server_config: {cert_file: cert.pem, key_file: junk.pem}",
-            "key: holds no private key",
+            "key: contains no PEM private key",
         ),
         (
             "tls_server_config: {cert_file: cert.pem, key_file: other.pem}",
@@ -228,7 +228,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         ),
         (
             "http_server_config: {headers: {X-XSS-Protection: \"1\\n2\"}}",
-            "holds characters that no header can",
+            "contains characters that a header cannot",
         ),
         (
             "basic_auth_users: {john: doe}",
@@ -250,13 +250,13 @@ fn what_makes_no_sense_is_refused_in_words() {
         ("client_auth_type: x", "client_auth_type: must be NoClientCert"),
         (
             "client_ca_file: ca.pem",
-            "client_ca: means nothing without client_auth_type",
+            "client_ca: has no effect without client_auth_type",
         ),
         (
             "client_auth_type: RequireAndVerifyClientCert, client_ca_file: junk.pem",
-            "client_ca: holds no certificate",
+            "client_ca: contains no PEM certificate",
         ),
-        ("client_allowed_sans: [x]", "client_allowed_sans: means nothing"),
+        ("client_allowed_sans: [x]", "client_allowed_sans: has no effect"),
         (
             "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem, client_allowed_sans: []",
             "client_allowed_sans: is empty",
@@ -294,7 +294,7 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
             let mut files = WatchedFiles::default();
             let error = WebConfig::read(&folder.0.join("web.yml"), &mut files).unwrap_err();
             let error = error.to_string();
-            let reason = format!("{name}_file: holds a key or certificate itself, not a file's name; use `{name}`");
+            let reason = format!("{name}_file: contains a key or certificate itself, not a file's name; use `{name}`");
             assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
             let mut only = WatchedFiles::default();
             only.read(&folder.0.join("web.yml")).unwrap();

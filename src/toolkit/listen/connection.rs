@@ -37,7 +37,7 @@ pub(super) struct Connections {
     next_id: AtomicU64,
 }
 
-/// One connection, while it is open; dropping it frees its place.
+/// One connection, while it is open; dropping it frees its slot.
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     connections: Arc<Connections>,
@@ -46,10 +46,10 @@ pub(super) struct OpenConnection {
     _slot: OwnedSemaphorePermit,
 }
 
-/// One connection: whose it is, and how far it has come.
+/// One connection: its client, and how far it has come.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The other side's address.
+    /// The client, as limits count it: an IPv4 address or an IPv6 network.
     pub(super) client: IpAddr,
     progress: Mutex<Progress>,
     /// Asks the connection to close.
@@ -61,7 +61,7 @@ struct Progress {
     stage: Stage,
     /// When the request began, or the wait for one.
     began_at: Instant,
-    /// Since when nothing has been in service.
+    /// When the newest response was made, or the connection was opened: since then, nothing has been in service.
     waiting_since: Instant,
     /// Whether it has been asked to close.
     is_closing: bool,
@@ -71,28 +71,28 @@ struct Progress {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// For the first byte of a request.
+    /// The first byte of a request has not arrived.
     Waiting,
-    /// A request has begun, but is not admitted yet.
+    /// A request has begun, but is not in service yet.
     Receiving,
     /// A request is in service.
     InService,
-    /// Its answer is on the way.
+    /// Its response is being written.
     Sending,
 }
 
 impl Connections {
-    /// Room for so many connections at once.
-    pub(super) fn new(most: u32) -> Self {
+    /// Allows this many connections at once.
+    pub(super) fn new(max: usize) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(most as usize)),
+            slots: Arc::new(Semaphore::new(max)),
             open: Mutex::default(),
             next_id: AtomicU64::default(),
         }
     }
 
-    /// Opens a connection; at the limit, another one is closed for it. `None` where the client has at
-    /// least as many as any other, and all of these are in service.
+    /// Opens a connection; at the limit, another one is closed for it. `None` if the client has at least as
+    /// many as any other, and all of these are in service.
     pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
@@ -116,11 +116,12 @@ impl Connections {
         })
     }
 
-    /// Asks a connection of the client with the most to close: the one that has waited longest without a
-    /// request in service. Where all of them are in service, the oldest request gives way, if `newcomer`
-    /// has fewer connections. Whether any is closing.
+    /// Asks one connection of the client with the most to close: the one that has been longest without a request
+    /// in service. If all of them have one, it is the one with the oldest request, but only if `newcomer` has
+    /// fewer connections. Returns whether any connection is closing.
     fn evict_one(&self, newcomer: IpAddr) -> bool {
         let open = self.open.lock();
+        // One at a time: its slot is about to be free, and evicting more would gain nothing.
         if open.values().any(|connection| connection.progress.lock().is_closing) {
             return true;
         }
@@ -128,13 +129,13 @@ impl Connections {
         for connection in open.values() {
             *counts.entry(connection.client).or_default() += 1;
         }
-        // Not simply the longest of all: who asks for little things all the time never waits for long, and
-        // whoever has every request in service would have nothing to give.
+        // Not simply the one that is idle longest of all: a client that sends small requests all the time is never
+        // idle for long, and one whose requests are all in service would never lose any.
         let first_to_go = open
             .values()
             .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.eviction_order()));
         let Some(connection) = first_to_go else {
-            // The last one is just going.
+            // The last connection has just closed.
             return true;
         };
         let mut progress = connection.progress.lock();
@@ -179,7 +180,7 @@ impl Connection {
         }
     }
 
-    /// Notes that bytes have come: while nothing else goes on, a request begins.
+    /// Notes that bytes have arrived. If nothing else is going on, a request begins.
     pub(super) fn receive(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Waiting {
@@ -192,20 +193,20 @@ impl Connection {
     pub(super) fn begin_service(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Waiting {
-            // It came together with the one before.
+            // It was pipelined: its bytes arrived with the request before it.
             progress.began_at = Instant::now();
         }
         progress.stage = Stage::InService;
     }
 
-    /// Notes that the answer to the request is known.
+    /// Notes that the response has been made.
     pub(super) fn answer(&self) {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
         progress.waiting_since = Instant::now();
     }
 
-    /// Notes that all that was to be sent is on its way.
+    /// Notes that everything has been written.
     pub(super) fn flush(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Sending {
@@ -215,7 +216,8 @@ impl Connection {
         }
     }
 
-    /// Whether a request is in service, and since when; or since when none has been.
+    /// The lowest is evicted first: connections without a request in service, the longest idle one first, then the
+    /// others, the oldest request first.
     fn eviction_order(&self) -> (bool, Instant) {
         let progress = self.progress.lock();
         match progress.stage {
@@ -224,8 +226,8 @@ impl Connection {
         }
     }
 
-    /// Completes when the connection must close for another one. A request that has come into service since it was
-    /// asked to is not given up, unless it gives way.
+    /// Completes when the connection must close for another one. If a request has come into service since it was
+    /// asked to, the connection stays open, unless it is preempted.
     pub(super) async fn evicted(&self) {
         loop {
             self.close.notified().await;

@@ -1,9 +1,9 @@
-//! A socket of which nothing stays behind in the system.
+//! A socket that leaves nothing behind in the system.
 //!
-//! What a client has been sent but does not take is kept by the system for minutes after the socket is
-//! closed, and counts for no limit of ours. So a connection stays open until the client has all of it, and
-//! has closed as well ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6-8)); one
-//! whose time is up before that is reset.
+//! The system keeps data that a client does not take for minutes after the socket is closed, and no limit of ours
+//! counts it. So a connection stays open until the client has received everything and has closed as well
+//! ([RFC 9112, section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6-8)). A connection that runs out of
+//! time before that is reset.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 /// How often to check whether a client that has closed has received everything.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A socket whose shutdown completes when the connection is over on both sides; where the exporter is to
-/// stop, at once, and then the system sees to the rest.
+/// A socket whose shutdown completes when the connection is over on both sides. When the exporter stops, it
+/// completes at once, and the system delivers the rest.
 pub(super) struct LingeringStream {
     stream: TcpStream,
     stopping: CancellationToken,
     is_shut: bool,
-    /// There once the client has closed.
+    /// `Some` once the client has closed.
     looks: Option<Interval>,
 }
 
@@ -46,7 +46,7 @@ impl LingeringStream {
 impl Drop for LingeringStream {
     fn drop(&mut self) {
         if !self.stopping.is_cancelled() {
-            // Means nothing, and may fail, where the connection is over.
+            // Resets the connection. If it is over, this may fail and changes nothing.
             let _ = self.stream.set_zero_linger();
         }
     }
@@ -88,7 +88,7 @@ impl AsyncWrite for LingeringStream {
         while !self.stopping.is_cancelled() {
             if let Some(looks) = &mut self.looks {
                 ready!(looks.poll_tick(context));
-                // Of a connection that is over, the system does not know the other side any more.
+                // Once the connection is over, the system no longer knows the other side's address.
                 if self.stream.peer_addr().is_err() {
                     break;
                 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 
-/// A stream, observed.
+/// A stream that reports what is read and flushed to its [`Connection`].
 pub(super) struct ObservedStream<S> {
     stream: S,
     connection: Arc<Connection>,

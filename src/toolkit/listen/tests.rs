@@ -30,7 +30,7 @@ struct Server {
 }
 
 impl Server {
-    async fn open(connections: u32, stage: Duration) -> Self {
+    async fn open(connections: usize, stage: Duration) -> Self {
         let limits = Limits {
             connections,
             stage,

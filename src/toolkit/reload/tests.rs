@@ -29,16 +29,16 @@ fn a_file_is_read_again_once_it_has_stayed_the_same() {
     file.write("{}");
     let live = ReloadingConfig::open(Some(&file.0)).unwrap();
     let headers = || live.current().headers().len();
-    let first = live.look(&file.0, &WatchedFiles::default());
-    assert_eq!(live.look(&file.0, &first), first, "nothing has changed");
+    let first = live.check(&file.0, &WatchedFiles::default());
+    assert_eq!(live.check(&file.0, &first), first, "nothing has changed");
 
     file.write(HEADER);
-    let second = live.look(&file.0, &first);
+    let second = live.check(&file.0, &first);
     assert_eq!(headers(), 0, "perhaps it is being written");
     file.write(&format!("{HEADER}# more\n"));
-    let third = live.look(&file.0, &second);
+    let third = live.check(&file.0, &second);
     assert_eq!(headers(), 0, "it was being written");
-    live.look(&file.0, &third);
+    live.check(&file.0, &third);
     assert_eq!(headers(), 1);
 }
 
@@ -49,21 +49,21 @@ fn what_cannot_be_used_is_read_once_and_what_is_in_use_stays() {
     let live = ReloadingConfig::open(Some(&file.0)).unwrap();
     assert!(live.is_newest());
     file.write("nonsense");
-    let before = live.look(&file.0, &WatchedFiles::default());
-    let last = live.look(&file.0, &before);
+    let before = live.check(&file.0, &WatchedFiles::default());
+    let last = live.check(&file.0, &before);
     assert!(!live.is_newest());
     assert_eq!(live.current().headers().len(), 1);
     let used = live.current();
-    live.look(&file.0, &last);
+    live.check(&file.0, &last);
     assert!(Arc::ptr_eq(&used, &live.current()));
 
     fs::remove_file(&file.0).unwrap();
-    let before = live.look(&file.0, &last);
-    live.look(&file.0, &before);
+    let before = live.check(&file.0, &last);
+    live.check(&file.0, &before);
     assert!(!live.is_newest());
     file.write(HEADER);
-    let before = live.look(&file.0, &before);
-    live.look(&file.0, &before);
+    let before = live.check(&file.0, &before);
+    live.check(&file.0, &before);
     assert!(live.is_newest());
 }
 

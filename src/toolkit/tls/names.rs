@@ -9,11 +9,11 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-/// Accepts of the certificates that `verifier` accepts those with an allowed name.
+/// Wraps `verifier` and also requires an allowed subject alternative name.
 #[derive(Debug)]
 pub(super) struct SanVerifier {
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
-    /// DNS names, IP addresses, e-mail addresses and URIs, each to be met exactly.
+    /// DNS names, IP addresses, e-mail addresses and URIs; a certificate must contain one of them exactly.
     pub(super) allowed: Vec<String>,
 }
 

@@ -98,7 +98,7 @@ fn before_the_first_scrape_it_says_how_to_begin() {
         &[
             "<h2>Server 1</h2>",
             "<span class=\"state waiting\">Not asked yet</span>",
-            "The API has told nothing yet.",
+            "The API has not answered yet.",
             "The first scrape asks it: let Prometheus scrape the metrics",
             "http-equiv=\"refresh\" content=\"30\"",
         ],
