@@ -5,11 +5,11 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo;
+use tempfile::tempdir;
 
 use crate::support::cad::{Answer, Cad};
 use crate::support::program::{BINARY, text};
 use crate::support::simulated;
-use crate::support::tools::Folder;
 
 const BUSY: &str = include_str!("../fixtures/busy_v2.json");
 
@@ -285,7 +285,7 @@ async fn every_community_of_a_file_is_checked() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(BUSY));
     cad.answer_server(2, Answer::status(400, &[], "INVALID API KEY"));
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("communities.yml");
     let file = "blaine: {community_id: x, api_key: k, api_url: API}\n\
                 sandy: {community_id: y, api_key: l, api_url: API, server_ids: 2}\n";

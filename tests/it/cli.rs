@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use sonorancad_exporter::config::VARIABLES;
+use tempfile::tempdir;
 
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{eventually, http, value};
 use crate::support::program::{BINARY, KEY, Program, command, run, set_environment, text};
-use crate::support::tools::Folder;
 
 #[test]
 fn help_lists_every_variable_with_its_default() {
@@ -242,7 +242,7 @@ async fn it_runs_unprivileged_on_a_read_only_root() {
     }
     let cad = Cad::start().await;
     // A clone below a private folder could not be reached by another user.
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let binary = folder.path().join("sonorancad-exporter");
     std::fs::copy(BINARY, &binary).unwrap();
     for path in [folder.path(), &binary] {
@@ -364,7 +364,7 @@ async fn logs_can_be_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_reads_the_communities_anew() {
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("communities.yml");
     let write = |text: &str| std::fs::write(&path, text.replace("API", &cad.url())).unwrap();
     write("one: {community_id: x, api_key: k, api_url: API}\n");

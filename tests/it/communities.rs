@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting};
+use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -16,14 +17,13 @@ use crate::support::authority::Authority;
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{NOON, Running, failures, has, http, reply, value};
 use crate::support::program::Communities;
-use crate::support::tools::Folder;
 
 /// An exporter of the communities of a file, on a clock that is moved by hand.
 struct Hoster {
     cad: Cad,
     exporter: Running,
     clock: ManualClock,
-    folder: Folder,
+    folder: TempDir,
 }
 
 /// No community of the environment's own.
@@ -44,7 +44,7 @@ impl Hoster {
 
     async fn start_with(file: &str, more: &[(&str, &str)]) -> Self {
         let cad = Cad::start().await;
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let clock = ManualClock::new(NOON);
         let path = folder.path().join("communities.yml");
         std::fs::write(&path, file.replace("API", &cad.url())).unwrap();
@@ -460,7 +460,7 @@ async fn the_log_says_which_community_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_brings_https_widens_no_bound() {
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let authority = folder.path().join("ca.crt");
     std::fs::write(&authority, Authority::new().pem()).unwrap();
     // Each meets an error that is not known in advance, and only twenty of those become labels.

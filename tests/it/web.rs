@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rcgen::SanType;
 use reqwest::{Certificate, ClientBuilder, Response};
+use tempfile::{TempDir, tempdir};
 
 use crate::support::authority::{Authority, Identity};
 use crate::support::cad::Cad;
 use crate::support::exporter::{eventually, http, value};
 use crate::support::program::{BINARY, Program, command, run, text};
-use crate::support::tools::{Folder, Prometheus, has};
+use crate::support::tools::{Prometheus, has};
 
 /// Bcrypt hashes of "secret" and of "other".
 const SECRET: &str = "$2y$04$Lt7wxwoC9d8RLvNUGd2HW.wN6bpFhCoJbEeM66j6UlobLA5wCe9zW";
@@ -21,7 +22,7 @@ const OTHER: &str = "$2y$04$1ehRmQhr5cg5iFm2./FrkerHzwlUIv2U.WPk.8ejQkBfwLGDiBnt
 /// A CAD, a folder with `web.yml` and a certificate for localhost, and the authority behind it.
 struct Place {
     cad: Cad,
-    folder: Folder,
+    folder: TempDir,
     authority: Authority,
 }
 
@@ -29,7 +30,7 @@ impl Place {
     async fn new() -> Self {
         let place = Self {
             cad: Cad::start().await,
-            folder: Folder::new(),
+            folder: tempdir().unwrap(),
             authority: Authority::new(),
         };
         place
@@ -488,7 +489,7 @@ async fn a_real_prometheus_scrapes_with_a_certificate_and_a_password() {
     let path = place.path().display();
     let target = format!("localhost:{}", program.address.port());
     let prometheus = Prometheus::start(
-        Folder::new(),
+        tempdir().unwrap(),
         &format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
              scrape_configs:\n\

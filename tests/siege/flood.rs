@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -14,7 +15,6 @@ use tokio::time::timeout;
 use crate::support::cad::{Answer, Cad, Stream};
 use crate::support::exporter::{eventually, value};
 use crate::support::program::{Program, command};
-use crate::support::tools::Folder;
 
 /// More than the listener takes.
 const MANY: usize = 600;
@@ -143,7 +143,7 @@ async fn endless_connecting_keeps_no_client_out() {
 async fn guesses_of_a_password_keep_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let file = folder.path().join("web.yml");
     std::fs::write(&file, format!("basic_auth_users: {{alice: {HASH}}}\n")).unwrap();
     let program = Program::start(command(&cad, &[("SONORANCAD_WEB_CONFIG_FILE", file.to_str().unwrap())]));
@@ -290,7 +290,7 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
         cad.answer(answer);
         hostile.push(cad);
     }
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let file = folder.path().join("communities.yml");
     // Other keys make other communities, of which nothing is known and no back-off is left.
     let write = |round: usize| {

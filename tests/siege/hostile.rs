@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::ManualClock;
+use tempfile::tempdir;
 
 use crate::support::answer;
 use crate::support::authority::{Authority, Identity};
@@ -18,7 +19,6 @@ use crate::support::cad::{Answer, Cad, Stream};
 use crate::support::exporter::{Running, failures, has, http, value};
 use crate::support::newcomers;
 use crate::support::program::{Communities, KEY, Program, command};
-use crate::support::tools::Folder;
 
 /// What an attack comes to where it does no harm.
 const SUCCESS: &str = "success";
@@ -1081,7 +1081,7 @@ async fn the_key_goes_nowhere_else_and_comes_back_in_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_does_not_fit_gets_no_key() {
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     let trusted = Authority::new();
     std::fs::write(&path, trusted.pem()).unwrap();

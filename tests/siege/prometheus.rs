@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::tempdir;
+
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{OPEN_METRICS, Running, eventually};
-use crate::support::tools::{Folder, Prometheus, has, judge};
+use crate::support::tools::{Prometheus, has, judge};
 
 /// Reads OpenMetrics strictly, and prints the number of samples.
 const PARSE: &str = "import sys\n\
@@ -85,7 +87,7 @@ async fn a_real_prometheus_scrapes_it() {
     let (cad, exporter) = busy().await;
     let address = exporter.address;
     let prometheus = Prometheus::start(
-        Folder::new(),
+        tempdir().unwrap(),
         &format!(
             "scrape_configs:\n- job_name: sonorancad\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{address}']\n"
         ),
@@ -137,7 +139,7 @@ async fn a_real_prometheus_discovers_the_communities() {
     }
     let cad = Cad::start().await;
     cad.answer(Answer::ok(include_str!("../fixtures/busy_v1.json")));
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let file = folder.path().join("communities.yml");
     let url = cad.url();
     let communities = format!(

@@ -7,11 +7,12 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
+use tempfile::tempdir;
+
 use crate::support::authority::Authority;
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{eventually, failures, http};
 use crate::support::program::{BINARY, KEY, Program, command, set_environment};
-use crate::support::tools::Folder;
 
 /// The password of the user below, with its bcrypt hash.
 const PASSWORD: &str = "p4ssword-that-n0body-may-see";
@@ -83,7 +84,7 @@ async fn a_whole_life_says_nothing_of_key_and_password() {
     for version in ["v1", "v2"] {
         let cad = Cad::start().await;
         echo_everywhere(&cad);
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let authority = Authority::new();
@@ -169,7 +170,7 @@ fn count_in_memory(process: u32, text: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_not_needed_any_more_is_nowhere_in_memory() {
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (first, second) = ("f1rst-key-of-0ne-community", "s3cond-key-0f-one-community");
     let write = |key: &str| {
@@ -219,7 +220,7 @@ fn with_core_files(program: &str) -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_core_file_is_written() {
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let mut control = with_core_files("kill -s ABRT $$");
     let status = control.current_dir(folder.path()).status().unwrap();
     if !status.core_dumped() {

@@ -5,10 +5,12 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
+use tempfile::tempdir;
+
 use crate::support::cad::Cad;
 use crate::support::exporter::http;
 use crate::support::program::{BINARY, Program, command, set_environment, text};
-use crate::support::tools::{Folder, has};
+use crate::support::tools::has;
 
 /// Opens sockets as systemd does, hands them over from number 3 on, and becomes the program.
 const HAND_OVER: &str = "
@@ -90,7 +92,7 @@ async fn a_low_limit_of_files_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_is_told_when_it_listens_and_when_it_stops() {
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -6,9 +6,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use tempfile::{TempDir, tempdir};
+
 use crate::support::cad::Cad;
 use crate::support::exporter::http;
-use crate::support::tools::Folder;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
@@ -157,13 +158,13 @@ impl Drop for Program {
 pub(crate) struct Communities {
     pub(crate) program: Program,
     http: reqwest::Client,
-    folder: Folder,
+    folder: TempDir,
 }
 
 impl Communities {
     /// Starts it with `more` variables; `file` makes the file for the API's address.
     pub(crate) fn start(cad: &Cad, more: &[(&str, &str)], file: impl FnOnce(&str) -> String) -> Self {
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let path = folder.path().join("communities.yml");
         std::fs::write(&path, file(&cad.url())).unwrap();
         let variables = [&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())], more].concat();

@@ -3,11 +3,10 @@
 //! Tests that need one are skipped where it is not installed; with `CI` set, that is a failure.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::exporter::http;
 
@@ -42,40 +41,17 @@ pub(crate) fn judge(tool: &mut Command, input: &str) -> String {
     }
 }
 
-/// A folder of this test's own; removed when dropped.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("sonorancad-exporter-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A running Prometheus; killed when dropped, with its data.
 pub(crate) struct Prometheus {
     child: Child,
     url: String,
     /// Dropped last.
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 impl Prometheus {
     /// Starts one with this configuration; its data is in `data` of the folder.
-    pub(crate) fn start(folder: Folder, config: &str) -> Self {
+    pub(crate) fn start(folder: TempDir, config: &str) -> Self {
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         // A port that was free a moment ago; Prometheus cannot be given port 0.

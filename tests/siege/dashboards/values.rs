@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sonorancad_exporter::clock::{Clock, ManualClock};
+use tempfile::tempdir;
 
 use super::{dashboards, items, panels, text};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{OPEN_METRICS, Running, eventually, move_to};
-use crate::support::tools::{Folder, Prometheus, has};
+use crate::support::tools::{Prometheus, has};
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
@@ -387,7 +388,7 @@ impl Stage {
         invent(&mut history, begin.as_secs_f64() + END * MINUTE);
         history.push_str("# EOF\n");
 
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let file = folder.path().join("history.txt");
         std::fs::write(&file, history).unwrap();
         let made = Command::new("promtool")

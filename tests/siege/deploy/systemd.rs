@@ -5,10 +5,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sonorancad_exporter::config::VARIABLES;
+use tempfile::tempdir;
 
 use super::{path, run};
 use crate::support::program::{self, BINARY, Program};
-use crate::support::tools::{Folder, has};
+use crate::support::tools::has;
 
 const SERVICE: &str = "sonorancad-exporter.service";
 const SOCKET: &str = "sonorancad-exporter.socket";
@@ -28,7 +29,7 @@ fn values<'unit>(unit: &'unit str, name: &str) -> Vec<&'unit str> {
 
 /// What systemd says of these units, with the program where it has just been built.
 fn verify(units: &[&str]) -> String {
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     for unit in units {
         let file = folder.path().join(unit);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -128,7 +129,7 @@ async fn the_service_may_make_every_system_call_of_the_program() {
     }
     assert!(allowed.contains("read") && !allowed.contains("chown"), "{allowed:?}");
 
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let trace = folder.path().join("trace");
     // The simulated CAD runs in the same process: so a scrape and a request to an API are both in the trace.
     let mut command = Command::new("strace");

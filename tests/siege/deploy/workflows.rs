@@ -3,10 +3,11 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use tempfile::tempdir;
 
 use super::{path, run, texts, yaml};
 use crate::support::program::text;
-use crate::support::tools::{Folder, has};
+use crate::support::tools::has;
 
 const WORKFLOWS: [&str; 2] = [".github/workflows/ci.yml", ".github/workflows/release.yml"];
 
@@ -112,7 +113,7 @@ fn check(tag: &str, changelog: &str) -> (Output, String, String) {
     let steps = release["jobs"]["version"]["steps"].as_array().unwrap().clone();
     let is_check = |step: &&Value| step["id"] == "version";
     let step = steps.iter().find(is_check).unwrap();
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     std::fs::copy(path("Cargo.toml"), folder.path().join("Cargo.toml")).unwrap();
     std::fs::write(folder.path().join("CHANGELOG.md"), changelog).unwrap();
     let output = folder.path().join("output");
