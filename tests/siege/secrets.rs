@@ -136,7 +136,7 @@ async fn a_whole_life_says_nothing_of_key_and_password() {
 
         let command_line = fs::read_to_string(format!("/proc/{}/cmdline", program.child.id())).unwrap();
         Program::signal("TERM", program.child.id());
-        assert_eq!(program.wait().0, Some(0));
+        assert_eq!(program.wait(), Some(0));
         let output = program.output();
         assert!(output.contains("TRACE"), "the trace level is on");
         for said in [&output, &pages, &command_line] {

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
 
 use tempfile::tempdir;
 
 use crate::support::cad::Cad;
-use crate::support::exporter::http;
+use crate::support::exporter::{HANG_GUARD, http};
 use crate::support::program::{BINARY, Program, command, set_environment, text};
 use crate::support::tools::has;
 
@@ -95,7 +94,7 @@ async fn systemd_is_told_when_it_listens_and_when_it_stops() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.set_read_timeout(Some(HANG_GUARD)).unwrap();
     let receive = || {
         let mut bytes = [0; 100];
         let length = socket.recv(&mut bytes).unwrap();
@@ -105,7 +104,7 @@ async fn systemd_is_told_when_it_listens_and_when_it_stops() {
     assert_eq!(receive(), "READY=1\n");
     Program::signal("TERM", program.child.id());
     assert_eq!(receive(), "STOPPING=1\n");
-    assert_eq!(program.wait().0, Some(0));
+    assert_eq!(program.wait(), Some(0));
 
     // One that cannot listen is never ready.
     let taken = std::net::TcpListener::bind("127.0.0.1:0")

@@ -12,8 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// How long anything may take here before a test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::support::exporter::HANG_GUARD;
 
 /// A fake CAD that listens until it is dropped.
 pub(crate) struct Cad {
@@ -218,14 +217,17 @@ impl Cad {
     pub(crate) async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.script.requests.subscribe();
         let have_come = requests.wait_for(|requests| requests.len() >= count);
-        timeout(PATIENCE, have_come).await.expect("the requests come").unwrap();
+        timeout(HANG_GUARD, have_come)
+            .await
+            .expect("the requests come")
+            .unwrap();
     }
 
     /// Waits until at most so many connections are open.
     pub(crate) async fn wait_for_connections(&self, most: usize) {
         let mut connections = self.script.connections.subscribe();
         let have_gone = connections.wait_for(|connections| *connections <= most);
-        timeout(PATIENCE, have_gone)
+        timeout(HANG_GUARD, have_gone)
             .await
             .expect("the connections end")
             .unwrap();

@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::cad::Cad;
-use crate::support::exporter::http;
+use crate::support::exporter::{HANG_GUARD, http};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
 pub(crate) const KEY: &str = "k3y-that-n0body-may-see";
-
-/// How long anything may take here before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running program; killed when dropped.
 pub(crate) struct Program {
@@ -89,7 +86,7 @@ impl Program {
     #[track_caller]
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(HANG_GUARD) {
                 Ok(line) => {
                     self.log.push(line.clone());
                     if line.contains(part) {
@@ -123,21 +120,21 @@ impl Program {
         assert!(status.success());
     }
 
-    /// Waits for its end; gives the exit code and how long it took.
-    pub(crate) fn wait(&mut self) -> (Option<i32>, Duration) {
+    /// Waits for its end, and returns the exit code; `None` after a signal.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), begin.elapsed());
+                return status.code();
             }
-            assert!(begin.elapsed() < PATIENCE, "it does not stop");
+            assert!(begin.elapsed() < HANG_GUARD, "it does not stop");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// All that it has written, once it has ended.
     pub(crate) fn output(&mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+        while let Ok(line) = self.lines.recv_timeout(HANG_GUARD) {
             self.log.push(line);
         }
         let mut output = self.log.join("\n");
