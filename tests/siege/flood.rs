@@ -108,12 +108,12 @@ async fn get(address: SocketAddr, path: &str, header: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_sent_requests_and_idle_connections_shut_no_client_out() {
+    const HALF: &[u8] = b"GET /metrics HTTP/1.1\r\nX-Half: ";
     raise_limit();
     let cad = Cad::start().await;
     let program = Program::start(command(&cad, &[]));
     get(program.address, "/metrics", "").await;
     let before = usage(&program);
-    const HALF: &[u8] = b"GET /metrics HTTP/1.1\r\nX-Half: ";
     // As many as there may be: none of them has to make way for another attacker.
     let mut attackers = connect_many(program.address, MAX_CONNECTIONS / 2, HALF).await;
     attackers.append(&mut connect_many(program.address, MAX_CONNECTIONS / 2, b"").await);

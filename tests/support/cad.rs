@@ -72,6 +72,8 @@ struct Script {
     greeting: Mutex<Vec<u8>>,
     /// How many connections are open.
     connections: watch::Sender<usize>,
+    /// How many answers of [`Answer::BytesThenStall`] have been sent.
+    stalls: watch::Sender<usize>,
     /// While true, requests wait.
     held: watch::Sender<bool>,
     /// The clock, and how long an answer takes on it.
@@ -155,6 +157,7 @@ impl Cad {
             requests: watch::Sender::default(),
             greeting: Mutex::default(),
             connections: watch::Sender::default(),
+            stalls: watch::Sender::default(),
             held: watch::Sender::default(),
             clock: Mutex::default(),
         });
@@ -220,6 +223,16 @@ impl Cad {
         timeout(HANG_GUARD, have_come)
             .await
             .expect("the requests come")
+            .unwrap();
+    }
+
+    /// Waits until this many answers have been sent that stall at their end.
+    pub(crate) async fn wait_for_stalls(&self, count: usize) {
+        let mut stalls = self.script.stalls.subscribe();
+        let have_stalled = stalls.wait_for(|stalls| *stalls >= count);
+        timeout(HANG_GUARD, have_stalled)
+            .await
+            .expect("the answers stall")
             .unwrap();
     }
 
@@ -325,7 +338,9 @@ async fn serve(mut stream: impl Resettable, script: &Script) {
                 return;
             }
             Answer::BytesThenStall(bytes) => {
-                let _ = stream.write_all(&bytes).await;
+                if stream.write_all(&bytes).await.is_ok() {
+                    script.stalls.send_modify(|stalls| *stalls += 1);
+                }
                 // Until the other side gives up.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;

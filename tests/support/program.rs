@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tempfile::{TempDir, tempdir};
 
 use crate::support::cad::Cad;
@@ -18,7 +19,8 @@ pub(crate) const KEY: &str = "k3y-that-n0body-may-see";
 /// A running program; killed when dropped.
 pub(crate) struct Program {
     pub(crate) child: Child,
-    lines: Receiver<String>,
+    /// In a mutex, so that tests may share the program.
+    lines: Mutex<Receiver<String>>,
     /// All lines so far.
     pub(crate) log: Vec<String>,
     pub(crate) address: SocketAddr,
@@ -71,7 +73,7 @@ impl Program {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut program = Self {
             child,
-            lines,
+            lines: Mutex::new(lines),
             log: Vec::new(),
             address: unknown,
         };
@@ -86,7 +88,7 @@ impl Program {
     #[track_caller]
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         loop {
-            match self.lines.recv_timeout(HANG_GUARD) {
+            match self.lines.get_mut().recv_timeout(HANG_GUARD) {
                 Ok(line) => {
                     self.log.push(line.clone());
                     if line.contains(part) {
@@ -134,7 +136,7 @@ impl Program {
 
     /// All that it has written, once it has ended.
     pub(crate) fn output(&mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(HANG_GUARD) {
+        while let Ok(line) = self.lines.get_mut().recv_timeout(HANG_GUARD) {
             self.log.push(line);
         }
         let mut output = self.log.join("\n");
