@@ -128,16 +128,19 @@ mod tests {
 
     use super::*;
 
+    fn headers(name: &HeaderName, lines: &[&str]) -> HeaderMap {
+        let value = |line: &&str| HeaderValue::from_str(line).expect("a header value");
+        lines.iter().map(|line| (name.clone(), value(line))).collect()
+    }
+
     #[track_caller]
     fn assert_format(accept: &str, expected: Format) {
-        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_str(accept).expect("a header value"))]);
-        assert_eq!(format(&headers), expected, "{accept}");
+        assert_eq!(format(&headers(&ACCEPT, &[accept])), expected, "{accept}");
     }
 
     #[track_caller]
     fn assert_gzip(accept_encoding: &str, expected: bool) {
-        let value = HeaderValue::from_str(accept_encoding).expect("a header value");
-        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
+        let headers = headers(&ACCEPT_ENCODING, &[accept_encoding]);
         assert_eq!(accepts_gzip(&headers), expected, "{accept_encoding}");
     }
 
@@ -181,6 +184,57 @@ mod tests {
     }
 
     #[test]
+    fn the_most_specific_range_gives_the_quality() {
+        for accept in [
+            "text/plain;version=0.0.4;q=0.1, text/plain, application/openmetrics-text;q=0.5",
+            "text/plain;q=0.1, text/*, application/openmetrics-text;q=0.5",
+            "text/*;q=0.1, */*, application/openmetrics-text;q=0.5",
+            "text/*;q=0.5, application/*;q=0.5",
+            "text/plain;q=0.5, application/*;q=0.1, application/openmetrics-text",
+            "text/plain;version=0.0.1, text/html, application/openmetrics-text;q=0.1",
+        ] {
+            assert_format(accept, Format::OpenMetrics);
+        }
+        for accept in [
+            "text/plain;q=0.5, application/openmetrics-text, application/openmetrics-text;version=1.0.0;q=0.1",
+            "text/plain;q=0.5, application/*, application/openmetrics-text;q=0.1",
+            "text/*, application/openmetrics-text;q=0.5",
+            "*/*, application/openmetrics-text;q=0.5",
+            "text/plain;charset=utf-8, application/openmetrics-text;q=0.5",
+        ] {
+            assert_format(accept, Format::Text);
+        }
+    }
+
+    #[test]
+    fn qualities_are_compared_to_three_digits_whatever_their_case() {
+        assert_format(
+            "text/plain;q=0.998, application/openmetrics-text; Q=0.999",
+            Format::OpenMetrics,
+        );
+        assert_format("text/plain;Q=0.999, application/openmetrics-text;q=0.998", Format::Text);
+        assert_format("text/plain;q=0, application/openmetrics-text;q=0.000", Format::Text);
+        assert_format(
+            "text/plain;q=0.5, application/openmetrics-text;q=1.",
+            Format::OpenMetrics,
+        );
+        assert_gzip("gzip;Q=0.998, identity;q=0.999", false);
+        assert_gzip("gzip;q=0.999, identity; Q=0.998", true);
+        assert_gzip("gzip;q=0.000", false);
+        assert_gzip("gzip;q=1.000, identity", true);
+    }
+
+    #[test]
+    fn a_header_may_come_several_times() {
+        let accept = headers(&ACCEPT, &["text/plain;q=0.5", "", "application/openmetrics-text"]);
+        assert_eq!(format(&accept), Format::OpenMetrics);
+        let accept = headers(&ACCEPT, &["application/openmetrics-text;q=0.5", "text/plain"]);
+        assert_eq!(format(&accept), Format::Text);
+        assert!(accepts_gzip(&headers(&ACCEPT_ENCODING, &["br", "gzip"])));
+        assert!(!accepts_gzip(&headers(&ACCEPT_ENCODING, &["gzip;q=0.5", "identity"])));
+    }
+
+    #[test]
     fn a_type_with_a_suffix_is_another_type() {
         for accept in [
             "application/openmetrics-text+xml",
@@ -201,6 +255,10 @@ mod tests {
             "gzip",
             "GZIP",
             "x-gzip",
+            "X-GZip;q=0.5, *;q=0",
+            "gzip;q=0.5, identity;q=0.5",
+            "*;q=0.5, identity;q=0.4",
+            "gzip;q=0.5, *",
             "deflate, gzip;q=0.5",
             "*",
             "gzip;q=0.2, identity;q=0.1",
@@ -218,6 +276,9 @@ mod tests {
             "gzip;q=0, *",
             "gzip;q=0.1, identity",
             "gzip;q=x",
+            "x-gzip;q=0, *",
+            "*;q=0.4, identity;q=0.5",
+            "identity;q=0, br",
         ] {
             assert_gzip(accept_encoding, false);
         }

@@ -9,7 +9,7 @@ use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::prometheus::parse_prometheus;
 use proptest::collection::btree_map;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use sonorancad_exporter::client::{Calls, Endpoint as _};
 
@@ -71,49 +71,6 @@ fn any_calls() -> impl Strategy<Value = Value> {
 fn any_lists(item: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<String>> {
     let list = prop::collection::vec(item, 0..5).prop_map(|items| items.join(", "));
     prop::collection::vec(list, 0..3)
-}
-
-/// An item of `Accept`, as the grammar has it.
-fn any_range() -> impl Strategy<Value = String> {
-    let name = select(vec![
-        "application/openmetrics-text",
-        "Application/OpenMetrics-Text",
-        "application/*",
-        "text/plain",
-        "text/*",
-        "*/*",
-        "text/html",
-        "application/json",
-        "application/openmetrics-text+xml",
-    ]);
-    let version = select(vec![
-        "",
-        ";version=1.0.0",
-        "; Version=0.0.4",
-        ";version=0.0.1",
-        ";charset=utf-8",
-    ]);
-    (name, version, any_quality()).prop_map(|(name, version, quality)| format!("{name}{version}{quality}"))
-}
-
-/// A header of `Accept-Encoding`, as the grammar has it; no coding twice, since no rule says which one counts.
-fn any_codings() -> impl Strategy<Value = String> {
-    let names = subsequence(vec!["gzip", "identity", "*", "br"], 0..=4).prop_shuffle();
-    let gzip = select(vec!["gzip", "GZip", "x-gzip"]);
-    (names, gzip, prop::collection::vec(any_quality(), 4)).prop_map(|(names, gzip, qualities)| {
-        let names = names.into_iter().map(|name| if name == "gzip" { gzip } else { name });
-        let codings: Vec<_> = names
-            .zip(qualities)
-            .map(|(name, quality)| format!("{name}{quality}"))
-            .collect();
-        codings.join(",")
-    })
-}
-
-fn any_quality() -> impl Strategy<Value = String> {
-    let quality = prop_oneof!["0(\\.[0-9]{0,3})?", "1(\\.0{0,3})?"];
-    let weight = (select(vec![";q=", "; q=", " ;Q="]), quality).prop_map(|(q, quality)| format!("{q}{quality}"));
-    prop_oneof![Just(String::new()), weight]
 }
 
 fn headers(fields: impl IntoIterator<Item = (HeaderName, String)>) -> HeaderMap {
@@ -336,12 +293,6 @@ proptest! {
         #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "a place in a short text")]
         let end = (body.len() as f64 * cut) as usize;
         prop_assert!(Calls::decode(&body.as_bytes()[..end]).is_err());
-    }
-
-    #[test]
-    fn clients_are_answered_by_quality(accept in any_lists(any_range()), accept_encoding in any_codings()) {
-        let headers = negotiation(accept, vec![accept_encoding]);
-        prop_assert!(promises::negotiation(&headers), "{:?} is not plain", headers);
     }
 
     #[test]
