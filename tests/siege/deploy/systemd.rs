@@ -1,4 +1,4 @@
-//! The units of systemd, judged by systemd's own tools.
+//! The units of systemd: checked by systemd's own tools, and fitting the program.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use sonorancad_exporter::config::VARIABLES;
 use tempfile::tempdir;
 
-use super::{path, run};
+use super::{default_port, path, run};
 use crate::support::exporter::HANG_GUARD;
 use crate::support::program::{self, BINARY, Program};
 use crate::support::tools::has;
@@ -28,7 +28,7 @@ fn values<'unit>(unit: &'unit str, name: &str) -> Vec<&'unit str> {
     lines.filter(|value| !value.is_empty()).collect()
 }
 
-/// What systemd says of these units, with the program where it has just been built.
+/// The complaints of systemd about these units, with the program where it has just been built.
 fn verify(units: &[&str]) -> String {
     let folder = tempdir().unwrap();
     for unit in units {
@@ -55,7 +55,7 @@ fn systemd_accepts_the_units() {
 }
 
 #[test]
-fn the_service_is_exposed_to_little() {
+fn systemd_finds_the_service_well_sandboxed() {
     if has("systemd-analyze", &["--version"]) {
         let unit = path("deploy/systemd").join(SERVICE);
         // In tenths: 2.0 of 10, where less is better. Most of what is left is the network.
@@ -90,12 +90,7 @@ fn the_units_fit_the_program() {
     let help = program::run(&["--help"], &[]);
     let flag = start.split(' ').nth(1).unwrap();
     assert!(program::text(&help.stdout).contains(flag), "{flag}");
-    let listen = VARIABLES
-        .iter()
-        .find(|variable| variable.name() == "SONORANCAD_LISTEN_ADDRESS")
-        .unwrap();
-    let port = listen.default.unwrap().rsplit(':').next().unwrap();
-    assert_eq!(values(&text(SOCKET), "ListenStream"), [port]);
+    assert_eq!(values(&text(SOCKET), "ListenStream"), [default_port().to_string()]);
 }
 
 /// The system calls that a filter's names stand for; a group's name begins with an @.
@@ -116,7 +111,7 @@ fn calls(names: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_may_make_every_system_call_of_the_program() {
+async fn the_service_allows_every_system_call_of_the_program() {
     if !has("systemd-analyze", &["--version"]) || !has("strace", &["--version"]) {
         return;
     }
