@@ -83,7 +83,7 @@ fn cargo_run_adds_no_variable_that_the_program_refuses() {
 }
 
 #[test]
-fn a_taken_address_exits_with_1_and_is_named() {
+fn a_listen_address_in_use_exits_with_1_and_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let variables = [
@@ -99,7 +99,7 @@ fn a_taken_address_exits_with_1_and_is_named() {
 }
 
 #[test]
-fn without_ca_certificates_it_says_so() {
+fn missing_ca_certificates_are_explained() {
     let variables = [
         ("SONORANCAD_COMMUNITY_ID", "c"),
         ("SONORANCAD_API_KEY", KEY),
@@ -281,7 +281,7 @@ fn is_healthy(address: SocketAddr) -> bool {
     output.status.success()
 }
 
-/// Namespaces need root or a permissive kernel; where there are none, CI must notice.
+/// Whether namespaces can be used: they need root or a permissive kernel. In CI, they must be there.
 fn can_unshare() -> bool {
     let can = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "true"])
@@ -292,7 +292,7 @@ fn can_unshare() -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn healthcheck_tells_whether_it_serves() {
+async fn healthcheck_exits_with_0_only_if_the_exporter_serves() {
     let cad = Cad::start().await;
     cad.hold();
     let program = Program::start(command(&cad, &[]));
@@ -373,7 +373,7 @@ async fn logs_can_be_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_reads_the_communities_anew() {
+async fn sighup_reloads_the_communities() {
     let cad = Cad::start().await;
     let folder = tempdir().unwrap();
     let path = folder.path().join("communities.yml");
@@ -397,7 +397,7 @@ async fn a_hangup_reads_the_communities_anew() {
     let reloaded = "sonorancad_config_last_reload_successful";
     assert_eq!(value(&program.scrape().await, reloaded), 0.0);
 
-    // What cannot be read holds up nothing.
+    // An unreadable file delays nothing.
     std::fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     Program::signal("HUP", program.child.id());

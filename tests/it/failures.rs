@@ -10,19 +10,19 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{NOON, Running, failures, has, value};
 
-/// Who leaves the API alone after a failure.
+/// Which servers pause after a failure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Pauses {
     Server,
     Account,
 }
 
-/// The pause that a back-off begins with: one TTL. With two servers it is 40 s.
+/// The first pause of a back-off: one TTL. With two servers it is 40 s.
 const BACK_OFF: (u64, Pauses) = (40, Pauses::Server);
 const LONG: (u64, Pauses) = (300, Pauses::Account);
 const LONG_FOR_SERVER: (u64, Pauses) = (300, Pauses::Server);
 
-/// Scrapes two servers, of which the first gets `answer`, and checks all that follows from it.
+/// Scrapes two servers, of which the first gets `answer`, and checks every consequence of it.
 async fn assert_failure(version: &str, answer: Answer, label: &str, (pause, pauses): (u64, Pauses)) {
     let context = format!("{version} {answer:?}");
     let cad = Cad::start().await;
@@ -265,7 +265,7 @@ async fn a_compressed_answer_is_read() {
 }
 
 #[tokio::test]
-async fn nobody_listening_and_no_tls_have_their_labels() {
+async fn a_refused_connection_and_a_missing_tls_have_their_labels() {
     let cad = Cad::start().await;
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let https = format!("https://{}", plain.local_addr().unwrap());
@@ -341,7 +341,7 @@ async fn an_unknown_string_of_the_api_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
+async fn a_text_that_echoes_the_key_or_the_community_never_becomes_a_label() {
     for text in [
         "SHOUTEDKEY",
         "INVALID KEY XSHOUTEDKEYX",
@@ -385,7 +385,7 @@ async fn at_most_twenty_unknown_strings_become_labels() {
 }
 
 #[tokio::test]
-async fn an_error_with_a_megabyte_of_odd_text_leaves_the_scrape_as_it_is() {
+async fn an_error_with_a_megabyte_of_odd_text_does_not_change_the_scrape() {
     let text = "QUOTE \" BACKSLASH \\ LINE\nBREAK ".repeat(40_000);
     for status in [200, 400, 429, 500] {
         let label = match status {

@@ -1,4 +1,4 @@
-//! One scrape and many: what is fetched, what is waited for, and the letter of HTTP.
+//! One scrape and many: fetches, waiting, and HTTP.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::support::exporter::{OPEN_METRICS, Running, eventually, failures, has,
 
 const ONE_CALL: &str = r#"{"activeCalls":[{"callId":1,"priority":1,"status":0,"origin":0}]}"#;
 
-/// A scrape without its own counters, and without what the process says of itself.
+/// A scrape without the counters of scrapes and without the metrics of the process.
 fn without_counters(text: &str) -> String {
     let is_counter = |line: &str| line.starts_with("sonorancad_cache_") || line.starts_with("process_");
     text.lines()
@@ -289,7 +289,7 @@ async fn a_request_names_no_more_than_one_host() {
 }
 
 #[tokio::test]
-async fn a_request_with_a_body_is_refused_unread() {
+async fn a_request_with_a_body_is_refused_without_reading_it() {
     let cad = Cad::start().await;
     let exporter = Running::start(&cad, &[]);
     for header in [
@@ -333,7 +333,7 @@ async fn health_and_the_home_page_never_ask_the_api() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_no_answer_and_harms_nobody() {
+async fn bytes_that_are_not_http_get_no_answer_and_do_no_harm() {
     let cad = Cad::start().await;
     let exporter = Running::start(&cad, &[]);
     let long_head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));

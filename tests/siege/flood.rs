@@ -1,4 +1,4 @@
-//! The exporter under attackers: a good scrape is right and let in before them, and memory and files stay bounded.
+//! The exporter under attack: a good scrape is right and is let in, and memory and open files stay bounded.
 //!
 //! No test here measures how fast a scrape is answered, since that depends on the machine. A scrape that is not let in
 //! would have to wait for the attackers, so the tests count what the attackers got in the meantime.
@@ -230,7 +230,7 @@ async fn scrapes_that_wait_for_the_api_shut_no_client_out() {
     assert!(waiting > MAX_CONNECTIONS / 2 && answered == 0, "{waiting} {answered}");
 }
 
-/// Answers of APIs that do their worst, none of which ends before its time.
+/// Answers of hostile APIs.
 fn hostile_answers() -> Vec<Answer> {
     let stream = |start: &[u8], part: Vec<u8>, times, pause| {
         Answer::Stream(Stream {
@@ -337,7 +337,7 @@ async fn a_scrape_is_right_while_clients_and_apis_are_hostile() {
     }
     let folder = tempdir().unwrap();
     let file = folder.path().join("communities.yml");
-    // Other keys make other communities, of which nothing is known and no back-off is left.
+    // Other keys make new communities, without a snapshot or a back-off.
     let write = |round: usize| {
         let communities = hostile.iter().enumerate().map(|(number, cad)| {
             format!(

@@ -1,4 +1,4 @@
-//! What others make of the output: a real Prometheus, promtool, and Python's OpenMetrics parser.
+//! The output in other programs: a real Prometheus, promtool, and Python's OpenMetrics parser.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use tempfile::tempdir;
 
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{OPEN_METRICS, Running, eventually};
-use crate::support::tools::{Prometheus, has, judge};
+use crate::support::tools::{Prometheus, complaints, has};
 
 /// Reads OpenMetrics strictly, and prints the number of samples.
 const PARSE: &str = "import sys\n\
@@ -37,7 +37,7 @@ async fn busy() -> (Cad, Running) {
 }
 
 #[tokio::test]
-async fn promtool_has_nothing_to_say_of_the_classic_format() {
+async fn promtool_accepts_the_text_format() {
     if !has("promtool", &["--version"]) {
         return;
     }
@@ -46,7 +46,7 @@ async fn promtool_has_nothing_to_say_of_the_classic_format() {
     texts.push(("live".to_owned(), exporter.scrape().await));
     for (name, text) in texts {
         assert_eq!(
-            judge(Command::new("promtool").args(["check", "metrics"]), &text),
+            complaints(Command::new("promtool").args(["check", "metrics"]), &text),
             "",
             "{name}"
         );
@@ -64,14 +64,14 @@ async fn pythons_parser_accepts_openmetrics() {
         let text = exporter.scrape_as(OPEN_METRICS).await;
         let samples = text.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(
-            judge(Command::new("python3").args(["-c", PARSE]), &text),
+            complaints(Command::new("python3").args(["-c", PARSE]), &text),
             format!("{samples}\n"),
             "{name}"
         );
     }
-    // The judge is strict enough to be worth asking.
+    // The tool does find a mistake.
     assert!(
-        judge(
+        complaints(
             Command::new("python3").args(["-c", PARSE]),
             "# TYPE a counter\na 1\n# EOF\n"
         )

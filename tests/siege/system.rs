@@ -55,7 +55,7 @@ async fn every_socket_that_systemd_hands_over_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_sockets_and_none_are_refused_in_words() {
+async fn missing_and_unusable_sockets_of_systemd_are_explained() {
     if !has("python3", &["--version"]) {
         return;
     }
@@ -79,7 +79,7 @@ async fn other_sockets_and_none_are_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_low_limit_of_files_is_told() {
+async fn a_low_limit_of_open_files_is_logged() {
     let cad = Cad::start().await;
     let mut command = Command::new("sh");
     set_environment(&mut command, &cad, &[("PATH", "/usr/bin:/bin")]);
@@ -89,7 +89,7 @@ async fn a_low_limit_of_files_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_when_it_listens_and_when_it_stops() {
+async fn systemd_is_notified_when_it_listens_and_when_it_stops() {
     let cad = Cad::start().await;
     let folder = tempdir().unwrap();
     let path = folder.path().join("notify");

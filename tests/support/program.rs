@@ -78,13 +78,13 @@ impl Program {
             address: unknown,
         };
         let line = program.wait_for("listening");
-        let place = line.find("127.0.0.").expect("an address");
-        let end = line[place..].find([',', ']', '"']).unwrap();
-        program.address = line[place..place + end].parse().unwrap();
+        let start = line.find("127.0.0.").expect("an address");
+        let end = line[start..].find([',', ']', '"']).unwrap();
+        program.address = line[start..start + end].parse().unwrap();
         program
     }
 
-    /// The next line of the log that holds `part`.
+    /// Waits for the next line of the log that contains `part`.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         loop {
@@ -134,7 +134,7 @@ impl Program {
         }
     }
 
-    /// All that it has written, once it has ended.
+    /// Its whole output, once it has ended.
     pub(crate) fn output(&mut self) -> String {
         while let Ok(line) = self.lines.get_mut().recv_timeout(HANG_GUARD) {
             self.log.push(line);
@@ -174,14 +174,14 @@ impl Communities {
         }
     }
 
-    /// Has it read another file.
+    /// Reloads it with another file.
     pub(crate) fn reload(&mut self, file: &str) {
         std::fs::write(self.folder.path().join("communities.yml"), file).unwrap();
         Program::signal("HUP", self.program.child.id());
         self.program.wait_for("has been read again");
     }
 
-    /// Probes a community as a client that waits no longer than so many seconds.
+    /// Probes a community as a client whose time-out is `seconds`.
     pub(crate) fn probe(&self, alias: &str, seconds: u64) -> impl Future<Output = String> + Send + use<> {
         let request = self
             .http

@@ -1,4 +1,4 @@
-//! Programs of others: promtool, Prometheus, Python.
+//! Other programs that the tests use: promtool, Prometheus, Python.
 //!
 //! Tests that need one are skipped where it is not installed; with `CI` set, that is a failure.
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::exporter::http;
 
-/// Whether a tool is there.
+/// Whether a tool is installed.
 pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {
     let found = Command::new(tool)
         .args(arguments)
@@ -23,8 +23,8 @@ pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {
     found
 }
 
-/// What the tool says of this input; nothing if it is content.
-pub(crate) fn judge(tool: &mut Command, input: &str) -> String {
+/// The complaints of a tool about this input; empty if it accepts it.
+pub(crate) fn complaints(tool: &mut Command, input: &str) -> String {
     let mut child = tool
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -76,7 +76,7 @@ impl Prometheus {
         }
     }
 
-    /// What its HTTP API answers; nothing if it does not answer, or not with JSON.
+    /// The JSON that its HTTP API answers; `None` without an answer or JSON.
     pub(crate) async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
         let url = format!("{}{path}", self.url);
         let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
@@ -84,7 +84,7 @@ impl Prometheus {
         serde_json::from_str(&body).ok()
     }
 
-    /// The values that a query gives.
+    /// The values of a query's result.
     pub(crate) async fn query(&self, query: &str) -> Vec<f64> {
         let answer = self.get("/api/v1/query", &[("query", query)]).await.unwrap_or_default();
         let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();

@@ -93,7 +93,7 @@ fn the_units_fit_the_program() {
     assert_eq!(values(&text(SOCKET), "ListenStream"), [default_port().to_string()]);
 }
 
-/// The system calls that a filter's names stand for; a group's name begins with an @.
+/// The system calls that a filter names; the name of a group begins with an @.
 fn calls(names: &str) -> BTreeSet<String> {
     let mut calls = BTreeSet::new();
     for name in names.split_whitespace() {
