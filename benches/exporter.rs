@@ -1,4 +1,4 @@
-//! What a scrape costs: reading an answer, writing the metrics, and both ends of HTTP between.
+//! The cost of a scrape: reading an answer, writing the metrics, and HTTP.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -68,7 +68,7 @@ fn encode(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One scrape that finds everything cached, over a connection that stays open.
+/// A scrape that is served from the cache, over an open connection.
 fn scrape(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut stream = runtime.block_on(async {
@@ -80,7 +80,7 @@ fn scrape(criterion: &mut Criterion) {
     });
 }
 
-/// A CAD that answers every request alike.
+/// A CAD that gives the same answer to every request.
 async fn start_cad() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,4 +1,4 @@
-//! The memory that a large answer takes, and a long day; alone in its process, since it measures the whole of it.
+//! The memory for a large answer and for a long day. It has a process of its own because it measures the whole heap.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! From a fuzzer's bytes to what comes in from outside, and what must hold of it.
+//! Turns a fuzzer's bytes into input from outside, and checks what must be true of it.
 
 #[path = "../../tests/support/promises.rs"]
 mod promises;
@@ -8,7 +8,7 @@ use sonorancad_exporter::client::{Calls, Endpoint as _};
 
 use self::promises::SECRET;
 
-/// Answers of the API, one after the other, parted by zero bytes; JSON has none.
+/// Answers of the API, one after the other, separated by zero bytes, which JSON cannot contain.
 pub fn answer(bytes: &[u8]) {
     let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
     // The others all lead to the same text, which takes long to write.

@@ -204,6 +204,33 @@ mod tests {
     }
 
     #[test]
+    fn qualities_are_compared_to_three_digits_whatever_their_case() {
+        let open_metrics = "application/openmetrics-text";
+        assert_type(&format!("text/plain;q=0.998, {open_metrics}; Q=0.999"), OPEN_METRICS);
+        assert_type(
+            &format!("text/plain;Q=0.999, {open_metrics};q=0.998"),
+            TEXT.content_type,
+        );
+        assert_type(&format!("text/plain;q=0, {open_metrics};q=0.000"), TEXT.content_type);
+        assert_type(&format!("text/plain;q=0.5, {open_metrics};q=1."), OPEN_METRICS);
+    }
+
+    #[test]
+    fn a_header_may_come_several_times() {
+        for (lines, expected) in [
+            (["text/plain;q=0.5", "", "application/openmetrics-text"], OPEN_METRICS),
+            (
+                ["application/openmetrics-text;q=0.5", "", "text/plain"],
+                TEXT.content_type,
+            ),
+        ] {
+            let headers = lines.map(|line| (ACCEPT, HeaderValue::from_static(line)));
+            let headers: HeaderMap = headers.into_iter().collect();
+            assert_eq!(Negotiated::from_headers(&headers).content_type, expected, "{lines:?}");
+        }
+    }
+
+    #[test]
     fn a_type_with_a_suffix_is_another_type() {
         for accept in [
             "application/openmetrics-text+xml",

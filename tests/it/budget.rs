@@ -1,4 +1,4 @@
-//! The request budget in simulated time: two Prometheus, and never too many requests.
+//! The request budget in simulated time: two Prometheus servers, and never too many requests.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::simulated;
 const SECOND: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What the simulation of ten minutes showed.
+/// The outcome of ten simulated minutes.
 struct Outcome {
     requests: usize,
     most_in_a_window: usize,
@@ -24,7 +24,7 @@ struct Outcome {
     longest_wait: Duration,
 }
 
-/// Plays two Prometheus that scrape every 15 s, 7 s apart, for ten minutes; `answer` gives the CAD's
+/// Simulates two Prometheus servers that scrape every 15 s, 7 s apart, for ten minutes; `answer` returns the CAD's
 /// answer at each scrape.
 async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> Option<Answer>) -> Outcome {
     let cad = Cad::start().await;
@@ -71,7 +71,7 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
     }
 }
 
-/// How old a server's data is at the moment of the scrape; `None` before the first.
+/// The age of a server's data at the time of the scrape; `None` before the first.
 fn age(text: &str, id: &str, clock: &ManualClock) -> Option<Duration> {
     let fetched_at = value(
         text,
@@ -153,14 +153,14 @@ async fn the_server_whose_attempt_is_oldest_is_asked_first() {
     assert_eq!(asked, [1, 2, 3, 1]);
 }
 
-/// The ids of so many servers.
+/// The ids of this many servers.
 fn ids(servers: u32) -> String {
     let ids: Vec<_> = (1..=servers).map(|id| id.to_string()).collect();
     ids.join(",")
 }
 
 /// What two Prometheus see in 30 minutes of a CAD that keeps to the API's limit: 5 requests in any minute for a key,
-/// of which each game server takes one. Gives the requests, the greatest age of the data, and the failures.
+/// of which each game server takes one. Returns the requests, the greatest age of the data, and the failures.
 async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String, u64)>) {
     let clock = ManualClock::new(NOON);
     let (_, url) = simulated::start(1, 100, servers, &Clock::Manual(clock.clone())).await;

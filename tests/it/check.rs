@@ -1,15 +1,15 @@
-//! `sonorancad-exporter check`: what it finds, in words and as JSON.
+//! `sonorancad-exporter check`: its findings as text and as JSON.
 
 use std::process::{Command, Output};
 
 use serde_json::Value;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo;
+use tempfile::tempdir;
 
 use crate::support::cad::{Answer, Cad};
 use crate::support::program::{BINARY, text};
 use crate::support::simulated;
-use crate::support::tools::Folder;
 
 const BUSY: &str = include_str!("../fixtures/busy_v2.json");
 
@@ -30,7 +30,7 @@ async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {
 }
 
 #[tokio::test]
-async fn a_table_shows_what_was_found() {
+async fn check_prints_a_table_of_what_it_found() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(BUSY));
     let output = check(&cad, &[], &[("SONORANCAD_SERVER_IDS", "1=Main")]).await;
@@ -57,7 +57,7 @@ async fn a_table_shows_what_was_found() {
 }
 
 #[tokio::test]
-async fn json_says_the_same() {
+async fn check_prints_json() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(BUSY));
     cad.answer_server(2, Answer::status(502, &[], "<html>"));
@@ -83,9 +83,9 @@ async fn json_says_the_same() {
     assert!(main.get("failure").is_none() && other.get("calls").is_none());
 }
 
-/// Every failure of the API says what it is and what to do.
+/// Every failure of the API, with the advice on it.
 #[tokio::test]
-async fn each_failure_has_its_advice() {
+async fn check_gives_advice_on_each_failure() {
     for (version, answer, error, advice) in [
         (
             "v1",
@@ -223,7 +223,7 @@ async fn problems_of_the_configuration_are_findings() {
 }
 
 #[tokio::test]
-async fn a_server_that_the_community_does_not_have_is_warned_of() {
+async fn check_warns_of_a_server_that_the_community_does_not_have() {
     for (version, line) in [
         ("v1", "POST /general/get_servers HTTP/1.1"),
         ("v2", "GET /v2/general/servers HTTP/1.1"),
@@ -258,7 +258,7 @@ async fn a_server_that_the_community_does_not_have_is_warned_of() {
 }
 
 #[tokio::test]
-async fn a_list_of_servers_that_cannot_be_read_is_no_failure() {
+async fn an_unreadable_list_of_servers_is_not_a_failure() {
     let long = "x".repeat(2 << 20);
     for answer in [
         Answer::status(403, &[], "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY"),
@@ -285,7 +285,7 @@ async fn every_community_of_a_file_is_checked() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(BUSY));
     cad.answer_server(2, Answer::status(400, &[], "INVALID API KEY"));
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("communities.yml");
     let file = "blaine: {community_id: x, api_key: k, api_url: API}\n\
                 sandy: {community_id: y, api_key: l, api_url: API, server_ids: 2}\n";
@@ -308,7 +308,7 @@ async fn every_community_of_a_file_is_checked() {
 }
 
 #[tokio::test]
-async fn the_simulated_cad_tells_its_servers() {
+async fn the_simulated_cad_lists_its_servers() {
     let (_, url) = simulated::start(1, 100, 2, &Clock::system()).await;
     let unused = Cad::start().await;
     for (version, id, warning) in [

@@ -10,28 +10,34 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{NOON, Running, failures, has, value};
 
-/// Who leaves the API alone after a failure.
+/// Which servers pause after a failure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Pauses {
     Server,
     Account,
 }
 
-/// The pause that a back-off begins with: one TTL.
+/// The first pause of a back-off: one TTL.
 const BACK_OFF: (u64, Pauses) = (40, Pauses::Server);
 const LONG: (u64, Pauses) = (300, Pauses::Account);
 const LONG_FOR_SERVER: (u64, Pauses) = (300, Pauses::Server);
 
-/// Scrapes two servers, of which the first gets `answer`, and checks all that follows from it.
+/// Scrapes two servers, of which the first gets `answer`, and checks every consequence of it.
 async fn assert_failure(version: &str, answer: Answer, label: &str, (pause, pauses): (u64, Pauses)) {
     let context = format!("{version} {answer:?}");
     let cad = Cad::start().await;
+    // The sibling's answer must come in time on a busy machine too.
+    let api_timeout = if matches!(answer, Answer::BytesThenStall(_)) {
+        "2s"
+    } else {
+        "60s"
+    };
     cad.answer_server(1, answer);
     let variables = [
         ("SONORANCAD_API_VERSION", version),
         ("SONORANCAD_SERVER_IDS", "1,2"),
         ("SONORANCAD_CACHE_TTL", "40s"),
-        ("SONORANCAD_API_TIMEOUT", "300ms"),
+        ("SONORANCAD_API_TIMEOUT", api_timeout),
     ];
     let (exporter, clock) = Running::start_at_noon(&cad, &variables);
     let text = exporter.scrape().await;
@@ -175,6 +181,9 @@ async fn a_rate_limit_says_how_long_to_wait() {
     }
 }
 
+/// An answer that breaks off in its body.
+const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"activeCalls\":[";
+
 #[tokio::test]
 async fn a_503_that_says_how_long_to_wait_is_not_asked_before() {
     for (text, seconds) in [
@@ -221,26 +230,23 @@ async fn an_api_that_always_says_ask_at_once_is_asked_less_and_less_often() {
 
 #[tokio::test]
 async fn a_broken_connection_has_its_label() {
-    let half = br#"HTTP/1.1 200 OK
-Content-Length: 1000
-
-{"activeCalls":["#;
-    let half = half.to_vec();
     for (answer, label) in [
-        (Answer::BytesThenStall(Vec::new()), "TIMEOUT"),
-        (Answer::BytesThenStall(half.clone()), "TIMEOUT"),
-        (
-            Answer::BytesThenStall(b"HTTP/1.1 500 Oops\r\nContent-Length: 10\r\n\r\n".to_vec()),
-            "HTTP 5XX",
-        ),
         (Answer::BytesThenEnd(Vec::new()), "CONNECT"),
         (Answer::BytesThenReset(Vec::new()), "CONNECT"),
         (Answer::BytesThenReset(b"HTTP/1.1 200".to_vec()), "CONNECT"),
-        (Answer::BytesThenEnd(half.clone()), "INVALID RESPONSE"),
+        (Answer::BytesThenEnd(HALF.to_vec()), "INVALID RESPONSE"),
         (Answer::BytesThenEnd(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "CONNECT"),
     ] {
         assert_failure("v1", answer, label, BACK_OFF).await;
     }
+}
+
+#[tokio::test]
+#[ignore = "slow"]
+async fn an_answer_that_stalls_has_its_label() {
+    let error = b"HTTP/1.1 500 Oops\r\nContent-Length: 10\r\n\r\n";
+    let stall = |bytes: &[u8], label| assert_failure("v1", Answer::BytesThenStall(bytes.to_vec()), label, BACK_OFF);
+    tokio::join!(stall(b"", "TIMEOUT"), stall(HALF, "TIMEOUT"), stall(error, "HTTP 5XX"),);
 }
 
 #[tokio::test]
@@ -311,7 +317,7 @@ async fn a_compressed_answer_is_read() {
 }
 
 #[tokio::test]
-async fn nobody_listening_and_no_tls_have_their_labels() {
+async fn a_refused_connection_and_a_missing_tls_have_their_labels() {
     let cad = Cad::start().await;
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let https = format!("https://{}", plain.local_addr().unwrap());
@@ -387,7 +393,7 @@ async fn an_unknown_string_of_the_api_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_text_that_echoes_the_key_or_the_community_is_no_label() {
+async fn a_text_that_echoes_the_key_or_the_community_never_becomes_a_label() {
     for text in [
         "SHOUTEDKEY",
         "INVALID KEY XSHOUTEDKEYX",
@@ -431,7 +437,7 @@ async fn at_most_twenty_unknown_strings_become_labels() {
 }
 
 #[tokio::test]
-async fn an_error_with_a_megabyte_of_odd_text_leaves_the_scrape_as_it_is() {
+async fn an_error_with_a_megabyte_of_odd_text_does_not_change_the_scrape() {
     let odd_text = "QUOTE \" BACKSLASH \\ LINE\nBREAK ".repeat(40_000);
     for status in [200, 400, 429, 500] {
         let label = match status {

@@ -1,4 +1,4 @@
-//! The README says what the code does.
+//! The README's tables match the program.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ fn assert_in_readme(table: &str) {
 }
 
 #[test]
-fn its_table_of_variables_is_the_programs() {
+fn the_table_of_variables_in_the_readme_matches_the_program() {
     let mut table = String::from("| variable | default | meaning |\n|---|---|---|\n");
     for variable in VARIABLES {
         let default = variable.default.map_or(String::new(), |default| format!("`{default}`"));
@@ -28,7 +28,7 @@ fn its_table_of_variables_is_the_programs() {
 }
 
 #[tokio::test]
-async fn its_table_of_metrics_is_the_programs() {
+async fn the_table_of_metrics_in_the_readme_matches_the_program() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
     let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];

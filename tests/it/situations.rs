@@ -1,7 +1,7 @@
-//! One golden file per situation: all that the exporter says then.
+//! One golden file per situation: the whole text of `/metrics`.
 //!
 //! The file has the text format on API version v1. Every situation is also played on v2, which adds one family at most,
-//! and in OpenMetrics, which has the same samples. `UPDATE_GOLDEN=1 cargo test` writes the files anew; check what
+//! and in OpenMetrics, which has the same samples. `UPDATE_GOLDEN=1 cargo test` rewrites the files; check what
 //! changed.
 
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ fn broken() -> Answers {
     }
 }
 
-/// What happens: each step lets so many seconds pass, and then the CAD answers so to a scrape.
+/// The steps of a situation: the seconds that pass, and the CAD's answer to the scrape after them.
 type Steps = Vec<(u64, Answers)>;
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn two_servers() {
     play("two_servers", "2=Events,10", vec![(0, busy())]).await;
 }
 
-/// Not in a golden file, which would be the one of two servers with more of the same.
+/// Without a golden file, which would repeat that of two servers.
 #[tokio::test]
 async fn both_formats_name_every_one_of_several_servers() {
     let steps = vec![(0, busy()), (120, busy())];
@@ -196,7 +196,7 @@ async fn calls_that_come_and_go() {
     play("calls_that_come_and_go", "1", steps).await;
 }
 
-/// Plays the steps, and compares what the last scrape said with the golden file called `name`.
+/// Plays the steps, and compares the last scrape with the golden file `name`.
 async fn play(name: &str, server_ids: &str, steps: Steps) {
     let v1 = last_scrape("v1", server_ids, &steps, "text/plain").await;
     assert_golden(&format!("{name}.prom"), &v1);
@@ -262,7 +262,7 @@ async fn last_scrape(version: &str, server_ids: &str, steps: &Steps, accept: &st
     without_process(&text)
 }
 
-/// The text without what differs from run to run.
+/// The text without the parts that differ from run to run.
 fn without_process(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {

@@ -7,36 +7,37 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rcgen::SanType;
 use reqwest::{Certificate, ClientBuilder, Response};
+use tempfile::{TempDir, tempdir};
 
 use crate::support::authority::{Authority, Identity};
 use crate::support::cad::Cad;
 use crate::support::exporter::{eventually, http, value};
 use crate::support::program::{BINARY, Program, command, run, text};
-use crate::support::tools::{Folder, Prometheus, has};
+use crate::support::tools::{Prometheus, has};
 
 /// Bcrypt hashes of "secret" and of "other".
 const SECRET: &str = "$2y$04$Lt7wxwoC9d8RLvNUGd2HW.wN6bpFhCoJbEeM66j6UlobLA5wCe9zW";
 const OTHER: &str = "$2y$04$1ehRmQhr5cg5iFm2./FrkerHzwlUIv2U.WPk.8ejQkBfwLGDiBnt6";
 
-/// A CAD, a folder with `web.yml` and a certificate for localhost, and the authority behind it.
-struct Place {
+/// A CAD, a folder with `web.yml` and a certificate for localhost, and the authority that signed it.
+struct Fixture {
     cad: Cad,
-    folder: Folder,
+    folder: TempDir,
     authority: Authority,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> Self {
-        let place = Self {
+        let fixture = Self {
             cad: Cad::start().await,
-            folder: Folder::new(),
+            folder: tempdir().unwrap(),
             authority: Authority::new(),
         };
-        place
+        fixture
             .authority
             .issue(&["localhost", "127.0.0.1"])
-            .write(place.path(), "server");
-        place
+            .write(fixture.path(), "server");
+        fixture
     }
 
     fn path(&self) -> &Path {
@@ -52,7 +53,7 @@ impl Place {
         self.write("web.yml", text);
     }
 
-    /// One with TLS, and this beside the certificate.
+    /// Writes a web configuration with TLS; `more` is added to the certificate's section.
     fn configure_tls(&self, more: &str) {
         self.configure(&format!(
             "tls_server_config: {{cert_file: server.crt, key_file: server.key, {more}}}\n"
@@ -85,7 +86,7 @@ fn trusting(authority: &Authority) -> ClientBuilder {
         .pool_max_idle_per_host(0)
 }
 
-/// What comes of asking this client for the metrics.
+/// The result of a scrape with this client.
 async fn ask(client: ClientBuilder, program: &Program) -> Result<Response, reqwest::Error> {
     let url = format!("https://localhost:{}/metrics", program.address.port());
     client.build().unwrap().get(url).send().await
@@ -98,11 +99,11 @@ async fn is_served(client: ClientBuilder, program: &Program) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn https_is_served_and_who_speaks_http_is_told() {
-    let place = Place::new().await;
-    place.configure_tls("");
-    let program = place.start();
-    let response = ask(place.client(), &program).await.unwrap();
+async fn https_is_served_and_plain_http_gets_an_explanation() {
+    let fixture = Fixture::new().await;
+    fixture.configure_tls("");
+    let program = fixture.start();
+    let response = ask(fixture.client(), &program).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(
         response
@@ -124,7 +125,7 @@ async fn https_is_served_and_who_speaks_http_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_of_tls_are_those_of_the_file() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let (v12, v13) = (reqwest::tls::Version::TLS_1_2, reqwest::tls::Version::TLS_1_3);
     for (more, has_12, has_13) in [
         ("", true, true),
@@ -135,19 +136,19 @@ async fn versions_of_tls_are_those_of_the_file() {
         ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]", false, true),
         ("curve_preferences: [CurveP384]", true, true),
     ] {
-        place.configure_tls(more);
-        let program = place.start();
-        let is_12 = is_served(place.client().tls_version_max(v12), &program).await;
-        let is_13 = is_served(place.client().tls_version_min(v13), &program).await;
+        fixture.configure_tls(more);
+        let program = fixture.start();
+        let is_12 = is_served(fixture.client().tls_version_max(v12), &program).await;
+        let is_13 = is_served(fixture.client().tls_version_min(v13), &program).await;
         assert_eq!((is_12, is_13), (has_12, has_13), "{more}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_show_certificates_of_the_right_authority_and_name() {
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let clients = Authority::new();
-    place.write("clients.crt", &clients.pem());
+    fixture.write("clients.crt", &clients.pem());
     let names: [SanType; 4] = [
         SanType::DnsName("prometheus.example.org".try_into().unwrap()),
         SanType::Rfc822Name("prometheus@example.org".try_into().unwrap()),
@@ -155,37 +156,37 @@ async fn clients_show_certificates_of_the_right_authority_and_name() {
         SanType::IpAddress("2001:db8::1".parse().unwrap()),
     ];
     let asks_as = async |program: &Program, identity: &Identity| {
-        is_served(place.client().identity(identity.for_client()), program).await
+        is_served(fixture.client().identity(identity.for_client()), program).await
     };
 
-    place.configure_tls("client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt");
-    let program = place.start();
-    assert!(!is_served(place.client(), &program).await, "no certificate");
+    fixture.configure_tls("client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt");
+    let program = fixture.start();
+    assert!(!is_served(fixture.client(), &program).await, "no certificate");
     assert!(
-        !asks_as(&program, &place.authority.issue(&["x"])).await,
+        !asks_as(&program, &fixture.authority.issue(&["x"])).await,
         "another authority"
     );
     assert!(asks_as(&program, &clients.issue(&["x"])).await);
 
-    place.configure_tls("client_auth_type: VerifyClientCertIfGiven, client_ca_file: clients.crt");
-    let program = place.start();
-    assert!(is_served(place.client(), &program).await, "none is needed");
+    fixture.configure_tls("client_auth_type: VerifyClientCertIfGiven, client_ca_file: clients.crt");
+    let program = fixture.start();
+    assert!(is_served(fixture.client(), &program).await, "none is needed");
     assert!(
-        !asks_as(&program, &place.authority.issue(&["x"])).await,
+        !asks_as(&program, &fixture.authority.issue(&["x"])).await,
         "another authority"
     );
     assert!(asks_as(&program, &clients.issue(&["x"])).await);
 
     // Without a client_ca, those of the machine count.
-    place.configure_tls("client_auth_type: RequireAndVerifyClientCert");
+    fixture.configure_tls("client_auth_type: RequireAndVerifyClientCert");
     let mut command = command(
-        &place.cad,
-        &[("SSL_CERT_FILE", place.path().join("clients.crt").to_str().unwrap())],
+        &fixture.cad,
+        &[("SSL_CERT_FILE", fixture.path().join("clients.crt").to_str().unwrap())],
     );
-    command.args(["--web.config.file", &place.web_config()]);
+    command.args(["--web.config.file", &fixture.web_config()]);
     let program = Program::start(command);
     assert!(program.log[0].contains("client_ca is missing"), "{:?}", program.log);
-    assert!(!asks_as(&program, &place.authority.issue(&["x"])).await);
+    assert!(!asks_as(&program, &fixture.authority.issue(&["x"])).await);
     assert!(asks_as(&program, &clients.issue(&["x"])).await);
 
     for (name, allowed) in names.into_iter().zip([
@@ -194,10 +195,10 @@ async fn clients_show_certificates_of_the_right_authority_and_name() {
         "spiffe://example.org/prometheus",
         "'2001:db8::1'",
     ]) {
-        place.configure_tls(&format!(
+        fixture.configure_tls(&format!(
             "client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt, client_allowed_sans: [x, {allowed}]"
         ));
-        let program = place.start();
+        let program = fixture.start();
         assert!(asks_as(&program, &clients.issue_for(name)).await, "{allowed}");
         assert!(
             !asks_as(&program, &clients.issue(&["other.example.org"])).await,
@@ -212,12 +213,12 @@ async fn clients_show_certificates_of_the_right_authority_and_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow"]
-async fn users_and_headers_hold_on_every_path() {
-    let place = Place::new().await;
-    place.configure(&format!(
+async fn users_and_headers_apply_to_every_path() {
+    let fixture = Fixture::new().await;
+    fixture.configure(&format!(
         "basic_auth_users: {{alice: {SECRET}}}\nhttp_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
     ));
-    let program = place.start();
+    let program = fixture.start();
     for path in ["/", "/metrics", "/probe", "/sd", "/-/healthy", "/-/ready", "/nowhere"] {
         let url = format!("http://{}{path}", program.address);
         let refused = http().get(&url).send().await.unwrap();
@@ -243,10 +244,10 @@ async fn users_and_headers_hold_on_every_path() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow"]
-async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
-    let place = Place::new().await;
-    place.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
-    let mut program = place.start();
+async fn a_changed_web_configuration_is_used_at_once_and_a_broken_one_is_ignored() {
+    let fixture = Fixture::new().await;
+    fixture.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
+    let mut program = fixture.start();
     let url = format!("http://{}/metrics", program.address);
     let status = async |password: &str| {
         let request = http().get(&url).basic_auth("alice", Some(password));
@@ -266,7 +267,7 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
     };
     assert_eq!(status("secret").await, 200);
 
-    place.configure("basic_auth_users: {alice: THE-SECRET}\n");
+    fixture.configure("basic_auth_users: {alice: THE-SECRET}\n");
     let line = program.wait_for("stays as it was");
     assert!(
         line.contains("basic_auth_users: line 1: the user has no bcrypt hash") && !line.contains("THE-SECRET"),
@@ -275,49 +276,52 @@ async fn a_changed_file_counts_at_once_and_a_broken_one_not_at_all() {
     assert_eq!(reloaded("secret").await, 0.0);
 
     // As while it is being written, or on a full disk.
-    place.configure("");
+    fixture.configure("");
     let line = program.wait_for("stays as it was");
     assert!(line.contains("it is empty"), "{line}");
     assert_eq!(reloaded("secret").await, 0.0);
 
-    place.configure(&format!("basic_auth_users: {{alice: {OTHER}}}\n"));
+    fixture.configure(&format!("basic_auth_users: {{alice: {OTHER}}}\n"));
     program.wait_for("has been read again");
     assert_eq!((status("secret").await, reloaded("other").await), (401, 1.0));
 
     // From HTTP with users to HTTPS without.
-    place.configure_tls("");
+    fixture.configure_tls("");
     program.wait_for("from now on, no password is required");
     program.wait_for("has been read again");
-    assert!(is_served(place.client(), &program).await);
+    assert!(is_served(fixture.client(), &program).await);
 
-    std::fs::remove_file(place.path().join("server.key")).unwrap();
+    std::fs::remove_file(fixture.path().join("server.key")).unwrap();
     let line = program.wait_for("stays as it was");
     assert!(line.contains("server.key cannot be read"), "{line}");
-    assert!(is_served(place.client(), &program).await, "the old one is still in use");
+    assert!(
+        is_served(fixture.client(), &program).await,
+        "the old one is still in use"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow"]
-async fn a_list_without_users_lets_everyone_in_and_is_warned_of() {
-    let place = Place::new().await;
+async fn an_empty_list_of_users_admits_everyone_and_is_logged_as_a_warning() {
+    let fixture = Fixture::new().await;
     let warning = "basic_auth_users is empty: no password is required";
     for text in ["basic_auth_users:\n", "basic_auth_users: {}\n"] {
-        place.configure(text);
-        let mut program = place.start();
+        fixture.configure(text);
+        let mut program = fixture.start();
         let warnings = |program: &Program| program.log.iter().filter(|line| line.contains(warning)).count();
         assert_eq!(warnings(&program), 1, "{text}{:?}", program.log);
         assert!(program.log[0].contains(" WARN "), "{:?}", program.log);
 
-        place.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
+        fixture.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
         program.wait_for("has been read again");
-        place.configure(text);
+        fixture.configure(text);
         program.wait_for("has been read again");
         assert_eq!(warnings(&program), 2, "{text}{:?}", program.log);
     }
-    // Where nobody is to be listed, there is nothing to warn of.
+    // Without a list of users, there is nothing to warn of.
     for text in ["{}\n", "http_server_config:\n"] {
-        place.configure(text);
-        let program = place.start();
+        fixture.configure(text);
+        let program = fixture.start();
         assert!(
             !program.log.iter().any(|line| line.contains(" WARN ")),
             "{:?}",
@@ -329,9 +333,9 @@ async fn a_list_without_users_lets_everyone_in_and_is_warned_of() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow"]
 async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
-    let place = Place::new().await;
-    place.configure_tls("");
-    let mut program = place.start();
+    let fixture = Fixture::new().await;
+    fixture.configure_tls("");
+    let mut program = fixture.start();
     let next = Authority::new();
     let url = format!("https://localhost:{}/metrics", program.address.port());
     let is_over = Arc::new(AtomicBool::new(false));
@@ -340,8 +344,8 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
     // Some keep their connections, and some make a new one each time; all trust both authorities.
     for idle in [0, 0, 1, 1] {
         let both =
-            [&place.authority, &next].map(|authority| Certificate::from_pem(authority.pem().as_bytes()).unwrap());
-        let client = place
+            [&fixture.authority, &next].map(|authority| Certificate::from_pem(authority.pem().as_bytes()).unwrap());
+        let client = fixture
             .client()
             .tls_certs_only(both)
             .pool_max_idle_per_host(idle)
@@ -364,7 +368,7 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
         });
     }
     // A client from before keeps its connection, until the next answer tells it to make a new one.
-    let old = place.client().pool_max_idle_per_host(1).build().unwrap();
+    let old = fixture.client().pool_max_idle_per_host(1).build().unwrap();
     let close = async |client: &reqwest::Client| {
         let response = client.get(&url).send().await?;
         let headers = response.headers().clone();
@@ -374,7 +378,7 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
     };
     assert!(!close(&old).await.unwrap());
 
-    next.issue(&["localhost"]).write(place.path(), "server");
+    next.issue(&["localhost"]).write(fixture.path(), "server");
     program.wait_for("has been read again");
     let before = good.load(Ordering::Relaxed);
     assert!(close(&old).await.unwrap(), "the old connection ends");
@@ -386,12 +390,12 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_scrape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_says_over_what_it_is_to_be_asked() {
-    let place = Place::new().await;
-    place.configure_tls("");
+async fn a_demo_logs_the_url_scheme_it_serves() {
+    let fixture = Fixture::new().await;
+    fixture.configure_tls("");
     let mut command = Command::new(BINARY);
     command
-        .args(["demo", "--web.config.file", &place.web_config()])
+        .args(["demo", "--web.config.file", &fixture.web_config()])
         .env_clear()
         .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0");
     let mut program = Program::start(command);
@@ -403,15 +407,15 @@ async fn a_demo_says_over_what_it_is_to_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_sees_through_tls_and_users() {
-    let place = Place::new().await;
+async fn healthcheck_works_with_tls_and_users() {
+    let fixture = Fixture::new().await;
     for text in [
         "tls_server_config: {cert_file: server.crt, key_file: server.key}\n",
         &format!("basic_auth_users: {{alice: {SECRET}}}\n"),
         "{}",
     ] {
-        place.configure(text);
-        let program = place.start();
+        fixture.configure(text);
+        let program = fixture.start();
         let address = program.address.to_string();
         let check = |more: &[(&str, &str)]| {
             let variables: Vec<_> = [("SONORANCAD_LISTEN_ADDRESS", &*address)]
@@ -430,13 +434,13 @@ async fn a_health_check_sees_through_tls_and_users() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_file_exits_with_2_and_a_check_finds_it() {
-    let place = Place::new().await;
-    place.configure("tls_server_config: {cert_file: absent.crt, key_file: server.key}\n");
-    let file = place.web_config();
+    let fixture = Fixture::new().await;
+    fixture.configure("tls_server_config: {cert_file: absent.crt, key_file: server.key}\n");
+    let file = fixture.web_config();
     let variables = [
         ("SONORANCAD_COMMUNITY_ID", "c"),
         ("SONORANCAD_API_KEY", "k"),
-        ("SONORANCAD_API_URL", &*place.cad.url()),
+        ("SONORANCAD_API_URL", &*fixture.cad.url()),
         ("SONORANCAD_WEB_CONFIG_FILE", &*file),
     ];
     let output = run(&[], &variables);
@@ -465,7 +469,7 @@ async fn a_wrong_file_exits_with_2_and_a_check_finds_it() {
         assert!(said.contains(&reason), "{said}");
         assert_eq!(said.matches(&file).count(), 1, "{said}");
     }
-    assert!(place.cad.requests().is_empty());
+    assert!(fixture.cad.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -474,21 +478,21 @@ async fn a_real_prometheus_scrapes_with_a_certificate_and_a_password() {
     if !has("prometheus", &["--version"]) {
         return;
     }
-    let place = Place::new().await;
+    let fixture = Fixture::new().await;
     let clients = Authority::new();
-    place.write("clients.crt", &clients.pem());
-    clients.issue(&["prometheus"]).write(place.path(), "client");
-    place.write("ca.crt", &place.authority.pem());
-    place.configure(&format!(
+    fixture.write("clients.crt", &clients.pem());
+    clients.issue(&["prometheus"]).write(fixture.path(), "client");
+    fixture.write("ca.crt", &fixture.authority.pem());
+    fixture.configure(&format!(
         "tls_server_config: {{cert_file: server.crt, key_file: server.key, client_ca_file: clients.crt, \
          client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: [prometheus], min_version: TLS13}}\n\
          basic_auth_users: {{alice: {SECRET}}}\n"
     ));
-    let program = place.start();
-    let path = place.path().display();
+    let program = fixture.start();
+    let path = fixture.path().display();
     let target = format!("localhost:{}", program.address.port());
     let prometheus = Prometheus::start(
-        Folder::new(),
+        tempdir().unwrap(),
         &format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
              scrape_configs:\n\
@@ -517,10 +521,10 @@ async fn openssl_agrees_on_versions_and_certificates() {
     if !has("openssl", &["version"]) {
         return;
     }
-    let place = Place::new().await;
-    place.write("ca.crt", &place.authority.pem());
-    place.configure_tls("min_version: TLS13");
-    let program = place.start();
+    let fixture = Fixture::new().await;
+    fixture.write("ca.crt", &fixture.authority.pem());
+    fixture.configure_tls("min_version: TLS13");
+    let program = fixture.start();
     let shakes_hands = |arguments: &[&str]| {
         let output = Command::new("openssl")
             .args([
@@ -531,7 +535,7 @@ async fn openssl_agrees_on_versions_and_certificates() {
             ])
             .args(["-verify_hostname", "localhost", "-CAfile", "ca.crt", "-brief"])
             .args(arguments)
-            .current_dir(place.path())
+            .current_dir(fixture.path())
             .stdin(std::process::Stdio::null())
             .output()
             .unwrap();

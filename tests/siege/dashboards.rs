@@ -1,4 +1,4 @@
-//! The dashboards: what they ask, the rules they keep, and what a real Prometheus answers.
+//! The dashboards: their queries, the rules for their files, and their values in a real Prometheus.
 
 mod rules;
 mod values;
@@ -9,7 +9,7 @@ use promql_parser::label::Matcher;
 use promql_parser::parser::{Expr, VectorSelector};
 use serde_json::Value;
 
-/// The files, and what they hold.
+/// The files and their contents.
 fn dashboards() -> Vec<(&'static str, Value)> {
     ["community-activity", "exporter-health"]
         .map(|name| {
@@ -28,12 +28,12 @@ fn panels(dashboard: &Value) -> Vec<&Value> {
         .collect()
 }
 
-/// The items of a list; none of anything else.
+/// The items of a list; empty for any other value.
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// The text of a field; empty where there is none.
+/// The text of a field; empty if it is missing.
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }

@@ -1,4 +1,6 @@
-//! The files for a whole stack: that they hold together, since nothing here starts containers.
+//! The files to deploy the exporter with: that they fit each other and the program.
+//!
+//! What a linter or a schema knows is left to it.
 
 mod kubernetes;
 mod systemd;
@@ -8,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sonorancad_exporter::config::{Config, Setting};
+use sonorancad_exporter::config::{Config, Setting, VARIABLES};
 
-use crate::support::tools::{Folder, has};
+use crate::support::tools::has;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -26,12 +28,19 @@ fn texts(list: &Value) -> Vec<&str> {
     items.map(|item| item.as_str().unwrap()).collect()
 }
 
+/// The port that the exporter listens on by default.
+fn default_port() -> u64 {
+    let mut variables = VARIABLES.iter();
+    let listen = variables
+        .find(|variable| variable.name() == "SONORANCAD_LISTEN_ADDRESS")
+        .unwrap();
+    listen.default.unwrap().rsplit(':').next().unwrap().parse().unwrap()
+}
+
 /// The services by name.
 fn services() -> Vec<(String, Value)> {
     let compose = yaml("deploy/compose.yaml");
-    let services = compose["services"].as_object().unwrap().clone();
-    assert_eq!(services.len(), 3);
-    services.into_iter().collect()
+    compose["services"].as_object().unwrap().clone().into_iter().collect()
 }
 
 fn service(name: &str) -> Value {
@@ -59,7 +68,7 @@ fn mounted(service: &Value, seen: &str) -> PathBuf {
     path("deploy").join(source).join(rest)
 }
 
-/// What a command says; it must succeed.
+/// The output of a command, which must succeed.
 fn run(tool: &str, arguments: &[&str]) -> String {
     let output = Command::new(tool)
         .args(arguments)
@@ -72,7 +81,7 @@ fn run(tool: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_compose_file_keeps_to_the_specification() {
+fn the_compose_file_is_valid() {
     if has("check-jsonschema", &["--version"]) {
         run(
             "check-jsonschema",
@@ -82,21 +91,8 @@ fn the_compose_file_keeps_to_the_specification() {
 }
 
 #[test]
-fn containers_can_do_little() {
+fn images_are_pinned_and_mounted_files_exist() {
     for (name, service) in services() {
-        assert_eq!(service["read_only"], true, "{name}");
-        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
-        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
-        assert!(service.get("privileged").is_none(), "{name}");
-        let user = service["user"].as_str().unwrap();
-        assert!(user.split(':').next().unwrap().parse::<u32>().unwrap() > 0, "{name}");
-        assert_eq!(service["healthcheck"]["test"][0], "CMD", "{name}");
-        assert!(
-            texts(&service["ports"])
-                .iter()
-                .all(|port| port.starts_with("127.0.0.1:")),
-            "{name}"
-        );
         // Pinned to a version, or built from here.
         let version = service["image"].as_str().and_then(|image| image.rsplit_once(':'));
         let is_pinned = version.is_some_and(|(_, version)| {
@@ -104,7 +100,7 @@ fn containers_can_do_little() {
             parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
         });
         assert!(is_pinned || service["build"] == "..", "{name}");
-        // What is mounted exists, can be read on a host with SELinux, and cannot be written but for the volumes.
+        // Mounted files exist and can be read on a host with SELinux; only volumes can be written.
         let volumes = yaml("deploy/compose.yaml")["volumes"].as_object().unwrap().clone();
         for volume in texts(&service["volumes"]) {
             let source = volume.split(':').next().unwrap();
@@ -115,7 +111,7 @@ fn containers_can_do_little() {
 }
 
 #[test]
-fn the_community_is_simulated_unless_an_env_file_says_otherwise() {
+fn the_demo_runs_unless_an_env_file_is_filled_in() {
     let exporter = service("exporter");
     assert_eq!(exporter["command"], json!(["${EXPORTER_COMMAND:-demo}"]));
     assert_eq!(exporter["env_file"], json!([{"path": ".env", "required": false}]));
@@ -150,13 +146,8 @@ fn the_community_is_simulated_unless_an_env_file_says_otherwise() {
 }
 
 #[test]
-fn grafana_finds_what_it_is_provisioned_with() {
+fn grafana_is_provisioned_with_the_dashboards() {
     let grafana = service("grafana");
-    let provisioning = mounted(&grafana, "/etc/grafana/provisioning");
-    assert_eq!(
-        provisioning.canonicalize().unwrap(),
-        path("deploy/grafana/provisioning").canonicalize().unwrap()
-    );
     let home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
         .as_str()
         .unwrap();
@@ -170,13 +161,6 @@ fn grafana_finds_what_it_is_provisioned_with() {
 
     let sources = yaml("deploy/grafana/provisioning/datasources/prometheus.yaml");
     let source = &sources["datasources"][0];
-    assert_eq!(
-        (&source["type"], &source["isDefault"]),
-        (&json!("prometheus"), &json!(true))
-    );
-    // By the service's name, and the port it listens on.
-    assert_eq!(source["url"], "http://prometheus:9090");
-    assert_eq!(texts(&service("prometheus")["ports"]), ["127.0.0.1:9090:9090"]);
     let scraping = yaml("deploy/prometheus/prometheus.yml");
     assert_eq!(
         source["jsonData"]["timeInterval"],
@@ -185,25 +169,16 @@ fn grafana_finds_what_it_is_provisioned_with() {
 }
 
 #[test]
-fn prometheus_scrapes_the_exporter_and_keeps_90_days() {
+fn prometheus_scrapes_the_exporters_default_port() {
     let prometheus = service("prometheus");
     let flags = texts(&prometheus["command"]).join(" ");
     let config = flags.split("--config.file=").nth(1).unwrap().split(' ').next().unwrap();
     assert!(mounted(&prometheus, config).is_file());
-    assert!(flags.contains("--storage.tsdb.retention.time=90d"));
-    let data = flags
-        .split("--storage.tsdb.path=")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap();
-    assert!(mounts(&prometheus).contains(&("prometheus".to_owned(), data.to_owned())));
     let config = yaml("deploy/prometheus/prometheus.yml");
     assert_eq!(config["scrape_configs"][0]["job_name"], "sonorancad");
     assert_eq!(
         config["scrape_configs"][0]["static_configs"][0]["targets"],
-        json!(["exporter:10911"])
+        json!([format!("exporter:{}", default_port())])
     );
 }
 
@@ -262,7 +237,7 @@ fn the_alert_on_a_missing_target_can_be_enabled() {
     if !has("promtool", &["--version"]) {
         return;
     }
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let file = folder.path().join(name);
         std::fs::write(&file, text).unwrap();
@@ -312,7 +287,7 @@ fn alerts() -> Vec<Value> {
 }
 
 #[test]
-fn every_alert_is_named_explained_and_tried() {
+fn every_alert_has_a_runbook_section_and_tests_of_both_outcomes() {
     let runbook = std::fs::read_to_string(path("docs/runbook.md")).unwrap();
     let tests = ["sonorancad", "sonorancad-community"].map(|file| yaml(&format!("deploy/prometheus/{file}.test.yml")));
     let cases: Vec<&Value> = tests
@@ -325,16 +300,6 @@ fn every_alert_is_named_explained_and_tried() {
     for alert in alerts {
         let name = alert["alert"].as_str().unwrap();
         assert!(name.starts_with("SonoranCad"), "{name}");
-        assert!(
-            ["critical", "warning", "info"].contains(&alert["labels"]["severity"].as_str().unwrap()),
-            "{name}"
-        );
-        for annotation in ["summary", "description"] {
-            assert!(
-                alert["annotations"][annotation].as_str().unwrap().len() > 10,
-                "{name} {annotation}"
-            );
-        }
         let url = alert["annotations"]["runbook_url"].as_str().unwrap();
         assert_eq!(url, format!("docs/runbook.md#{}", name.to_lowercase()));
         assert!(
@@ -344,6 +309,9 @@ fn every_alert_is_named_explained_and_tried() {
         let fires = |case: &&&Value| case["exp_alerts"].as_array().is_some_and(|alerts| !alerts.is_empty());
         let own: Vec<_> = cases.iter().filter(|case| case["alertname"] == name).collect();
         let firing = own.iter().filter(|case| fires(case)).count();
-        assert!(firing > 0 && firing < own.len(), "{name} is not tried both ways");
+        assert!(
+            firing > 0 && firing < own.len(),
+            "{name} needs a case that fires and one that does not"
+        );
     }
 }

@@ -1,34 +1,42 @@
-//! The exporter under attackers: a good scrape is right and answered in time, and memory and files stay bounded.
+//! The exporter under attack: a good scrape is right and is let in, and memory and open files stay bounded.
 //!
-//! `SIEGE_SECONDS=600 cargo test --release --test siege hostile_on_both_sides -- --nocapture` lasts for ten minutes.
+//! No test here measures how fast a scrape is answered, since that depends on the machine. A scrape that is not let in
+//! would have to wait for the attackers, so the tests count what the attackers got in the meantime.
+//!
+//! `SIEGE_SECONDS=600 cargo test --release --test siege clients_and_apis_are_hostile -- --nocapture` lasts for ten minutes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::cad::{Answer, Cad, Stream};
-use crate::support::exporter::{eventually, value};
+use crate::support::exporter::{HANG_GUARD, eventually, failures, value};
 use crate::support::program::{Program, command};
-use crate::support::tools::Folder;
 
-/// More than the listener takes.
+/// The most connections that the listener keeps open.
+const MAX_CONNECTIONS: usize = 512;
+
+/// More than that.
 const MANY: usize = 600;
 
-/// How soon a good scrape is answered; a debug build on a busy machine may take longer.
-const PROMPT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
+/// Memory of a connection: what it buffers of a request and of an answer.
+const CONNECTION_KIB: u64 = 64;
 
-/// Where the besiegers come from; the good scrape comes from another address.
+/// The address of the attackers. The good scrape comes from another one.
 const ATTACKER: &str = "127.0.0.2";
 
 /// A bcrypt hash of "secret", of a usual cost.
 const HASH: &str = "$2y$10$bbR4qBS0yBvYYwvGVXyqZukMeJTKOfKqTRDln28W//hW6T.fj4qz6";
 
-/// What the system says of a process.
+/// Memory and open files of a process.
 #[derive(Debug)]
 struct Usage {
     kib: u64,
@@ -54,7 +62,7 @@ fn raise_limit() {
     setrlimit(Resource::Nofile, raised).unwrap();
 }
 
-/// A connection from another address than the good scrape's, on which this is sent.
+/// A connection from the attackers' address, on which `sent` is sent.
 async fn connect(address: SocketAddr, sent: &[u8]) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{ATTACKER}:0").parse().unwrap()).unwrap();
@@ -69,81 +77,107 @@ async fn connect_many(address: SocketAddr, count: usize, sent: &'static [u8]) ->
     attempts.join_all().await.into_iter().flatten().collect()
 }
 
-/// How long a good request takes; it must be answered with 200.
-async fn time(address: SocketAddr, path: &str, header: &str) -> Duration {
-    get(address, path, header).await.0
+/// How many of these connections are open and have got no answer, and how many have got one.
+///
+/// The rest was closed by the listener.
+fn count(streams: &[TcpStream]) -> (usize, usize) {
+    let states: Vec<_> = streams.iter().map(|stream| stream.try_read(&mut [0])).collect();
+    let waiting = states.iter().filter(|state| {
+        let error = state.as_ref().err();
+        error.is_some_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    });
+    (
+        waiting.count(),
+        states.iter().filter(|state| matches!(state, Ok(1))).count(),
+    )
 }
 
-/// The same, with the answer.
-async fn get(address: SocketAddr, path: &str, header: &str) -> (Duration, String) {
-    let begin = Instant::now();
+/// The answer to a good request, which must be 200.
+async fn get(address: SocketAddr, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    timeout(Duration::from_secs(20), stream.read_to_string(&mut answer))
+    timeout(HANG_GUARD, stream.read_to_string(&mut answer))
         .await
-        .expect("an answer in time")
+        .expect("an answer")
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    (begin.elapsed(), answer)
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_sent_requests_and_idle_connections_keep_no_client_out() {
+async fn half_sent_requests_and_idle_connections_shut_no_client_out() {
+    const HALF: &[u8] = b"GET /metrics HTTP/1.1\r\nX-Half: ";
     raise_limit();
     let cad = Cad::start().await;
     let program = Program::start(command(&cad, &[]));
-    let quiet = time(program.address, "/metrics", "").await;
+    get(program.address, "/metrics", "").await;
     let before = usage(&program);
-    let half_sent = connect_many(program.address, MANY, b"GET /metrics HTTP/1.1\r\nX-Half: ").await;
-    let idle = connect_many(program.address, MANY, b"").await;
-    let mut times = Vec::new();
+    // As many as there may be: none of them has to make way for another attacker.
+    let mut attackers = connect_many(program.address, MAX_CONNECTIONS / 2, HALF).await;
+    attackers.append(&mut connect_many(program.address, MAX_CONNECTIONS / 2, b"").await);
     for _ in 0..20 {
-        times.push(time(program.address, "/metrics", "").await);
+        get(program.address, "/metrics", "").await;
     }
+    // Each scrape took the place of one. Had the first waited for a time-out, half of them would be gone.
+    let (still_open, _) = count(&attackers);
+    assert!(still_open >= MAX_CONNECTIONS - 40, "{still_open}");
+    for sent in [HALF, b""] {
+        attackers.append(&mut connect_many(program.address, MANY, sent).await);
+    }
+    get(program.address, "/metrics", "").await;
     let during = usage(&program);
-    drop((half_sent, idle));
+    drop(attackers);
     eventually("all is closed", async || usage(&program).files <= before.files).await;
     let after = usage(&program);
-    let slowest = times.iter().max().unwrap();
-    eprintln!("before {before:?} {quiet:?}, during {during:?} {slowest:?}, after {after:?}");
-    assert!(*slowest < PROMPT, "{times:?}");
-    assert!(during.files <= before.files + 512, "{during:?}");
-    assert!(during.kib < before.kib + 32 * 1024, "{before:?} {during:?}");
+    eprintln!("before {before:?}, during {during:?} with {still_open} open, after {after:?}");
+    assert!(during.files <= before.files + MAX_CONNECTIONS, "{during:?}");
+    let growth = during.kib.saturating_sub(before.kib);
+    assert!(
+        growth <= MAX_CONNECTIONS as u64 * CONNECTION_KIB,
+        "{before:?} {during:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endless_connecting_keeps_no_client_out() {
+async fn endless_connecting_shuts_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
     let program = Program::start(command(&cad, &[]));
-    time(program.address, "/metrics", "").await;
+    get(program.address, "/metrics", "").await;
+    let connections = Arc::new(AtomicUsize::new(0));
     let mut attackers = JoinSet::new();
     for number in 0..MANY {
-        let address = program.address;
+        let (address, connections) = (program.address, connections.clone());
         let sent: &[u8] = [&b""[..], b"GET / HT", b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"][number % 3];
         attackers.spawn(async move {
             loop {
                 let Some(mut stream) = connect(address, sent).await else {
                     continue;
                 };
+                connections.fetch_add(1, Ordering::Relaxed);
                 let _ = timeout(Duration::from_millis(200), stream.read_to_end(&mut Vec::new())).await;
             }
         });
     }
+    let mut most = 0;
     for _ in 0..20 {
-        let took = time(program.address, "/metrics", "").await;
-        assert!(took < PROMPT, "{took:?}");
+        let before = connections.load(Ordering::Relaxed);
+        get(program.address, "/metrics", "").await;
+        most = most.max(connections.load(Ordering::Relaxed) - before);
     }
     attackers.shutdown().await;
+    eprintln!("at most {most} connections of attackers during a good scrape");
+    // It may have to wait for the connections in front of it that the system has queued, and not for more of them.
+    assert!(most < 20 * MANY, "{most}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guesses_of_a_password_keep_no_client_out() {
+async fn guesses_of_a_password_shut_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let file = folder.path().join("web.yml");
     std::fs::write(&file, format!("basic_auth_users: {{alice: {HASH}}}\n")).unwrap();
     let program = Program::start(command(&cad, &[("SONORANCAD_WEB_CONFIG_FILE", file.to_str().unwrap())]));
@@ -153,21 +187,29 @@ async fn guesses_of_a_password_keep_no_client_out() {
     assert!(guesses.len() > 512);
     // alice:secret
     let right = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
-    let first = time(program.address, "/metrics", right).await;
-    let known = time(program.address, "/metrics", right).await;
-    // She is let in at the besiegers' own address, too: a guess that waits is not in service.
+    get(program.address, "/metrics", right).await;
+    let (_, answered) = count(&guesses);
+    // Had it waited in their line, most of them would have been answered before it.
+    assert!(
+        answered <= 10,
+        "{answered} guesses were checked before the right password"
+    );
+    get(program.address, "/metrics", right).await;
+    // The same user is let in at the attackers' own address, too: a guess that waits is not in service.
     let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{right}\r\n");
     let mut beside_them = connect(program.address, request.as_bytes()).await.unwrap();
     let mut answer = [0; 15];
-    let begin = Instant::now();
     beside_them.read_exact(&mut answer).await.unwrap();
-    assert!(answer == *b"HTTP/1.1 200 OK" && begin.elapsed() < PROMPT);
-    eprintln!("under 600 guesses: first {first:?}, then {known:?}");
-    assert!(first < 5 * PROMPT && known < PROMPT, "{first:?} {known:?}");
+    assert_eq!(answer, *b"HTTP/1.1 200 OK");
+    let (_, answered) = count(&guesses);
+    assert!(
+        answered <= 10,
+        "{answered} guesses were checked before a known password was accepted"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scrapes_that_wait_for_the_api_keep_no_client_out() {
+async fn scrapes_that_wait_for_the_api_shut_no_client_out() {
     raise_limit();
     let cad = Cad::start().await;
     cad.answer(Answer::BytesThenStall(Vec::new()));
@@ -176,17 +218,19 @@ async fn scrapes_that_wait_for_the_api_keep_no_client_out() {
     let scrapes = connect_many(program.address, MANY, patient).await;
     assert!(scrapes.len() > 512);
     for _ in 0..5 {
-        let took = time(
+        let text = get(
             program.address,
             "/metrics",
             "X-Prometheus-Scrape-Timeout-Seconds: 0.2\r\n",
         )
         .await;
-        assert!(took < PROMPT, "{took:?}");
+        assert_eq!(failures(&text), [], "the fetch has not ended");
     }
+    let (waiting, answered) = count(&scrapes);
+    assert!(waiting > MAX_CONNECTIONS / 2 && answered == 0, "{waiting} {answered}");
 }
 
-/// Answers of APIs that do their worst, none of which ends before its time.
+/// Answers of hostile APIs.
 fn hostile_answers() -> Vec<Answer> {
     let stream = |start: &[u8], part: Vec<u8>, times, pause| {
         Answer::Stream(Stream {
@@ -202,16 +246,16 @@ fn hostile_answers() -> Vec<Answer> {
         .map(|_| r#"{"callId":7,"priority":"x","status":9,"origin":[],"idents":[1]},"#)
         .collect();
     vec![
-        // Without end.
+        // An endless body.
         stream(b"HTTP/1.1 200 OK\r\n\r\n", vec![b' '; 1 << 16], 800, Duration::ZERO),
-        // A head without end.
+        // An endless head.
         stream(
             ok,
             b"X-Pad: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(200),
             1000,
             Duration::ZERO,
         ),
-        // Drop by drop.
+        // A body byte by byte.
         stream(
             b"HTTP/1.1 200 OK\r\n\r\n",
             b" ".to_vec(),
@@ -235,18 +279,19 @@ fn hostile_answers() -> Vec<Answer> {
     ]
 }
 
-/// What one besieger does over and over: it sends this, and takes the answer, or a part, or nothing.
-async fn attack(address: SocketAddr, sent: Vec<u8>, takes: usize) {
+/// One attacker: it sends this over and over, and reads some bytes of the answer. Counts its `attempts`.
+async fn attack(address: SocketAddr, sent: Vec<u8>, takes: usize, attempts: Arc<AtomicUsize>) {
     loop {
         if let Some(mut stream) = connect(address, &sent).await {
             let mut answer = vec![0; takes];
             let _ = timeout(Duration::from_millis(500), stream.read_exact(&mut answer)).await;
             if takes == 1 {
-                // It hangs up with a reset.
+                // Closing it sends a reset.
                 let _ = stream.set_zero_linger();
             }
         }
-        // However fast the exporter is, this is a siege of so many, not a test of the machine.
+        attempts.fetch_add(1, Ordering::Relaxed);
+        // A fixed number of attackers, however fast the exporter is.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -277,7 +322,7 @@ fn attacks() -> Vec<(Vec<u8>, usize)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
+async fn a_scrape_is_right_while_clients_and_apis_are_hostile() {
     raise_limit();
     let seconds = std::env::var("SIEGE_SECONDS").map_or(10, |seconds| seconds.parse().unwrap());
     let cad = Cad::start().await;
@@ -290,9 +335,9 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
         cad.answer(answer);
         hostile.push(cad);
     }
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let file = folder.path().join("communities.yml");
-    // Other keys make other communities, of which nothing is known and no back-off is left.
+    // Other keys make new communities, without a snapshot or a back-off.
     let write = |round: usize| {
         let communities = hostile.iter().enumerate().map(|(number, cad)| {
             format!(
@@ -312,28 +357,33 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
         ],
     ));
     let address = program.address;
+    let before = usage(&program);
+    let attempts = Arc::new(AtomicUsize::new(0));
     let mut attackers = JoinSet::new();
     for (sent, takes) in attacks().into_iter().cycle().take(10 * attacks().len()) {
-        attackers.spawn(attack(address, sent, takes));
+        attackers.spawn(attack(address, sent, takes, attempts.clone()));
     }
     for number in 0..hostile.len() {
         attackers.spawn(attack(
             address,
             format!("GET /probe?community=c{number} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(),
             50_000,
+            attempts.clone(),
         ));
     }
-    let (mut scrapes, mut slowest, mut usages) = (0, Duration::ZERO, Vec::new());
+    let (mut scrapes, mut most, mut usages) = (0, 0, Vec::new());
     let begin = Instant::now();
     for round in 1.. {
         for _ in 0..50 {
-            let (took, text) = get(address, "/metrics", "").await;
+            let attempts_before = attempts.load(Ordering::Relaxed);
+            let text = get(address, "/metrics", "").await;
+            most = most.max(attempts.load(Ordering::Relaxed) - attempts_before);
             let pending =
                 "sonorancad_active_calls{server_id=\"1\",priority=\"1\",status=\"pending\",origin=\"caller\"}";
             assert_eq!(value(&text, pending), 1.0);
             assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 1.0);
             assert_eq!(value(&text, "sonorancad_exporter_panics_total"), 0.0);
-            (scrapes, slowest) = (scrapes + 1, slowest.max(took));
+            scrapes += 1;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         usages.push(usage(&program));
@@ -344,11 +394,12 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
         write(round);
         Program::signal("HUP", program.child.id());
     }
+    let attackers_count = attackers.len();
     attackers.shutdown().await;
     let fetches: usize = hostile.iter().map(|cad| cad.requests().len()).sum();
     eprintln!(
-        "{scrapes} good scrapes in {:?}, the slowest {slowest:?}; {fetches} hostile answers",
-        begin.elapsed()
+        "{scrapes} good scrapes among {} attacks, at most {most} during one; {fetches} hostile answers",
+        attempts.load(Ordering::Relaxed)
     );
     for (number, usage) in usages
         .iter()
@@ -357,14 +408,18 @@ async fn a_good_scrape_is_right_though_all_is_hostile_on_both_sides() {
     {
         eprintln!("round {number}: {usage:?}");
     }
-    assert!(slowest < 2 * PROMPT, "{slowest:?}");
+    // A scrape that had to wait for the attackers' time-outs would see each of them try many times.
+    assert!(most < 10 * attackers_count, "{most}");
     assert!(fetches > hostile.len());
     eventually("all is closed", async || usage(&program).files < 40).await;
     let after = usage(&program);
-    eprintln!("after: {after:?}");
-    assert!(after.kib < 256 * 1024, "{after:?}");
+    eprintln!("before: {before:?}, after: {after:?}");
+    // What is kept is bounded by what may be in use at once: two of the largest answers and all connections.
+    let most_in_use = 2 * (48 << 10) + MAX_CONNECTIONS as u64 * CONNECTION_KIB;
+    let growth = after.kib.saturating_sub(before.kib);
+    assert!(growth <= most_in_use, "{growth} KiB");
     Program::signal("TERM", program.child.id());
-    assert_eq!(program.wait().0, Some(0));
+    assert_eq!(program.wait(), Some(0));
     let output = program.output();
     assert!(!output.contains("a fault of the exporter"), "{output}");
 }

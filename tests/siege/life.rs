@@ -19,7 +19,7 @@ struct Community {
     clock: ManualClock,
 }
 
-/// What a scrape says, and what is true.
+/// The values of a scrape beside the true ones.
 struct Scrape {
     text: String,
     /// The truth at the first scrape, from which on the exporter counts.
@@ -47,7 +47,7 @@ impl Community {
         self.cad.statistics(1).unwrap()
     }
 
-    /// Scrapes at this interval, for so many seconds; `look` sees every scrape, and the last is given.
+    /// Scrapes at this interval for `seconds`, calls `look` with every scrape, and returns the last.
     async fn scrape_for(&self, seconds: u32, interval: u32, look: impl Fn(&Scrape)) -> Scrape {
         let text = self.exporter.scrape().await;
         let [first, earlier, now] = [self.truth(), self.truth(), self.truth()];
@@ -68,7 +68,7 @@ impl Community {
 }
 
 impl Scrape {
-    /// How many calls opened and closed in truth.
+    /// The true numbers of calls that opened and closed.
     fn truth(&self) -> (u64, u64) {
         (
             self.now.opened() - self.first.opened(),
@@ -99,26 +99,26 @@ fn assert_true(scrape: &Scrape) {
         earlier,
         now,
     } = scrape;
-    for (place, origin) in ["caller", "radio_dispatch", "observed", "walk_up"].iter().enumerate() {
+    for (index, origin) in ["caller", "radio_dispatch", "observed", "walk_up"].iter().enumerate() {
         let mut closed = 0.0;
         for priority in 0..3 {
             let labels = format!("{{server_id=\"1\",priority=\"{}\",origin=\"{origin}\"}}", priority + 1);
             let opened = value(text, &format!("sonorancad_calls_opened_total{labels}"));
-            let truth = now.opened[priority][place] - first.opened[priority][place];
+            let truth = now.opened[priority][index] - first.opened[priority][index];
             assert_eq!(opened, to_f64(truth), "opened {labels}");
             closed += value(text, &format!("sonorancad_calls_closed_total{labels}"));
         }
-        let of_origin = |statistics: &Statistics| statistics.closed.iter().map(|of| of[place]).sum::<u64>();
+        let of_origin = |statistics: &Statistics| statistics.closed.iter().map(|of| of[index]).sum::<u64>();
         assert_eq!(closed, to_f64(of_origin(now) - of_origin(first)), "closed {origin}");
     }
-    for (place, kind) in ["emergency", "civil"].iter().enumerate() {
+    for (index, kind) in ["emergency", "civil"].iter().enumerate() {
         let labels = format!("{{server_id=\"1\",kind=\"{kind}\"}}");
         let opened = value(text, &format!("sonorancad_emergency_calls_opened_total{labels}"));
-        let truth = now.emergency_opened[place] - first.emergency_opened[place];
+        let truth = now.emergency_opened[index] - first.emergency_opened[index];
         assert_eq!(opened, to_f64(truth), "opened {labels}");
         // That a call is gone shows in the second answer without it.
         let cleared = value(text, &format!("sonorancad_emergency_calls_cleared_total{labels}"));
-        let truth = |until: &Statistics| to_f64(until.emergency_cleared[place] - first.emergency_cleared[place]);
+        let truth = |until: &Statistics| to_f64(until.emergency_cleared[index] - first.emergency_cleared[index]);
         assert!((truth(earlier)..=truth(now)).contains(&cleared), "cleared {labels}");
     }
 }
@@ -137,8 +137,8 @@ async fn every_call_of_a_busy_hour_is_counted_when_no_call_is_shorter_than_the_i
     assert!(opened > 400 && closed > 400);
 }
 
-/// Of calls that a list of closed ones had no room for, the next answer tells: then a count is that of
-/// the scrape before, at least.
+/// Calls that did not fit into a list of closed ones are in the next answer. A count is then at least that of the
+/// scrape before.
 #[tokio::test]
 async fn calls_that_were_never_seen_open_are_counted_too() {
     let mut table =

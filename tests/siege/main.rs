@@ -1,4 +1,4 @@
-//! What takes minutes or needs other programs: hostile load, limits on memory, a real Prometheus, linters.
+//! Slow tests, and tests that need other programs: hostile load, limits on memory, a real Prometheus, linters.
 //!
 //! `cargo test` does not run these; `cargo test --test siege` does.
 

@@ -1,11 +1,13 @@
-//! What others make of the output: a real Prometheus, promtool, and Python's OpenMetrics parser.
+//! The output in other programs: a real Prometheus, promtool, and Python's OpenMetrics parser.
 
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::tempdir;
+
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{OPEN_METRICS, Running, eventually};
-use crate::support::tools::{Folder, Prometheus, has, judge};
+use crate::support::tools::{Prometheus, complaints, has};
 
 /// Reads OpenMetrics strictly, and prints the number of samples.
 const PARSE: &str = "import sys\n\
@@ -35,7 +37,7 @@ async fn busy() -> (Cad, Running) {
 }
 
 #[tokio::test]
-async fn promtool_has_nothing_to_say_of_the_classic_format() {
+async fn promtool_accepts_the_text_format() {
     if !has("promtool", &["--version"]) {
         return;
     }
@@ -44,7 +46,7 @@ async fn promtool_has_nothing_to_say_of_the_classic_format() {
     texts.push(("live".to_owned(), exporter.scrape().await));
     for (name, text) in texts {
         assert_eq!(
-            judge(Command::new("promtool").args(["check", "metrics"]), &text),
+            complaints(Command::new("promtool").args(["check", "metrics"]), &text),
             "",
             "{name}"
         );
@@ -62,14 +64,14 @@ async fn pythons_parser_accepts_openmetrics() {
         let text = exporter.scrape_as(OPEN_METRICS).await;
         let samples = text.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(
-            judge(Command::new("python3").args(["-c", PARSE]), &text),
+            complaints(Command::new("python3").args(["-c", PARSE]), &text),
             format!("{samples}\n"),
             "{name}"
         );
     }
-    // The judge is strict enough to be worth asking.
+    // The tool does find a mistake.
     assert!(
-        judge(
+        complaints(
             Command::new("python3").args(["-c", PARSE]),
             "# TYPE a counter\na 1\n# EOF\n"
         )
@@ -85,7 +87,7 @@ async fn a_real_prometheus_scrapes_it() {
     let (cad, exporter) = busy().await;
     let address = exporter.address;
     let prometheus = Prometheus::start(
-        Folder::new(),
+        tempdir().unwrap(),
         &format!(
             "scrape_configs:\n- job_name: sonorancad\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  static_configs:\n  - targets: ['{address}']\n"
         ),
@@ -137,7 +139,7 @@ async fn a_real_prometheus_discovers_the_communities() {
     }
     let cad = Cad::start().await;
     cad.answer(Answer::ok(include_str!("../fixtures/busy_v1.json")));
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let file = folder.path().join("communities.yml");
     let url = cad.url();
     let communities = format!(

@@ -1,4 +1,4 @@
-//! Where the key may be, and where not: in nothing that the program says, in no core file, and in memory only
+//! Where the key may be: in no output of the program, in no core file, and in memory only
 //! as long as it is needed.
 
 use std::fmt::Write as _;
@@ -7,17 +7,18 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
+use tempfile::tempdir;
+
 use crate::support::authority::Authority;
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{eventually, failures, http};
 use crate::support::program::{BINARY, KEY, Program, command, set_environment};
-use crate::support::tools::Folder;
 
 /// The password of the user below, with its bcrypt hash.
 const PASSWORD: &str = "p4ssword-that-n0body-may-see";
 const HASH: &str = "$2y$04$sp1QBeXamPM3A8NliLuCDepazCRnXGtsAR.YmDqWGyQ6yBoOpPuoy";
 
-/// An API that echoes the key in every place that an answer has.
+/// An API that echoes the key in every part of an answer.
 fn echo_everywhere(cad: &Cad) {
     let headers = [
         ("X-Key", KEY),
@@ -47,7 +48,7 @@ fn echo_everywhere(cad: &Cad) {
     }
 }
 
-/// What every page says to who knows the password, and to who does not.
+/// Every page, with the right password and without it.
 async fn read_pages(program: &Program, authority: &Authority) -> String {
     let certificate = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
     drop(http());
@@ -67,7 +68,7 @@ async fn read_pages(program: &Program, authority: &Authority) -> String {
         "/nowhere",
     ] {
         let url = format!("https://localhost:{}{path}", program.address.port());
-        // A wrong password is told so only once: the next one would have to wait.
+        // Only one wrong password: the answer to another one would be delayed.
         for password in [PASSWORD, KEY].iter().take(if path == "/metrics" { 2 } else { 1 }) {
             let request = http.get(&url).header("Accept", "application/openmetrics-text");
             let response = request.basic_auth("alice", Some(password)).send().await.unwrap();
@@ -79,11 +80,11 @@ async fn read_pages(program: &Program, authority: &Authority) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_life_says_nothing_of_key_and_password() {
+async fn the_key_and_the_password_are_never_logged_or_shown() {
     for version in ["v1", "v2"] {
         let cad = Cad::start().await;
         echo_everywhere(&cad);
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let authority = Authority::new();
@@ -114,7 +115,7 @@ async fn a_whole_life_says_nothing_of_key_and_password() {
         assert!(cad.requests().len() >= 12, "every server was asked");
         assert!(!failures(&pages).is_empty(), "failures are shown");
 
-        // Files with the key in every wrong place; nothing of them is taken.
+        // Files with the key wherever it does not belong. They are refused.
         write(
             "web.yml",
             &format!("{web}http_server_config: {{headers: {{X-Frame-Options: {KEY}, {KEY}: deny}}}}\n"),
@@ -135,7 +136,7 @@ async fn a_whole_life_says_nothing_of_key_and_password() {
 
         let command_line = fs::read_to_string(format!("/proc/{}/cmdline", program.child.id())).unwrap();
         Program::signal("TERM", program.child.id());
-        assert_eq!(program.wait().0, Some(0));
+        assert_eq!(program.wait(), Some(0));
         let output = program.output();
         assert!(output.contains("TRACE"), "the trace level is on");
         for said in [&output, &pages, &command_line] {
@@ -149,7 +150,7 @@ async fn a_whole_life_says_nothing_of_key_and_password() {
     }
 }
 
-/// How often `text` stands in the memory of a process that it can change.
+/// How often `text` is in the writable memory of a process.
 fn count_in_memory(process: u32, text: &str) -> usize {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let mut memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
@@ -167,9 +168,9 @@ fn count_in_memory(process: u32, text: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_not_needed_any_more_is_nowhere_in_memory() {
+async fn an_unused_key_is_wiped_from_memory() {
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (first, second) = ("f1rst-key-of-0ne-community", "s3cond-key-0f-one-community");
     let write = |key: &str| {
@@ -197,14 +198,14 @@ async fn a_key_that_is_not_needed_any_more_is_nowhere_in_memory() {
     }
     let count = |text: &str| count_in_memory(process, text);
     // The log runs ahead: the configuration that was read goes when what it is for has been made.
-    eventually("each community has its own key, and nobody else", async || {
+    eventually("each key is in memory once", async || {
         (count(first), count(second)) == (2, 0)
     })
     .await;
     write(second);
     Program::signal("HUP", process);
     program.wait_for("has been read again");
-    eventually("the new keys have taken the place of the old", async || {
+    eventually("the new keys have replaced the old ones", async || {
         (count(first), count(second)) == (0, 2)
     })
     .await;
@@ -219,7 +220,7 @@ fn with_core_files(program: &str) -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_core_file_is_written() {
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let mut control = with_core_files("kill -s ABRT $$");
     let status = control.current_dir(folder.path()).status().unwrap();
     if !status.core_dumped() {

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
+
+use tempfile::tempdir;
 
 use crate::support::cad::Cad;
-use crate::support::exporter::http;
+use crate::support::exporter::{HANG_GUARD, http};
 use crate::support::program::{BINARY, Program, command, set_environment, text};
-use crate::support::tools::{Folder, has};
+use crate::support::tools::has;
 
 /// Opens sockets as systemd does, hands them over from number 3 on, and becomes the program.
 const HAND_OVER: &str = "
@@ -54,7 +55,7 @@ async fn every_socket_that_systemd_hands_over_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_sockets_and_none_are_refused_in_words() {
+async fn missing_and_unusable_sockets_of_systemd_are_explained() {
     if !has("python3", &["--version"]) {
         return;
     }
@@ -78,7 +79,7 @@ async fn other_sockets_and_none_are_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_low_limit_of_files_is_told() {
+async fn a_low_limit_of_open_files_is_logged() {
     let cad = Cad::start().await;
     let mut command = Command::new("sh");
     set_environment(&mut command, &cad, &[("PATH", "/usr/bin:/bin")]);
@@ -88,12 +89,12 @@ async fn a_low_limit_of_files_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_when_it_listens_and_when_it_stops() {
+async fn systemd_is_notified_when_it_listens_and_when_it_stops() {
     let cad = Cad::start().await;
-    let folder = Folder::new();
+    let folder = tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.set_read_timeout(Some(HANG_GUARD)).unwrap();
     let receive = || {
         let mut bytes = [0; 100];
         let length = socket.recv(&mut bytes).unwrap();
@@ -103,7 +104,7 @@ async fn systemd_is_told_when_it_listens_and_when_it_stops() {
     assert_eq!(receive(), "READY=1\n");
     Program::signal("TERM", program.child.id());
     assert_eq!(receive(), "STOPPING=1\n");
-    assert_eq!(program.wait().0, Some(0));
+    assert_eq!(program.wait(), Some(0));
 
     // One that cannot listen is never ready.
     let taken = std::net::TcpListener::bind("127.0.0.1:0")

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// An answer of version v1 with so many active calls, about 330 bytes each as real ones are.
+/// An answer of version v1 with this many active calls, each about as long as a real one (330 bytes).
 pub(crate) fn with_calls(calls: usize) -> String {
     let mut json = String::from("{\"activeCalls\":[");
     for call in 0..calls {

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An authority of this test's own, which nobody trusts who is not told to.
+/// A certificate authority that is trusted only where a test configures it.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
@@ -62,7 +62,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// A certificate that nobody but itself vouches for.
+    /// A self-signed certificate.
     pub(crate) fn self_signed(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let parameters = CertificateParams::new([name.to_owned()]).unwrap();

@@ -1,4 +1,4 @@
-//! A scripted CAD on a real socket: it answers as told, late, broken or not at all.
+//! A fake CAD on a real socket: its answers are scripted, and may be late, broken or missing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// How long anything may take here before a test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::support::exporter::HANG_GUARD;
 
 /// A fake CAD that listens until it is dropped.
 pub(crate) struct Cad {
@@ -22,7 +21,7 @@ pub(crate) struct Cad {
     accepting: tokio::task::JoinHandle<()>,
 }
 
-/// What one request brings.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// These bytes; the connection stays open.
@@ -37,7 +36,7 @@ pub(crate) enum Answer {
     Stream(Stream),
 }
 
-/// An answer that is made while it is sent, so that nobody has to hold the whole of it.
+/// An answer that is made while it is sent, so that it is never in memory as a whole.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub(crate) start: Vec<u8>,
@@ -66,13 +65,15 @@ pub(crate) struct Request {
 struct Script {
     /// The answer for a server id, or for all of them.
     answers: Mutex<Vec<(Option<u32>, Answer)>>,
-    /// The answer to whoever asks for the servers.
+    /// The answer to a request for the list of servers.
     servers: Mutex<Answer>,
     requests: watch::Sender<Vec<Request>>,
-    /// What is said to whoever connects, before it asks.
+    /// The bytes that are sent to each client before its request.
     greeting: Mutex<Vec<u8>>,
     /// How many connections are open.
     connections: watch::Sender<usize>,
+    /// How many answers of [`Answer::BytesThenStall`] have been sent.
+    stalls: watch::Sender<usize>,
     /// While true, requests wait.
     held: watch::Sender<bool>,
     /// The clock, and how long an answer takes on it.
@@ -156,6 +157,7 @@ impl Cad {
             requests: watch::Sender::default(),
             greeting: Mutex::default(),
             connections: watch::Sender::default(),
+            stalls: watch::Sender::default(),
             held: watch::Sender::default(),
             clock: Mutex::default(),
         });
@@ -184,7 +186,7 @@ impl Cad {
         answers.push((Some(server_id), answer));
     }
 
-    /// From now on, this is said of the servers; at first, there are 1 and 2.
+    /// From now on, this is the list of servers; at first, it contains 1 and 2.
     pub(crate) fn answer_servers(&self, answer: Answer) {
         *self.script.servers.lock() = answer;
     }
@@ -204,7 +206,7 @@ impl Cad {
         *self.script.clock.lock() = Some((clock.clone(), latency));
     }
 
-    /// From now on, this is said to whoever connects, before it asks.
+    /// From now on, these bytes are sent to each client before its request.
     pub(crate) fn greet(&self, bytes: &[u8]) {
         *self.script.greeting.lock() = bytes.to_vec();
     }
@@ -214,18 +216,31 @@ impl Cad {
         self.script.requests.borrow().clone()
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have arrived.
     pub(crate) async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.script.requests.subscribe();
         let have_come = requests.wait_for(|requests| requests.len() >= count);
-        timeout(PATIENCE, have_come).await.expect("the requests come").unwrap();
+        timeout(HANG_GUARD, have_come)
+            .await
+            .expect("the requests come")
+            .unwrap();
     }
 
-    /// Waits until at most so many connections are open.
+    /// Waits until this many answers have been sent that stall at their end.
+    pub(crate) async fn wait_for_stalls(&self, count: usize) {
+        let mut stalls = self.script.stalls.subscribe();
+        let have_stalled = stalls.wait_for(|stalls| *stalls >= count);
+        timeout(HANG_GUARD, have_stalled)
+            .await
+            .expect("the answers stall")
+            .unwrap();
+    }
+
+    /// Waits until at most this many connections are open.
     pub(crate) async fn wait_for_connections(&self, most: usize) {
         let mut connections = self.script.connections.subscribe();
         let have_gone = connections.wait_for(|connections| *connections <= most);
-        timeout(PATIENCE, have_gone)
+        timeout(HANG_GUARD, have_gone)
             .await
             .expect("the connections end")
             .unwrap();
@@ -323,8 +338,10 @@ async fn serve(mut stream: impl Resettable, script: &Script) {
                 return;
             }
             Answer::BytesThenStall(bytes) => {
-                let _ = stream.write_all(&bytes).await;
-                // Until the other side gives up.
+                if stream.write_all(&bytes).await.is_ok() {
+                    script.stalls.send_modify(|stalls| *stalls += 1);
+                }
+                // Until the client closes the connection.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }

@@ -1,4 +1,4 @@
-//! What the tests share: the fake CAD, the exporter and the program under test, and other people's tools.
+//! Fixtures that the tests share: the fake CAD, the exporter and the program under test, and external tools.
 //!
 //! These are modules of each test and not a crate of their own: a crate would be a member of the workspace, and every
 //! build of the exporter, also that of the image, would need its manifest.

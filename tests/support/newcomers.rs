@@ -1,6 +1,6 @@
-//! Made-up answers whose calls are all new, for the tests of what is kept of them.
+//! Answers whose calls are all new, for tests of the memory that they take.
 
-/// An answer of three lists, each of so many calls with ids from `first` on; each active call has five units of its own.
+/// An answer of three lists, each with `calls` calls whose ids start at `first`. Each active call has five units of its own.
 pub(crate) fn answer(calls: u64, first: u64) -> String {
     let list = |call: &dyn Fn(u64) -> String| {
         let calls = (first..first + calls).map(|id| format!("{{\"callId\":{}}}", call(id)));

@@ -6,21 +6,21 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use tempfile::{TempDir, tempdir};
+
 use crate::support::cad::Cad;
-use crate::support::exporter::http;
-use crate::support::tools::Folder;
+use crate::support::exporter::{HANG_GUARD, http};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sonorancad-exporter");
 
 pub(crate) const KEY: &str = "k3y-that-n0body-may-see";
 
-/// How long anything may take here before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A running program; killed when dropped.
 pub(crate) struct Program {
     pub(crate) child: Child,
-    lines: Receiver<String>,
+    /// In a mutex, so that tests may share the program.
+    lines: Mutex<Receiver<String>>,
     /// All lines so far.
     pub(crate) log: Vec<String>,
     pub(crate) address: SocketAddr,
@@ -73,23 +73,23 @@ impl Program {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut program = Self {
             child,
-            lines,
+            lines: Mutex::new(lines),
             log: Vec::new(),
             address: unknown,
         };
         let line = program.wait_for("listening");
-        let place = line.find("127.0.0.").or_else(|| line.find("0.0.0.0:"));
-        let place = place.expect("an address of IPv4");
-        let end = line[place..].find([',', ']', '"']).unwrap();
-        program.address = line[place..place + end].parse().unwrap();
+        let start = line.find("127.0.0.").or_else(|| line.find("0.0.0.0:"));
+        let start = start.expect("an address of IPv4");
+        let end = line[start..].find([',', ']', '"']).unwrap();
+        program.address = line[start..start + end].parse().unwrap();
         program
     }
 
-    /// The next line of the log that holds `part`.
+    /// Waits for the next line of the log that contains `part`.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, part: &str) -> String {
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.get_mut().recv_timeout(HANG_GUARD) {
                 Ok(line) => {
                     self.log.push(line.clone());
                     if line.contains(part) {
@@ -123,21 +123,21 @@ impl Program {
         assert!(status.success());
     }
 
-    /// Waits for its end; gives the exit code and how long it took.
-    pub(crate) fn wait(&mut self) -> (Option<i32>, Duration) {
+    /// Waits for its end, and returns the exit code; `None` after a signal.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), begin.elapsed());
+                return status.code();
             }
-            assert!(begin.elapsed() < PATIENCE, "it does not stop");
+            assert!(begin.elapsed() < HANG_GUARD, "it does not stop");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// All that it has written, once it has ended.
+    /// Its whole output, once it has ended.
     pub(crate) fn output(&mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+        while let Ok(line) = self.lines.get_mut().recv_timeout(HANG_GUARD) {
             self.log.push(line);
         }
         let mut output = self.log.join("\n");
@@ -158,13 +158,13 @@ impl Drop for Program {
 pub(crate) struct Communities {
     pub(crate) program: Program,
     http: reqwest::Client,
-    folder: Folder,
+    folder: TempDir,
 }
 
 impl Communities {
     /// Starts it with `more` variables; `file` makes the file for the API's address.
     pub(crate) fn start(cad: &Cad, more: &[(&str, &str)], file: impl FnOnce(&str) -> String) -> Self {
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let path = folder.path().join("communities.yml");
         std::fs::write(&path, file(&cad.url())).unwrap();
         let variables = [&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())], more].concat();
@@ -175,14 +175,14 @@ impl Communities {
         }
     }
 
-    /// Has it read another file.
+    /// Reloads it with another file.
     pub(crate) fn reload(&mut self, file: &str) {
         std::fs::write(self.folder.path().join("communities.yml"), file).unwrap();
         Program::signal("HUP", self.program.child.id());
         self.program.wait_for("has been read again");
     }
 
-    /// Probes a community as a client that waits no longer than so many seconds.
+    /// Probes a community as a client whose time-out is `seconds`.
     pub(crate) fn probe(&self, alias: &str, seconds: u64) -> impl Future<Output = String> + Send + use<> {
         let request = self
             .http

@@ -1,6 +1,6 @@
-//! What holds whatever comes in from outside: each function panics where it does not.
+//! What must be true of any input from outside: each function panics if it is not.
 //!
-//! The tests in `properties` make up what comes in, and so do the fuzzers, which include this file.
+//! The property tests generate the input, and so do the fuzzers, which include this file.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -18,7 +18,7 @@ use sonorancad_exporter::toolkit::parse_config;
 use sonorancad_exporter::tracker::{CallStats, CallTracker, Track as _};
 use sonorancad_exporter::web::Negotiated;
 
-/// What no message may show, wherever it stands in a file; it is no alias.
+/// A text that no message may show, wherever it is in a file. It is not a valid alias.
 pub(crate) const SECRET: &str = "SE/CRET";
 
 /// 2026-11-23T00:00:00Z.
@@ -30,7 +30,7 @@ const TTL: Duration = Duration::from_secs(25);
 /// and histograms (8 bounds each) of their lives, and errors and single ones.
 const MOST_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 6 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
 
-/// The values that each label can have, but for `error` and `le`.
+/// The values of each label, without `error` and `le`.
 const LABELS: [(&str, &[&str]); 7] = [
     ("server_id", &["1"]),
     ("api_endpoint", &["calls"]),
@@ -41,7 +41,7 @@ const LABELS: [(&str, &[&str]); 7] = [
     ("field", &["priority", "status", "origin", "call", "id", "units"]),
 ];
 
-/// What the exporter says after some answers, in both formats.
+/// The metrics after some answers, in both formats.
 pub(crate) struct Scrape {
     pub(crate) classic: String,
     pub(crate) open_metrics: String,
@@ -50,8 +50,8 @@ pub(crate) struct Scrape {
 /// Series by name and labels, as they are written.
 type Series<'a> = HashMap<&'a str, f64>;
 
-/// Bodies that come one after the other, a TTL apart: after the last one, the exporter says nothing but numbers,
-/// of series known in advance; it counts every active call once, and no counter falls.
+/// Bodies that come one after the other, a TTL apart: after the last one, the metrics are numbers of series
+/// known in advance, every active call is counted once, and no counter falls.
 pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
     let mut tracker = CallTracker::new(TTL);
     let mut now = today();
@@ -64,7 +64,7 @@ pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
         report(snapshot, tracker.stats().clone(), now)
     };
     let (last, earlier) = bodies.split_last().expect("there is a body");
-    // What is said between them is what is said after fewer of them.
+    // The reports in between are covered by inputs with fewer bodies.
     let before = earlier.iter().map(|body| observe(body)).last();
     let after = observe(last);
     let write = |report, format| render(report, format).expect("a report can be written");
@@ -105,7 +105,7 @@ fn report(snapshot: Option<Arc<CallSnapshot>>, stats: CallStats, at: Now) -> Arc
     })
 }
 
-/// The series of a text in the classic format, none of them twice.
+/// The series of a text in the classic format. Panics if one occurs twice.
 fn series(text: &str) -> Series<'_> {
     let mut series = Series::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -117,7 +117,7 @@ fn series(text: &str) -> Series<'_> {
     series
 }
 
-/// Every label with a value that it can have, as they are written, but for the bounds of buckets.
+/// Every label with every value that it can have, as written, without the bounds of buckets.
 static LABELS_WRITTEN: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let closed = LABELS
         .iter()
@@ -155,7 +155,7 @@ fn check_counters(before: &Series, after: &Series) {
     }
 }
 
-/// Each item of the list of active calls is counted, as a call or as none, where it is plain which list counts.
+/// Each item of the list of active calls is counted, as a call or as unreadable, if there is only one such list.
 fn check_items(body: &[u8], series: &Series) {
     let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     let answer: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -176,7 +176,7 @@ fn check_items(body: &[u8], series: &Series) {
     );
 }
 
-/// What the series that begin so count together.
+/// The sum of the series whose names start with `start`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -195,7 +195,7 @@ pub(crate) fn negotiation(headers: &HeaderMap) {
     assert!(format == Format::Text || is_asked, "{headers:?}");
 }
 
-/// A rate limit pauses the account for a second to an hour; for exactly as long as plain numbers say.
+/// A rate limit pauses the account for a second to an hour, and for exactly as long as a plain number says.
 pub(crate) fn rate_limit(headers: &HeaderMap) -> Duration {
     let pause = match FetchError::RateLimited(Retry::from_headers(headers)).pause(today()) {
         PauseRequest::For(Scope::Endpoint, pause) => pause,
@@ -209,7 +209,7 @@ pub(crate) fn rate_limit(headers: &HeaderMap) -> Duration {
     pause
 }
 
-/// The pause that the first header there says, if it is plain.
+/// The pause in the first of the headers, if it is a plain number.
 fn plain_pause(headers: &HeaderMap) -> Option<u64> {
     let first = ["retry-after", "ratelimit-reset", "x-ratelimit-reset"]
         .into_iter()
@@ -229,15 +229,15 @@ fn plain_pause(headers: &HeaderMap) -> Option<u64> {
     }
 }
 
-/// The text of a web configuration file is read or refused, and the refusal shows no [`SECRET`] at all.
+/// A web configuration file is read or refused, and the error message does not contain [`SECRET`].
 pub(crate) fn web_config(text: &str) {
     let Err(error) = parse_config(text) else { return };
     let message = error.to_string();
     assert!(!message.contains(SECRET), "{text}\n{message}");
 }
 
-/// The text of a file of communities is read, into what can be used, or refused, and the refusal shows no
-/// [`SECRET`] at all.
+/// A file of communities is read into a usable configuration or refused, and the error message does not contain
+/// [`SECRET`].
 pub(crate) fn communities(text: &str) {
     match parse_communities(text) {
         Ok(communities) => {

@@ -1,10 +1,10 @@
-//! The simulated CAD of the demo, on a real socket, without trouble of its own.
+//! The simulated CAD of the demo, on a real socket, without failures of its own.
 
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::demo::{Cad, Settings};
 use tokio::net::TcpListener;
 
-/// Starts a CAD with so many servers, and gives its address for `SONORANCAD_API_URL`.
+/// Starts a CAD with this many servers, and returns its address for `SONORANCAD_API_URL`.
 pub(crate) async fn start(seed: u64, calls_per_hour: u32, servers: u32, clock: &Clock) -> (Cad, String) {
     let settings = Settings {
         seed,

@@ -1,17 +1,16 @@
-//! Programs of others: promtool, Prometheus, Python.
+//! Other programs that the tests use: promtool, Prometheus, Python.
 //!
 //! Tests that need one are skipped where it is not installed; with `CI` set, that is a failure.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::exporter::http;
 
-/// Whether a tool is there.
+/// Whether a tool is installed.
 pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {
     let found = Command::new(tool)
         .args(arguments)
@@ -24,8 +23,8 @@ pub(crate) fn has(tool: &str, arguments: &[&str]) -> bool {
     found
 }
 
-/// What the tool says of this input; nothing if it is content.
-pub(crate) fn judge(tool: &mut Command, input: &str) -> String {
+/// The complaints of a tool about this input; empty if it accepts it.
+pub(crate) fn complaints(tool: &mut Command, input: &str) -> String {
     let mut child = tool
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -42,40 +41,17 @@ pub(crate) fn judge(tool: &mut Command, input: &str) -> String {
     }
 }
 
-/// A folder of this test's own; removed when dropped.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("sonorancad-exporter-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A running Prometheus; killed when dropped, with its data.
 pub(crate) struct Prometheus {
     child: Child,
     url: String,
     /// Dropped last.
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 impl Prometheus {
     /// Starts one with this configuration; its data is in `data` of the folder.
-    pub(crate) fn start(folder: Folder, config: &str) -> Self {
+    pub(crate) fn start(folder: TempDir, config: &str) -> Self {
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         // A port that was free a moment ago; Prometheus cannot be given port 0.
@@ -100,7 +76,7 @@ impl Prometheus {
         }
     }
 
-    /// What its HTTP API answers; nothing if it does not answer, or not with JSON.
+    /// The JSON that its HTTP API answers; `None` without an answer or JSON.
     pub(crate) async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Option<Value> {
         let url = format!("{}{path}", self.url);
         let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
@@ -108,7 +84,7 @@ impl Prometheus {
         serde_json::from_str(&body).ok()
     }
 
-    /// The values that a query gives.
+    /// The values of a query's result.
     pub(crate) async fn query(&self, query: &str) -> Vec<f64> {
         let answer = self.get("/api/v1/query", &[("query", query)]).await.unwrap_or_default();
         let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What makes a dashboard work everywhere, as rules over the files.
+//! Rules for the dashboard files, so that they work in every Grafana.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,12 +12,12 @@ use super::{dashboards, items, matcher, metric, panels, text, walk};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::Running;
 
-/// Grafana's durations, as durations that nothing else has.
+/// Values for Grafana's duration variables that occur nowhere else.
 const RATE_INTERVAL: Duration = Duration::from_secs(61);
 const RANGE: Duration = Duration::from_secs(7777);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What Prometheus itself records of a target.
+/// Metrics that Prometheus itself records about a target.
 const OF_PROMETHEUS: [&str; 3] = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
 
 /// Labels that Prometheus, the configuration or a query adds.
@@ -43,7 +43,7 @@ const PANEL_TYPES: [&str; 8] = [
     "text",
 ];
 
-/// The same thing has the same colour everywhere.
+/// The colour of each label value, which is the same on every panel.
 const COLOURS: [(&str, &str); 8] = [
     ("Priority 1", "red"),
     ("Priority 2", "orange"),
@@ -55,7 +55,7 @@ const COLOURS: [(&str, &str); 8] = [
     ("civil", "#3fb5b5"),
 ];
 
-/// What the exporter exposes.
+/// The metrics of the exporter.
 struct Vocabulary {
     /// The type of every family.
     types: BTreeMap<String, String>,
@@ -64,7 +64,7 @@ struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// All that an exporter says that knows everything the API can tell.
+    /// The metrics of an exporter whose API reports everything that it can.
     async fn read() -> Self {
         let cad = Cad::start().await;
         cad.answer(Answer::ok(include_str!("../../fixtures/busy_v2.json")));
@@ -91,7 +91,7 @@ impl Vocabulary {
         vocabulary
     }
 
-    /// The family of a sample's name, and whether it counts.
+    /// The family of a sample's name, and whether it is a counter.
     fn family(&self, sample: &str) -> Option<(&str, bool)> {
         if let Some((family, kind)) = self.types.get_key_value(sample) {
             return (kind != "histogram").then_some((family, kind == "counter"));
@@ -108,13 +108,13 @@ impl Vocabulary {
     }
 }
 
-/// Something that asks Prometheus: a panel's target or an annotation.
+/// A query: a panel's target or an annotation.
 struct Query<'a> {
     /// For a person: the panel's title and the target's letter.
     name: String,
     expr: &'a str,
     is_instant: bool,
-    /// The panel's least step.
+    /// The panel's minimum step.
     interval: &'a str,
 }
 
@@ -141,7 +141,7 @@ fn queries(dashboard: &Value) -> Vec<Query<'_>> {
     queries
 }
 
-/// The annotations but for Grafana's own.
+/// The annotations without Grafana's own.
 fn own_annotations(dashboard: &Value) -> impl Iterator<Item = &Value> {
     items(&dashboard["annotations"]["list"]).filter(|annotation| annotation["builtIn"] != 1)
 }
@@ -155,7 +155,7 @@ fn parse(expr: &str) -> Result<Expr, String> {
     parser::parse(&filled)
 }
 
-/// Every rule that the dashboard breaks.
+/// The faults of a dashboard: every rule that it breaks.
 fn faults(dashboard: &Value, vocabulary: &Vocabulary) -> Vec<String> {
     let mut faults = Vec::new();
     check_top(dashboard, &mut faults);
@@ -268,16 +268,16 @@ fn check_layout(dashboard: &Value, faults: &mut Vec<String>) {
     check_overlap(&top, faults);
 }
 
-/// Panels on one plane stay inside 24 columns and off each other.
+/// Panels stay within 24 columns and do not overlap.
 fn check_overlap(panels: &[&Value], faults: &mut Vec<String>) {
-    let place = |panel: &Value| ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap_or(99));
+    let position = |panel: &Value| ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap_or(99));
     for (index, panel) in panels.iter().enumerate() {
-        let [x, y, w, h] = place(panel);
+        let [x, y, w, h] = position(panel);
         if w == 0 || h == 0 || x + w > 24 {
             faults.push(format!("{}: outside of 24 columns", text(panel, "title")));
         }
         for other in &panels[..index] {
-            let [x2, y2, w2, h2] = place(other);
+            let [x2, y2, w2, h2] = position(other);
             if x < x2 + w2 && x2 < x + w && y < y2 + h2 && y2 < y + h {
                 faults.push(format!("{}: overlaps {}", text(panel, "title"), text(other, "title")));
             }
@@ -439,14 +439,14 @@ fn check_selector(
     }
 }
 
-/// Whether an average is taken of values an hour apart.
+/// Whether the expression averages values that are an hour apart.
 fn is_hourly(around: &[&Expr]) -> bool {
     around
         .iter()
         .any(|part| matches!(part, Expr::Subquery(subquery) if subquery.step == Some(HOUR)))
 }
 
-/// The metrics that a dashboard or a file of alerts asks for.
+/// The metrics that a dashboard or an alert file queries.
 fn asked_for(exprs: &[String]) -> BTreeSet<String> {
     let mut asked = BTreeSet::new();
     for expr in exprs {
@@ -460,7 +460,7 @@ fn asked_for(exprs: &[String]) -> BTreeSet<String> {
     asked
 }
 
-/// Families that nothing asks for.
+/// Families that nothing queries.
 fn unseen(exprs: &[String], vocabulary: &Vocabulary) -> Vec<String> {
     let asked = asked_for(exprs);
     let seen: BTreeSet<_> = asked
@@ -545,12 +545,12 @@ fn assert_found(dashboard: &Value, vocabulary: &Vocabulary, fault: &str) {
     );
 }
 
-/// A value that is wrong, at a place in the dashboard or, after its title, in a panel.
+/// A wrong value, at a JSON pointer in the dashboard or, after its title, in a panel.
 #[tokio::test]
 async fn a_wrong_value_is_found() {
     let vocabulary = Vocabulary::read().await;
     let sound = dashboards().remove(0).1;
-    for (fault, title, place, value) in [
+    for (fault, title, pointer, value) in [
         ("id is not null", "", "/id", json!(7)),
         ("schemaVersion is not 39", "", "/schemaVersion", json!(38)),
         ("has no readable uid", "", "/uid", json!("a1b2c3")),
@@ -638,7 +638,7 @@ async fn a_wrong_value_is_found() {
         } else {
             panel(&mut board, title)
         };
-        *within.pointer_mut(place).unwrap() = value;
+        *within.pointer_mut(pointer).unwrap() = value;
         assert_found(&board, &vocabulary, fault);
     }
     let mut exported = sound.clone();
@@ -646,7 +646,7 @@ async fn a_wrong_value_is_found() {
     assert_found(&exported, &vocabulary, "has __inputs");
 }
 
-/// A query that is wrong: in the panel's first expression, one text replaced by another.
+/// A wrong query: in the panel's first expression, one text is replaced by another.
 #[tokio::test]
 async fn a_wrong_query_is_found() {
     let vocabulary = Vocabulary::read().await;

@@ -1,8 +1,8 @@
-//! Every query of the dashboards, asked of a real Prometheus, whose answers a script implies.
+//! Every query of the dashboards, run by a real Prometheus, with the results that a script implies.
 //!
-//! The exporter reads two hours of a scripted CAD on a clock that is moved by hand; what it says every 30 s becomes
+//! The exporter reads two hours of a scripted CAD on a manual clock. Its metrics, every 30 s, become
 //! blocks of a Prometheus, which then goes on scraping the same exporter. A second instance is invented: 29 days, for
-//! the panels that look back for weeks. `cargo test --test it every_panel -- --nocapture` prints a table.
+//! the panels that look back for weeks. `cargo test --test siege every_panel -- --nocapture` prints a table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,27 +12,28 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sonorancad_exporter::clock::{Clock, ManualClock};
+use tempfile::tempdir;
 
 use super::{dashboards, items, panels, text};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{OPEN_METRICS, Running, eventually, move_to};
-use crate::support::tools::{Folder, Prometheus, has};
+use crate::support::tools::{Prometheus, has};
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
 
-/// The script's last minute, the present.
+/// The script's last minute, which is the present.
 const END: f64 = 120.0;
 
-/// When the API says that it was asked too often, until 50 s later.
+/// The minute at which a rate limit begins; it lasts for 50 s.
 const RATE_LIMIT: f64 = 78.0;
 
 /// Within the outage, when all values have been gone for five minutes: blocks that are made of text hold no marks of
 /// staleness, which a scraping Prometheus adds at once.
 const OUTAGE: f64 = 93.0;
 
-/// The instance that is invented, in a community of its own.
+/// The invented instance, in a community of its own.
 const INVENTED: &str = "invented:10911";
 
 /// A dispatch call of the script; times in minutes from the script's begin.
@@ -46,7 +47,7 @@ struct Call {
     units: &'static [u32],
 }
 
-/// Later than the script.
+/// A time after the script.
 const OPEN: f64 = f64::INFINITY;
 
 fn calls() -> Vec<Call> {
@@ -118,7 +119,7 @@ fn answer(minute: f64) -> Answer {
     Answer::ok(&body.to_string())
 }
 
-/// When a query is asked.
+/// The time of a query.
 #[derive(Clone, Copy, Debug)]
 enum At {
     /// A minute of the script.
@@ -127,14 +128,14 @@ enum At {
     Live,
 }
 
-/// What a query must answer: values by the labels that are left but for job and instance, or anything at all.
+/// The expected result of a query: values by labels without job and instance, or any result.
 #[derive(Debug)]
 enum Implied {
     Values(Vec<(&'static str, f64)>),
     Something,
 }
 
-/// What the script implies for the target of a panel.
+/// The expected result for the target of a panel.
 struct Expectation(&'static str, &'static str, At, Implied);
 
 fn at(title: &'static str, target: &'static str, minute: f64, values: &[(&'static str, f64)]) -> Expectation {
@@ -145,7 +146,7 @@ fn live(title: &'static str, target: &'static str) -> Expectation {
     Expectation(title, target, At::Live, Implied::Something)
 }
 
-/// The rows that tell of now and of the time shown.
+/// The rows about the present and about the time shown.
 fn now_and_over_time(hour_now: f64) -> Vec<Expectation> {
     vec![
         at("Open calls", "A", END, &[("", 5.0)]),
@@ -203,7 +204,7 @@ fn now_and_over_time(hour_now: f64) -> Vec<Expectation> {
     ]
 }
 
-/// The rows that tell of response and mix.
+/// The rows about response times and the mix of calls.
 fn response_and_mix() -> Vec<Expectation> {
     vec![
         // Two of three pending calls in the first hour were taken within 120 s.
@@ -349,20 +350,20 @@ fn exporter_health(requests: f64, retry: f64) -> Vec<Expectation> {
     ]
 }
 
-/// The panels that look at the weeks that are invented.
+/// The panels about the invented weeks.
 const OF_WEEKS: [&str; 3] = [
     "Typical open calls by hour",
     "Busy hours of the week",
     "Peak open calls",
 ];
 
-/// A played script, and the Prometheus that knows it.
+/// A script that has been played, and the Prometheus with its samples.
 struct Stage {
     prometheus: Prometheus,
     exporter: Running,
     /// When the script began, in Unix time.
     begin: f64,
-    /// Requests that the CAD got in the script.
+    /// The requests that the CAD received during the script.
     requests: usize,
     _cad: Cad,
 }
@@ -387,7 +388,7 @@ impl Stage {
         invent(&mut history, begin.as_secs_f64() + END * MINUTE);
         history.push_str("# EOF\n");
 
-        let folder = Folder::new();
+        let folder = tempdir().unwrap();
         let file = folder.path().join("history.txt");
         std::fs::write(&file, history).unwrap();
         let made = Command::new("promtool")
@@ -432,7 +433,7 @@ impl Stage {
         }
     }
 
-    /// What an expression gives at a time: values by labels.
+    /// The result of an expression at a time: values by labels.
     async fn instant(&self, expr: &str, time: f64) -> Vec<(String, f64)> {
         let parameters = [("query", expr), ("time", &time.to_string())];
         let answer = self.prometheus.get("/api/v1/query", &parameters).await.unwrap();
@@ -445,7 +446,7 @@ impl Stage {
         values
     }
 
-    /// What an expression gives over time: values by labels.
+    /// The result of an expression over time: values by labels.
     async fn range(&self, expr: &str, start: f64, end: f64, step: f64) -> BTreeMap<String, Vec<f64>> {
         let [start, end, step] = [start, end, step].map(|number| number.to_string());
         let parameters = [("query", expr), ("start", &start), ("end", &end), ("step", &step)];
@@ -456,7 +457,7 @@ impl Stage {
     }
 }
 
-/// The expression for one instance, or for all there are.
+/// The expression for one instance, or for all of them.
 fn fill(expr: &str, instance: Option<&str>, range: &str, utc_offset: &str) -> String {
     expr.replace("$job", ".+")
         .replace("$instance", instance.unwrap_or(".+"))
@@ -481,7 +482,7 @@ fn config(exporter: &Running) -> String {
     )
 }
 
-/// Adds what the exporter says, as a target of Prometheus, dated; ten minutes in, it seems to have restarted.
+/// Adds the exporter's metrics as samples of a target with their time. After ten minutes it seems to have restarted.
 async fn record(history: &mut String, exporter: &Running, begin: f64, second: f64) {
     let target = format!("job=\"sonorancad\",instance=\"{}\"", exporter.address);
     for line in exporter.scrape_as(OPEN_METRICS).await.lines() {
@@ -499,7 +500,7 @@ async fn record(history: &mut String, exporter: &Running, begin: f64, second: f6
     }
 }
 
-/// Calls that come in this hour of the week, every five minutes; Sunday is 0.
+/// New calls every five minutes in this hour of the week; Sunday is 0.
 fn pace(day: f64, hour: f64) -> f64 {
     day * 24.0 + hour + 1.0
 }
@@ -534,7 +535,7 @@ fn invent(history: &mut String, end: f64) {
     }
 }
 
-/// The series of an answer that succeeded without a warning.
+/// The series of a successful result without a warning.
 fn succeeded(expr: &str, answer: &Value) -> Vec<Value> {
     assert_eq!(answer["status"], "success", "{expr}: {answer}");
     assert!(answer.get("warnings").is_none(), "{expr}: {answer}");
@@ -545,7 +546,7 @@ fn number(value: &Value) -> f64 {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// The labels of a series but for its target's, in order.
+/// The labels of a series without those of its target, in order.
 fn labels(series: &Value) -> String {
     let labels = series["metric"].as_object().unwrap();
     let labels = labels
@@ -564,7 +565,7 @@ fn is_close(one: f64, other: f64) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_panel_shows_what_the_script_implies() {
+async fn every_panel_shows_the_values_that_the_script_implies() {
     if !has("prometheus", &["--version"]) || !has("promtool", &["--version"]) {
         return;
     }
@@ -593,7 +594,7 @@ async fn every_panel_shows_what_the_script_implies() {
     }
 }
 
-/// Every variable lists what there is.
+/// Every variable lists the existing values.
 async fn the_variables_list_what_there_is(stage: &Stage, dashboard: &Value) {
     for (name, expected) in [
         ("job", vec!["sonorancad".to_owned()]),
@@ -617,7 +618,7 @@ async fn the_variables_list_what_there_is(stage: &Stage, dashboard: &Value) {
     }
 }
 
-/// Annotations are where the script has them, in Grafana's terms, and nowhere else.
+/// Annotations are at the times of the script, as Grafana computes them, and at no others.
 async fn the_annotations_are_right(stage: &Stage, dashboard: &Value) {
     let end = stage.time(At::Live);
     let own = items(&dashboard["annotations"]["list"]).filter(|annotation| annotation["builtIn"] != 1);
@@ -642,7 +643,7 @@ async fn the_annotations_are_right(stage: &Stage, dashboard: &Value) {
     }
 }
 
-/// Every target for all instances at once: an answer, no warning, finite values.
+/// Every target for all instances at once: a result, no warning, finite values.
 async fn every_target_is_answered(stage: &Stage, dashboard: &Value) {
     let end = stage.time(At::Live);
     for panel in panels(dashboard) {
@@ -676,7 +677,7 @@ async fn every_target_is_answered(stage: &Stage, dashboard: &Value) {
     }
 }
 
-/// The values of a target at the times that the script says something of it.
+/// The values of a target at the times for which the script implies one.
 async fn the_values_are_right(stage: &Stage, panel: &Value, target: &Value, expectations: &[Expectation]) {
     let (title, letter) = (text(panel, "title"), text(target, "refId"));
     let own: Vec<_> = expectations
@@ -724,7 +725,7 @@ async fn the_values_are_right(stage: &Stage, panel: &Value, target: &Value, expe
     }
 }
 
-/// The panels that have a value for each hour, of the day or of the week.
+/// The panels with a value for each hour of the day or of the week.
 async fn the_weeks_are_right(stage: &Stage, dashboard: &Value) {
     let end = stage.time(At::Minute(END));
     for (title, utc_offset) in [

@@ -1,8 +1,9 @@
-//! The manifests of Kubernetes: valid, and as little allowed as the exporter needs.
+//! The manifests of Kubernetes: valid, and fitting the image and the program.
 
 use serde_json::{Value, json};
+use sonorancad_exporter::config::VARIABLES;
 
-use super::{path, run, texts, yaml};
+use super::{default_port, path, run, texts, yaml};
 use crate::support::tools::has;
 
 fn manifest(name: &str) -> Value {
@@ -27,7 +28,7 @@ fn kubernetes_accepts_the_manifests() {
 }
 
 #[test]
-fn the_kustomization_holds_every_manifest() {
+fn the_kustomization_lists_every_manifest() {
     let kustomization = manifest("kustomization");
     let mut listed = texts(&kustomization["resources"]);
     listed.push("kustomization.yaml");
@@ -41,43 +42,22 @@ fn the_kustomization_holds_every_manifest() {
 }
 
 #[test]
-fn one_exporter_spends_a_keys_budget() {
+fn two_exporters_never_share_the_budget_of_a_key() {
     let spec = &manifest("deployment")["spec"];
     assert_eq!(spec["replicas"], 1);
+    // Not even during an update.
     assert_eq!(spec["strategy"], json!({"type": "Recreate"}));
 }
 
 #[test]
-fn the_pod_can_do_little() {
-    let pod = pod();
-    assert_eq!(pod["automountServiceAccountToken"], false);
-    assert_eq!(pod["enableServiceLinks"], false);
-    for shared in ["hostNetwork", "hostPID", "hostIPC"] {
-        assert_eq!(pod[shared], Value::Null, "{shared}");
-    }
-    let context = &pod["securityContext"];
-    assert_eq!(context["runAsNonRoot"], true);
-    assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
-    // The image's own user, who must be able to read the key.
+fn the_pod_has_the_user_of_the_image() {
     let dockerfile = std::fs::read_to_string(path("Dockerfile")).unwrap();
+    let pod = pod();
+    let context = &pod["securityContext"];
     let user = &context["runAsUser"];
     assert!(dockerfile.contains(&format!("\nUSER {user}:{user}\n")), "{user}");
+    // By its group, it may read the key.
     assert_eq!((&context["runAsGroup"], &context["fsGroup"]), (user, user));
-
-    let containers = pod["containers"].as_array().unwrap();
-    assert_eq!(containers.len(), 1);
-    assert_eq!(
-        containers[0]["securityContext"],
-        json!({
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"]},
-        })
-    );
-    let resources = &containers[0]["resources"];
-    assert!(resources["requests"]["cpu"].is_string() && resources["requests"]["memory"].is_string());
-    // As under systemd.
-    assert_eq!(resources["limits"], json!({"memory": "512Mi"}));
 }
 
 #[test]
@@ -88,77 +68,50 @@ fn the_pod_runs_this_version_with_the_key_from_a_secret() {
         container["image"],
         concat!("sonorancad-exporter:", env!("CARGO_PKG_VERSION"))
     );
-    assert!(container.get("command").is_none() && container.get("args").is_none());
-    let mount = &container["volumeMounts"][0];
-    let volume = &pod["volumes"][0];
-    assert_eq!(mount["name"], volume["name"]);
-    let secret = &volume["secret"];
-    assert_eq!(secret["secretName"], "sonorancad-exporter");
-    assert_eq!(secret["items"], json!([{"key": "api_key", "path": "api_key"}]));
-    let file = format!("{}/api_key", mount["mountPath"].as_str().unwrap());
     let variables = container["env"].as_array().unwrap();
-    let holds_file = |variable: &Value| *variable == json!({"name": "SONORANCAD_API_KEY_FILE", "value": file});
-    assert!(variables.iter().any(holds_file), "{variables:?}");
-    // Nobody's key is in these files.
-    let deployment = std::fs::read_to_string(path("deploy/kubernetes/deployment.yaml")).unwrap();
-    assert!(deployment.contains("kubectl create secret generic sonorancad-exporter --from-file=api_key\n"));
+    for variable in variables {
+        let name = variable["name"].as_str().unwrap();
+        assert!(VARIABLES.iter().any(|variable| variable.name() == name), "{name}");
+    }
+    let directory = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    let item = pod["volumes"][0]["secret"]["items"][0]["path"].as_str().unwrap();
+    let key_file = json!({"name": "SONORANCAD_API_KEY_FILE", "value": format!("{directory}/{item}")});
+    assert!(variables.contains(&key_file), "{variables:?}");
 }
 
 #[test]
-fn probes_and_scrapes_meet_the_port() {
+fn the_manifests_use_the_default_port() {
     let pod = pod();
     let container = &pod["containers"][0];
-    let ports = &container["ports"];
-    assert_eq!(*ports, json!([{"name": "metrics", "containerPort": 10911}]));
+    let (name, port) = (&container["ports"][0]["name"], default_port());
+    assert_eq!(container["ports"][0]["containerPort"], port);
     for (probe, path) in [("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready")] {
         assert_eq!(
             container[probe]["httpGet"],
-            json!({"path": path, "port": "metrics"}),
+            json!({"path": path, "port": name}),
             "{probe}"
         );
     }
     let service = &manifest("service");
     let labels = &manifest("deployment")["spec"]["template"]["metadata"]["labels"];
     assert_eq!(service["spec"]["selector"], *labels);
+    let service_port = &service["spec"]["ports"][0];
     assert_eq!(
-        service["spec"]["ports"],
-        json!([{"name": "metrics", "port": 10911, "targetPort": "metrics"}])
+        (&service_port["port"], &service_port["targetPort"]),
+        (&json!(port), name)
     );
+    let policy = &manifest("networkpolicy")["spec"];
+    assert_eq!(policy["podSelector"]["matchLabels"], *labels);
+    assert_eq!(policy["ingress"][0]["ports"][0]["port"], port);
+
     let monitor = &manifest("servicemonitor")["spec"];
     assert_eq!(monitor["selector"]["matchLabels"], service["metadata"]["labels"]);
     let endpoint = &monitor["endpoints"][0];
-    assert_eq!(
-        (&endpoint["port"], &endpoint["interval"]),
-        (&json!("metrics"), &json!("30s"))
-    );
-    // The alerts are about jobs whose name begins so.
+    assert_eq!(endpoint["port"], service_port["name"]);
+    // The alerts select jobs whose name begins like this.
     assert_eq!(
         endpoint["relabelings"],
         json!([{"targetLabel": "job", "replacement": "sonorancad"}])
-    );
-}
-
-#[test]
-fn the_network_is_open_for_scrapes_names_and_the_api_alone() {
-    let policy = manifest("networkpolicy");
-    let spec = &policy["spec"];
-    let labels = &manifest("deployment")["spec"]["template"]["metadata"]["labels"];
-    assert_eq!(spec["podSelector"]["matchLabels"], *labels);
-    assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
-    let namespace = json!({"kubernetes.io/metadata.name": "monitoring"});
-    assert_eq!(
-        spec["ingress"],
-        json!([{
-            "from": [{"namespaceSelector": {"matchLabels": namespace}}],
-            "ports": [{"protocol": "TCP", "port": 10911}],
-        }])
-    );
-    assert_eq!(
-        spec["egress"],
-        json!([
-            {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
-            {"ports": [{"protocol": "TCP", "port": 443}]},
-        ])
     );
 }
 
