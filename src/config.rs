@@ -440,14 +440,13 @@ fn read_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
             problems.report(&variable::API_KEY, reason);
             None
         }
-        (Some(key), None) => match value::key(key) {
-            Ok(key) => Some(key),
-            Err(reason) => {
-                problems.report(&variable::API_KEY, reason);
-                None
-            }
-        },
-        (None, Some(path)) => problems.read(&variable::API_KEY_FILE, Some(path), value::key_file),
+        // An example would not help: the text is there, but something is odd about it.
+        (Some(key), None) => value::key(key)
+            .map_err(|reason| problems.report_without_example(&variable::API_KEY, reason))
+            .ok(),
+        (None, Some(path)) => value::key_file(path)
+            .map_err(|reason| problems.report_without_example(&variable::API_KEY_FILE, reason))
+            .ok(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`clock`], [`histogram`], [`label`], [`process`] | Time, fixed buckets, closed sets of label values, this process. |
-//! | [`secret_file`], [`spelling`], [`yaml`] | How are files read, and what does a typo mean? |
+//! | [`text`], [`secret_file`], [`spelling`], [`yaml`] | How are texts and files read, and what does a typo mean? |
 //! | [`config`] | What does the user want? |
 //! | [`snapshot`] | What did one answer say? |
 //! | [`account`] | How often may a key be used? |
@@ -63,6 +63,7 @@ pub mod report;
 pub mod secret_file;
 pub mod snapshot;
 pub mod spelling;
+pub mod text;
 pub mod toolkit;
 pub mod tracker;
 pub mod web;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::text;
+
 /// Opens a regular file. Anything else is refused: opening a pipe would block until somebody writes to it.
 ///
 /// # Errors
@@ -18,18 +20,20 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads a text of at most `max_bytes` bytes. The text is wiped when it is dropped.
+/// Reads a text of at most `max_bytes` bytes, without a byte order mark. The text is wiped when it is dropped.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is not UTF-8, or is larger.
+/// The file cannot be read, is not UTF-8, or is larger. The message says so if it is UTF-16.
 pub fn read_secret(file: &File, max_bytes: u64) -> io::Result<Zeroizing<String>> {
     let length = file.metadata()?.len().min(max_bytes);
     // Allocated at full size: growing would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
-    file.take(max_bytes + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > max_bytes {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1));
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
         return Err(io::Error::other(format!("it is larger than {} KiB", max_bytes >> 10)));
     }
-    Ok(text)
+    text::decode(std::mem::take(&mut *bytes))
+        .map(Zeroizing::new)
+        .map_err(|oddity| io::Error::other(format!("it {oddity}")))
 }

@@ -55,7 +55,7 @@ pub fn describe(error: &Error) -> String {
             Some(name) => format!("has a setting that does not exist; the nearest one is {name}"),
             None => format!("has a setting that does not exist; these do: {}", expected.join(", ")),
         },
-        Error::DuplicateMappingKey { .. } => "has a key that is there twice".to_owned(),
+        Error::DuplicateMappingKey { .. } => "has a key that is given twice".to_owned(),
         Error::MultipleDocuments { .. } => "begins a second document; there must be one".to_owned(),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             format!("must be {expected}")

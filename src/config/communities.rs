@@ -8,6 +8,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use super::problem::{Location, Origin};
 use super::variable::{self, RawConfig, VARIABLES};
 use super::{Draft, Problems, read_community, value};
+use crate::text;
 use crate::yaml::{self, Entries};
 
 /// The largest file, in bytes. Ten thousand communities take less than half of it.
@@ -24,7 +25,7 @@ pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draf
     match value::secret_file(path, MAX_FILE_BYTES) {
         Ok(text) => parse(&text, path, problems),
         Err(reason) => {
-            problems.report(&variable::COMMUNITIES_FILE, reason);
+            problems.report_without_example(&variable::COMMUNITIES_FILE, reason);
             BTreeMap::new()
         }
     }
@@ -42,7 +43,7 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
         }
     };
     if entries.0.is_empty() {
-        problems.report_other(path.to_owned(), "holds no community");
+        problems.report_other(path.to_owned(), "contains no community");
     }
     let mut aliases = BTreeSet::new();
     let mut drafts = BTreeMap::new();
@@ -51,7 +52,7 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
         let alias = alias.value;
         let draft = read_entry(path, &alias, line, settings, problems);
         if !aliases.insert(alias.clone()) {
-            problems.report_other(location(path, &alias, line).of_alias(), "is there twice");
+            problems.report_other(location(path, &alias, line).of_alias(), "is given twice");
         }
         if let Some(draft) = draft {
             drafts.insert(alias, draft);
@@ -67,8 +68,13 @@ fn read_entry(path: &str, alias: &str, line: u64, settings: Settings, problems: 
         let reason = "must be 1 to 64 letters, digits, dots, dashes or underscores";
         problems.report_other(location.of_alias(), reason);
     }
-    let raw = gather(settings, &mut location, problems);
-    let mut own = Problems::of(Origin::File(location));
+    let lines = settings
+        .0
+        .iter()
+        .map(|(key, _)| (key.value.clone(), key.referenced.line()));
+    location.lines = lines.collect();
+    let mut own = Problems::of(Origin::File(location.clone()));
+    let raw = gather(settings, &location, &mut own);
     let draft = read_community(&raw, &mut own);
     problems.list.append(&mut own.list);
     draft
@@ -85,27 +91,29 @@ fn location(path: &str, alias: &str, line: u64) -> Location {
     }
 }
 
-/// Collects the texts of the settings that exist, each once, and notes their lines.
-fn gather(settings: Settings, location: &mut Location, problems: &mut Problems) -> RawConfig {
+/// Collects the texts of the settings that exist, each once.
+fn gather(settings: Settings, location: &Location, problems: &mut Problems) -> RawConfig {
+    let mut keys = BTreeSet::new();
     let mut texts = BTreeMap::new();
     for (key, text) in settings.0 {
         let line = key.referenced.line();
         let key = key.value;
-        let is_new = location.lines.insert(key.clone(), line).is_none();
         let Some(variable) = variable::community_variables().find(|variable| variable.key == key) else {
             // The key itself is not shown: it could be a misplaced secret.
             problems.report_other(location.of_line(line), unknown_setting(&key));
             continue;
         };
-        if !is_new {
-            problems.report_other(location.of_setting(&key), "is there twice");
+        if !keys.insert(variable.key) {
+            problems.report_other(location.of_setting(&key), "is given twice");
         }
-        match text.value {
-            Some(text) if !text.is_empty() => drop(texts.insert(variable.name(), text)),
-            _ => problems.report_other(
-                location.of_setting(&key),
-                format!("is empty; for example: {}", variable.example),
-            ),
+        let text = text.value.unwrap_or_default();
+        let value = text::value(&text);
+        if let Err(oddity) = value {
+            problems.report_without_example(variable, oddity.to_string());
+        }
+        if value != Ok(None) {
+            // Even if it is odd: it is not missing.
+            texts.insert(variable.name(), value.ok().flatten().unwrap_or(&text).to_owned());
         }
     }
     RawConfig::new(texts)

@@ -80,14 +80,18 @@ impl Problems {
         self.list.iter()
     }
 
-    /// Reads one setting, or its default. A text that cannot be read becomes a problem.
+    /// Reads one setting, or its default. A text that cannot be read becomes a problem; one that is a problem already
+    /// is not read.
     pub(super) fn read<T, E: Into<Reason>>(
         &mut self,
         variable: &'static Variable,
         text: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        parse(text.or(variable.default)?.trim())
+        if self.has(variable) {
+            return None;
+        }
+        parse(text.or(variable.default)?)
             .map_err(|reason| self.report(variable, reason))
             .ok()
     }
@@ -107,7 +111,19 @@ impl Problems {
         self.add(Subject::Other(name), reason.into(), None);
     }
 
+    /// Whether a problem of this variable is known. There is never a second one: it would follow from the first.
+    fn has(&self, variable: &'static Variable) -> bool {
+        self.list
+            .iter()
+            .any(|problem| problem.subject == Subject::Variable(variable) && problem.origin == self.origin)
+    }
+
     fn add(&mut self, subject: Subject, reason: Reason, example: Option<&'static str>) {
+        if let Subject::Variable(variable) = subject
+            && self.has(variable)
+        {
+            return;
+        }
         self.list.push(Problem {
             subject,
             reason,

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use super::problem::{Origin, Problems, Reason};
 use super::variable::{self, Name, PREFIX, RawConfig, Variable};
+use crate::text;
 
 /// A name, its text, and where both come from.
 pub struct Setting {
@@ -50,7 +51,10 @@ impl Setting {
     /// The settings that the conventional flags of exporters make.
     #[must_use]
     pub fn from_flags(flags: &Flags) -> Vec<Self> {
-        let addresses = (!flags.listen_addresses.is_empty()).then(|| flags.listen_addresses.join(","));
+        // An empty one counts as not given, like every other value.
+        let addresses = flags.listen_addresses.iter().map(String::as_str);
+        let addresses: Vec<_> = addresses.filter(|text| text::value(text) != Ok(None)).collect();
+        let addresses = (!addresses.is_empty()).then(|| addresses.join(","));
         let socket = flags.systemd_socket.then(|| "true".to_owned());
         [
             (&variable::LISTEN_ADDRESS, "--web.listen-address", addresses),
@@ -58,8 +62,7 @@ impl Setting {
             (
                 &variable::WEB_CONFIG_FILE,
                 "--web.config.file",
-                // Empty means no file: the default of this flag in every exporter.
-                flags.web_config_file.clone().filter(|path| !path.is_empty()),
+                flags.web_config_file.clone(),
             ),
         ]
         .into_iter()
@@ -74,7 +77,7 @@ impl Setting {
     }
 }
 
-/// Drops empty texts, checks the names, and reads the rest; with the problems of the names.
+/// Cleans the texts, drops empty ones, checks the names, and reads the rest; with the problems of names and texts.
 pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig, Problems) {
     let settings: Vec<_> = settings.into_iter().collect();
     let flags = settings.iter().filter_map(|setting| match setting.source {
@@ -83,16 +86,31 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
     });
     let mut problems = Problems::of(Origin::Environment(flags.collect()));
     let mut texts = BTreeMap::new();
-    for Setting { name, text, source } in settings {
-        if matches!(source, Source::Environment) && text.is_empty() {
+    for Setting { name, text, .. } in settings {
+        let text = match text::decode(text.into_encoded_bytes()) {
+            Ok(text) => text,
+            Err(oddity) => {
+                problems.report_other(name, oddity.to_string());
+                continue;
+            }
+        };
+        let value = text::value(&text);
+        if value == Ok(None) {
             continue;
         }
-        let Ok(text) = text.into_string() else {
-            problems.report_other(name, "is not valid UTF-8");
-            continue;
-        };
         match variable::classify(&name, &text) {
-            Name::Known => drop(texts.insert(name, text)),
+            Name::Known(variable) => {
+                match value {
+                    Err(oddity) => problems.report_without_example(variable, oddity.to_string()),
+                    Ok(Some(value)) if repeats_name(&name, value) => problems.report_without_example(
+                        variable,
+                        "repeats its own name and an equals sign; keep only what follows them",
+                    ),
+                    Ok(_) => {}
+                }
+                // Even if it is odd: it is not missing.
+                texts.insert(name, value.ok().flatten().unwrap_or(&text).to_owned());
+            }
             Name::KubernetesLink => {}
             Name::Unknown { nearest } => {
                 let reason = Reason::from("is not a variable of this program; the nearest one is ")
@@ -105,4 +123,11 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
         }
     }
     (RawConfig::new(texts), problems)
+}
+
+/// Whether a value is a whole line of an environment file: `SONORANCAD_CACHE_TTL=25s`.
+fn repeats_name(name: &str, value: &str) -> bool {
+    value
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.trim_start().starts_with('='))
 }

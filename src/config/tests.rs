@@ -316,21 +316,15 @@ fn flags_win() {
 }
 
 #[test]
-fn an_empty_flag_names_no_address_and_no_file() {
-    let no_address = Flags {
-        listen_addresses: vec![String::new()],
-        ..Flags::default()
-    };
-    assert_eq!(
-        read_with_flags(&[], &no_address).unwrap_err().to_string(),
-        "the configuration has a problem:\n  --web.listen-address must be an IP address or localhost with a port, or a \
-         colon and a port; for example: 0.0.0.0:10911"
-    );
-    let no_file = Flags {
+fn an_empty_flag_counts_as_not_given() {
+    let flags = Flags {
+        listen_addresses: vec![String::new(), " ".to_owned()],
+        systemd_socket: false,
         web_config_file: Some(String::new()),
-        ..Flags::default()
     };
-    assert_eq!(read_with_flags(&[], &no_file).unwrap().web_config_file, None);
+    let config = read_with_flags(&[("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:7")], &flags).unwrap();
+    assert_eq!(config.listen, Listen::Addresses(vec!["127.0.0.1:7".parse().unwrap()]));
+    assert_eq!(config.web_config_file, None);
 }
 
 #[test]
@@ -386,15 +380,48 @@ fn the_key_can_come_from_a_file() {
         std::fs::write(&path, content).unwrap();
         read(&[LEAST[0], ("SONORANCAD_API_KEY_FILE", path.to_str().unwrap())])
     };
-    for content in ["secret", "secret\n", "secret\r\n"] {
+    for content in [
+        "secret",
+        "secret\n",
+        "secret\r\n",
+        "secret\n\n",
+        "secret ",
+        "\u{feff}secret\r\n",
+        "\n secret",
+    ] {
         assert_eq!(
             read_file(content).unwrap().community.unwrap().api.key.expose_secret(),
             "secret",
             "{content:?}"
         );
     }
-    for content in ["", "\n", "secret\n\n", "sec ret", "schlüssel"] {
-        assert!(read_file(content).is_err(), "{content:?}");
+    for (content, reason) in [
+        ("", "names a file that is empty"),
+        (" \n", "names a file that is empty"),
+        ("'secret'\n", "names a file whose key has quotes around it"),
+        ("\"secret\n", "names a file whose key begins or ends with a quote"),
+        (
+            "SONORANCAD_API_KEY=secret\n",
+            "names a file whose key is of the form NAME=value",
+        ),
+        (
+            "export API_KEY=secret\nOTHER=x\n",
+            "names a file whose key is of the form NAME=value",
+        ),
+        ("sec ret", "names a file whose key contains white space"),
+        (
+            "schlüssel",
+            "names a file whose key contains characters that no key has",
+        ),
+        (
+            "s\0\0e\0\0",
+            "names a file whose key contains characters that no key has",
+        ),
+        ("s\0e\0c\0", "cannot be read: it is UTF-16"),
+    ] {
+        let message = read_file(content).unwrap_err();
+        assert!(message.contains(&format!("_FILE {reason}")), "{content:?}: {message}");
+        assert!(message.contains("has a problem:"), "{message}");
     }
     std::fs::remove_dir_all(&directory).unwrap();
     let message = read(&[LEAST[0], ("SONORANCAD_API_KEY_FILE", path.to_str().unwrap())]).unwrap_err();
@@ -402,6 +429,139 @@ fn the_key_can_come_from_a_file() {
         message.contains("SONORANCAD_API_KEY_FILE cannot be read: No such file"),
         "{message}"
     );
+}
+
+/// A folder with a key file and a communities file; removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("sonorancad-values-{:?}", std::thread::current().id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("key"), "secret").unwrap();
+        std::fs::write(path.join("communities.yml"), "a: {api_version: v2, api_key: k}\n").unwrap();
+        Self(path)
+    }
+
+    /// A good value of the variable.
+    fn example(&self, variable: &Variable) -> String {
+        let in_folder = |name: &str| self.0.join(name).to_str().unwrap().to_owned();
+        match variable.short {
+            "API_KEY_FILE" => in_folder("key"),
+            "COMMUNITIES_FILE" => in_folder("communities.yml"),
+            _ => variable.example.to_owned(),
+        }
+    }
+
+    /// What the configuration becomes if the variable has this text, beside the least that is needed.
+    fn read(variable: &Variable, text: &str) -> Result<Config, String> {
+        let mut variables = LEAST.to_vec();
+        let is_key = |name: &str| name == "SONORANCAD_API_KEY" && variable.short == "API_KEY_FILE";
+        variables.retain(|(name, _)| *name != variable.name() && !is_key(name));
+        let name = variable.name();
+        variables.push((&name, text));
+        read(&variables)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_surrounds_the_value_of_any_variable_is_removed() {
+    let folder = Folder::new();
+    for variable in VARIABLES {
+        let example = folder.example(variable);
+        let expected = format!("{:?}", Folder::read(variable, &example).unwrap());
+        for text in [
+            format!("{example}\r"),
+            format!("{example}\r\n\n"),
+            format!("\u{feff} \t{example} "),
+        ] {
+            let config = Folder::read(variable, &text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(format!("{config:?}"), expected, "{text:?}");
+        }
+        for text in ["\r\n", " ", "\u{feff}"] {
+            assert_eq!(
+                Folder::read(variable, text).map(drop).map_err(drop),
+                Folder::read(variable, "").map(drop).map_err(drop),
+                "{}={text:?}",
+                variable.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_value_in_quotes_or_after_its_own_name_is_refused_for_that() {
+    let folder = Folder::new();
+    for variable in VARIABLES {
+        let example = folder.example(variable);
+        let name = variable.name();
+        for (text, reason) in [
+            (
+                format!("\"{example}\""),
+                "has quotes around it, which would become part of it; remove them",
+            ),
+            (
+                format!("'{example}'\r"),
+                "has quotes around it, which would become part of it; remove them",
+            ),
+            (
+                format!("{name}={example}"),
+                "repeats its own name and an equals sign; keep only what follows them",
+            ),
+        ] {
+            let message = Folder::read(variable, &text).unwrap_err();
+            assert_eq!(message, format!("the configuration has a problem:\n  {name} {reason}"));
+        }
+    }
+    let flags = Flags {
+        web_config_file: Some("\"web.yml\"".to_owned()),
+        ..Flags::default()
+    };
+    let message = read_with_flags(&[], &flags).unwrap_err().to_string();
+    assert!(message.contains("--web.config.file has quotes around it"), "{message}");
+}
+
+#[test]
+fn the_settings_of_a_file_are_cleaned_in_the_same_way() {
+    for variable in variable::community_variables() {
+        let folder = Folder::new();
+        let example = folder.example(variable);
+        let other = match variable.key {
+            "api_key" | "api_key_file" => "community_id: c",
+            "community_id" => "api_key: secret",
+            _ => "community_id: c\n  api_key: secret",
+        };
+        let file = |text: &str| format!("a:\n  {other}\n  {}: {}\n", variable.key, serde_json::json!(text));
+        for text in [
+            example.clone(),
+            format!("{example}\n"),
+            format!("\u{feff}{example} \r\n"),
+        ] {
+            let config = read_communities(&file(&text), &[]);
+            assert!(config.is_ok(), "{}: {text:?}: {config:?}", variable.key);
+        }
+        assert_eq!(
+            read_communities(&file(&format!("'{example}'")), &[]).unwrap_err(),
+            format!(
+                "the configuration has a problem:\n  FILE, line {}: a: {} has quotes around it, which would become part of \
+                 it; remove them",
+                2 + other.lines().count(),
+                variable.key
+            )
+        );
+    }
+    // Empty counts as not set, as in the environment.
+    let config = read_communities("a: {api_version: v2, api_key: k, server_ids: , cache_ttl: ''}\n", &[]);
+    assert_eq!(config.unwrap().communities["a"].cache_ttl, Duration::from_secs(25));
+    // A block of YAML ends in a line end.
+    let config = read_communities("\u{feff}a:\n  api_version: v2\n  api_key: |\n    abc123\n", &[]);
+    assert_eq!(config.unwrap().communities["a"].api.key.expose_secret(), "abc123");
 }
 
 #[test]
@@ -530,18 +690,16 @@ fn every_problem_of_a_file_is_reported_with_its_line() {
     );
     assert_eq!(
         message.unwrap_err(),
-        "the configuration has 11 problems:\n  \
+        "the configuration has 10 problems:\n  \
          FILE, line 3: one has a setting that does not exist; the nearest one is api_key\n  \
          FILE, line 5: one has a setting of the whole program, which is SONORANCAD_LOG\n  \
          FILE, line 1: one: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
          FILE, line 4: one: cache_ttl is not a duration; for example: 25s\n  \
-         FILE, line 9: one: api_key is there twice\n  \
-         FILE, line 6: one is there twice\n  \
+         FILE, line 9: one: api_key is given twice\n  \
+         FILE, line 6: one is given twice\n  \
          FILE, line 10: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
-         FILE, line 12: the alias: api_key is empty; for example: 0f8a...\n  \
          FILE, line 12: the alias: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
-         FILE, line 15: last: api_key_file cannot be read: No such file or directory (os error 2); for example: \
-         /run/secrets/sonorancad_api_key\n  \
+         FILE, line 15: last: api_key_file cannot be read: No such file or directory (os error 2)\n  \
          SONORANCAD_LOG_FORMAT must be text or json; for example: json"
     );
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::problem::Reason;
 use super::{LogFormat, ServerConfig, variable};
 use crate::secret_file::{open_regular, read_secret};
+use crate::text;
 
 /// The largest key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4 << 10;
@@ -33,31 +34,39 @@ pub(super) fn api_version(text: &str) -> Result<VersionNumber, String> {
 }
 
 pub(super) fn community_id(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().any(char::is_control) {
+    if text.chars().any(char::is_control) {
         return Err("must be the community's id, without control characters".to_owned());
     }
     Ok(text.to_owned())
 }
 
-/// The key travels in a header (v2), so it must be visible ASCII.
+/// The key travels in a header (v2), so it must be visible ASCII. What is odd about another one is said, since the
+/// API would only answer that it is wrong.
 pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
     let text = key.expose_secret();
-    if text.is_empty() {
-        return Err("holds no key".to_owned());
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds spaces, line breaks or other characters that no key has; copy the key again".to_owned());
-    }
-    Ok(key.clone())
+    let oddity = if text::is_assignment(text) {
+        "is of the form NAME=value; keep only what follows the equals sign"
+    } else if text::has_stray_quote(text) {
+        "begins or ends with a quote, which no key does; copy the key again, without it"
+    } else if text.contains(char::is_whitespace) {
+        "contains white space or line breaks, which no key does; copy the key again"
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "contains characters that no key has, perhaps invisible ones; copy the key again"
+    } else {
+        return Ok(key.clone());
+    };
+    Err(oddity.to_owned())
 }
 
-/// Reads the key from a file; one trailing line break is not part of it.
+/// Reads the key from a file.
 pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
     let content = secret_file(path, MAX_KEY_BYTES)?;
-    let line = content.strip_suffix('\n').unwrap_or(&content);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    let secret = SecretString::from(line);
-    key(&secret).map_err(|reason| format!("names a file that {reason}"))
+    match text::value(&content) {
+        Ok(Some(text)) => key(&text.into()),
+        Ok(None) => return Err("names a file that is empty".to_owned()),
+        Err(oddity) => Err(oddity.to_string()),
+    }
+    .map_err(|reason| format!("names a file whose key {reason}"))
 }
 
 /// The text of a file that contains secrets.

@@ -167,7 +167,7 @@ pub fn help() -> String {
 
 /// What this program makes of a name in the environment.
 pub(super) enum Name {
-    Known,
+    Known(&'static Variable),
     /// Kubernetes sets such variables in every container for each Service of its namespace; a Service
     /// called `sonorancad-exporter` makes them begin with our prefix.
     KubernetesLink,
@@ -178,8 +178,8 @@ pub(super) enum Name {
 
 /// Classifies the variable `name`, which has the value `text`.
 pub(super) fn classify(name: &str, text: &str) -> Name {
-    if VARIABLES.iter().any(|variable| variable.name() == name) {
-        return Name::Known;
+    if let Some(variable) = VARIABLES.iter().find(|variable| variable.name() == name) {
+        return Name::Known(variable);
     }
     if is_kubernetes_link(name, text) {
         return Name::KubernetesLink;

@@ -25,6 +25,8 @@ use tokio::time::sleep;
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use crate::text;
+
 /// How long a wrong password holds up the line of who sent it.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -75,9 +77,16 @@ impl Users {
                 problems.push(format!("basic_auth_users: line {line}: {reason}"));
             };
             if user.value.contains(':') {
-                report("the user's name is followed by a colon without a space; no name can hold one");
+                report("the user's name is followed by a colon without a space; no name can contain one");
                 continue;
             }
+            let hash = match text::value(hash.as_ref().map_or("", ExposeSecret::expose_secret)) {
+                Ok(hash) => hash.map(SecretString::from),
+                Err(oddity) => {
+                    report(&format!("the hash {oddity}"));
+                    continue;
+                }
+            };
             match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
                 Some(cost) if cost > MAX_COST => {
                     report(&format!("a hash of a cost above {MAX_COST} takes minutes to check"));

@@ -19,6 +19,7 @@ use tracing::warn;
 use super::auth::Users;
 use super::files::WatchedFiles;
 use super::tls::{self, TlsSection};
+use crate::text;
 use crate::yaml::{self, Entries};
 
 /// The headers that can be set, with the values that each may have, if that is a closed set.
@@ -184,16 +185,21 @@ fn headers(
             continue;
         };
         let place = format!("http_server_config: headers: {name}");
-        let Some(text) = text.filter(|text| !text.is_empty()) else {
-            continue;
+        let text = match text::value(text.as_deref().unwrap_or_default()) {
+            Ok(Some(text)) => text,
+            Ok(None) => continue,
+            Err(oddity) => {
+                problems.push(format!("{place}: {oddity}"));
+                continue;
+            }
         };
-        if !values.is_empty() && !values.contains(&&*text) {
+        if !values.is_empty() && !values.contains(&text) {
             problems.push(format!("{place}: must be {}", values.join(" or ")));
             continue;
         }
         match (name.parse(), HeaderValue::try_from(text)) {
             (Ok(name), Ok(value)) => headers.push((name, value)),
-            _ => problems.push(format!("{place}: holds characters that no header can")),
+            _ => problems.push(format!("{place}: contains characters that no header can")),
         }
     }
     headers

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use self::names::SanVerifier;
 use super::files::WatchedFiles;
+use crate::text;
 
 /// The cipher suites of TLS 1.2, by their names in Go.
 const TLS12_SUITES: [(&str, CipherSuite); 6] = [
@@ -117,6 +118,9 @@ impl TlsSection {
     }
 }
 
+/// A relative path of this length in the alphabet of base64 counts as a line of a key. Those of PEM have 64 characters.
+const MIN_BASE64_LINE: usize = 48;
+
 /// Whether a client must show a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientAuth {
@@ -125,7 +129,7 @@ enum ClientAuth {
     Required,
 }
 
-/// What the section means; `None` where it holds problems. Relative names of files are seen from `folder`.
+/// What the section means; `None` where it has problems. Relative names of files are seen from `folder`.
 pub(super) fn server_config(
     section: &TlsSection,
     folder: &Path,
@@ -185,8 +189,8 @@ fn with_defaults(mut config: ServerConfig, section: &TlsSection) -> ServerConfig
 }
 
 fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
-    let read = |key: &str, text: &Option<String>, default: u8| match text.as_deref() {
-        None | Some("") => Ok(default),
+    let read = |key: &str, text: &Option<String>, default: u8| match value(key, text.as_deref())? {
+        None => Ok(default),
         Some("TLS12") => Ok(12),
         Some("TLS13") => Ok(13),
         Some("TLS10" | "TLS11") => Err(format!("{key}: TLS below 1.2 is not supported, as it is not secure")),
@@ -242,8 +246,8 @@ fn provider(section: &TlsSection, report: &mut impl FnMut(String)) -> Arc<Crypto
 }
 
 fn client_auth(section: &TlsSection) -> Result<ClientAuth, String> {
-    let auth = match section.client_auth_type.as_deref() {
-        None | Some("" | "NoClientCert") => ClientAuth::None,
+    let auth = match value("client_auth_type", section.client_auth_type.as_deref())? {
+        None | Some("NoClientCert") => ClientAuth::None,
         Some("VerifyClientCertIfGiven") => ClientAuth::IfGiven,
         Some("RequireAndVerifyClientCert") => ClientAuth::Required,
         Some("RequestClientCert" | "RequireAnyClientCert" | "RequireClientCert") => {
@@ -262,7 +266,7 @@ fn client_auth(section: &TlsSection) -> Result<ClientAuth, String> {
     };
     match (auth, &section.client_allowed_sans) {
         (ClientAuth::None, Some(_)) => {
-            Err("client_allowed_sans: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned())
+            Err("client_allowed_sans: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned())
         }
         (_, Some(sans)) if sans.is_empty() => {
             Err("client_allowed_sans: is empty, so that nobody could connect".to_owned())
@@ -279,12 +283,14 @@ fn part(
     folder: &Path,
     files: &mut WatchedFiles,
 ) -> Result<Option<Zeroizing<String>>, String> {
-    let text = text.filter(|text| !text.is_empty());
-    match (text, file.filter(|file| !file.as_os_str().is_empty())) {
+    let file = file.map(|file| file.to_string_lossy());
+    let text = value(name, text)?;
+    let file = value(&format!("{name}_file"), file.as_deref())?;
+    match (text, file) {
         (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; keep one of them")),
         (Some(text), None) => Ok(Some(text.to_owned().into())),
         (None, Some(file)) if !is_name(file) => Err(format!(
-            "{name}_file: holds a key or certificate itself, not a file's name; use `{name}`"
+            "{name}_file: contains a key or certificate itself, not a file's name; use `{name}`"
         )),
         (None, Some(file)) => {
             let path = folder.join(file);
@@ -296,19 +302,25 @@ fn part(
     }
 }
 
-/// Whether it can be the name of a file, which messages show, and is no text in the format PEM.
-fn is_name(file: &Path) -> bool {
-    let name = file.to_string_lossy();
-    !name.contains(char::is_control) && !name.contains("-----BEGIN")
+/// A text without what surrounds it; `None` if it is empty.
+fn value<'a>(name: &str, text: Option<&'a str>) -> Result<Option<&'a str>, String> {
+    text::value(text.unwrap_or_default()).map_err(|oddity| format!("{name}: {oddity}"))
+}
+
+/// Whether it can be the name of a file, which messages show, and is no text in the format PEM, nor a line of one.
+fn is_name(name: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    let is_line = name.len() >= MIN_BASE64_LINE && !name.starts_with('/') && name.bytes().all(is_base64);
+    !name.contains(char::is_control) && !name.contains("-----BEGIN") && !is_line
 }
 
 /// Every certificate of a text in the format PEM; at least one.
 fn parse_certificates(name: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|_| format!("{name}: holds what is no certificate in the format PEM"))?;
+        .map_err(|_| format!("{name}: contains what is no certificate in the format PEM"))?;
     if certificates.is_empty() {
-        return Err(format!("{name}: holds no certificate in the format PEM"));
+        return Err(format!("{name}: contains no certificate in the format PEM"));
     }
     Ok(certificates)
 }
@@ -319,7 +331,8 @@ fn certificates(text: Option<Zeroizing<String>>) -> Result<Vec<CertificateDer<'s
 
 fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String> {
     let text = text.ok_or("key: is missing; set it or key_file")?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| "key: holds no private key in the format PEM".to_owned())
+    PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|_| "key: contains no private key in the format PEM".to_owned())
 }
 
 fn verifier(
@@ -331,7 +344,7 @@ fn verifier(
     let roots = match (authorities, auth) {
         (None, ClientAuth::None) => return Ok(WebPkiClientVerifier::no_client_auth()),
         (Some(_), ClientAuth::None) => {
-            return Err("client_ca: means nothing without client_auth_type RequireAndVerifyClientCert".to_owned());
+            return Err("client_ca: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned());
         }
         (Some(text), _) => named_roots(&text)?,
         (None, _) => system_roots()?,
@@ -344,13 +357,15 @@ fn verifier(
     let verifier = builder
         .build()
         .map_err(|error| format!("client_ca: cannot be used: {error}"))?;
-    Ok(match allowed_names {
-        None => verifier,
-        Some(names) => Arc::new(SanVerifier {
-            verifier,
-            allowed: names.to_vec(),
-        }),
-    })
+    let Some(names) = allowed_names else {
+        return Ok(verifier);
+    };
+    let names = names.iter().map(|name| value("client_allowed_sans", Some(name)));
+    let allowed = names.filter_map(|name| Some(name.transpose()?.map(str::to_owned)));
+    Ok(Arc::new(SanVerifier {
+        verifier,
+        allowed: allowed.collect::<Result<_, _>>()?,
+    }))
 }
 
 /// The authorities of the file.
@@ -359,7 +374,7 @@ fn named_roots(text: &str) -> Result<RootCertStore, String> {
     for certificate in parse_certificates("client_ca", text)? {
         roots
             .add(certificate)
-            .map_err(|error| format!("client_ca: holds a certificate that cannot be used: {error}"))?;
+            .map_err(|error| format!("client_ca: contains a certificate that cannot be used: {error}"))?;
     }
     Ok(roots)
 }

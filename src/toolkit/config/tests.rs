@@ -165,7 +165,7 @@ fn what_is_not_in_the_format_is_refused_with_its_line() {
         ),
         (
             "http_server_config: {}\nhttp_server_config: {}",
-            "line 2: has a key that is there twice",
+            "line 2: has a key that is given twice",
         ),
         ("[]", "line 1, column 1"),
         ("tls_server_config: [", "line 1"),
@@ -192,11 +192,11 @@ fn what_makes_no_sense_is_refused_in_words() {
         ),
         (
             "tls_server_config: {cert_file: junk.pem, key_file: key.pem}",
-            "cert: holds no certificate",
+            "cert: contains no certificate",
         ),
         (
             "tls_server_config: {cert_file: cert.pem, key_file: junk.pem}",
-            "key: holds no private key",
+            "key: contains no private key",
         ),
         (
             "tls_server_config: {cert_file: cert.pem, key_file: other.pem}",
@@ -228,7 +228,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         ),
         (
             "http_server_config: {headers: {X-XSS-Protection: \"1\\n2\"}}",
-            "holds characters that no header can",
+            "contains characters that no header can",
         ),
         (
             "basic_auth_users: {john: doe}",
@@ -250,13 +250,13 @@ fn what_makes_no_sense_is_refused_in_words() {
         ("client_auth_type: x", "client_auth_type: must be NoClientCert"),
         (
             "client_ca_file: ca.pem",
-            "client_ca: means nothing without client_auth_type",
+            "client_ca: has no effect without client_auth_type",
         ),
         (
             "client_auth_type: RequireAndVerifyClientCert, client_ca_file: junk.pem",
-            "client_ca: holds no certificate",
+            "client_ca: contains no certificate",
         ),
-        ("client_allowed_sans: [x]", "client_allowed_sans: means nothing"),
+        ("client_allowed_sans: [x]", "client_allowed_sans: has no effect"),
         (
             "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem, client_allowed_sans: []",
             "client_allowed_sans: is empty",
@@ -294,13 +294,47 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
             let mut files = WatchedFiles::default();
             let error = WebConfig::read(&folder.0.join("web.yml"), &mut files).unwrap_err();
             let error = error.to_string();
-            let reason = format!("{name}_file: holds a key or certificate itself, not a file's name; use `{name}`");
+            let reason = format!("{name}_file: contains a key or certificate itself, not a file's name; use `{name}`");
             assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
             let mut only = WatchedFiles::default();
             only.read(&folder.0.join("web.yml")).unwrap();
             assert_eq!(files, only, "{text}");
         }
     }
+}
+
+#[test]
+fn what_surrounds_a_value_is_removed_and_quotes_are_refused() {
+    let folder = Folder::new("surrounded");
+    folder.write("bom.pem", &format!("\u{feff}{}", folder.text("cert.pem")));
+    let config = folder.read(&format!(
+        "\u{feff}tls_server_config:\n  cert_file: \"bom.pem\\r\\n\"\n  key_file: |\n    key.pem\n  min_version: ' TLS13 '\n  \
+         client_auth_type: \"NoClientCert\\n\"\nhttp_server_config:\n  headers:\n    X-Frame-Options: |\n      deny\n\
+         basic_auth_users:\n  john: |\n    {HASH}\n"
+    ));
+    let config = config.unwrap();
+    assert!(config.tls().is_some() && !config.users().is_empty());
+    assert_eq!(config.headers()[0].1, "deny");
+    for (text, reason) in [
+        (
+            "tls_server_config: {cert_file: \"'cert.pem'\", key_file: key.pem}",
+            "cert_file: has quotes around it",
+        ),
+        (
+            "http_server_config: {headers: {X-Frame-Options: \"'deny'\"}}",
+            "X-Frame-Options: has quotes around it",
+        ),
+        (
+            "basic_auth_users: {john: \"'SECRET'\"}",
+            "basic_auth_users: line 1: the hash has quotes around it",
+        ),
+    ] {
+        assert_refused(folder.read(text), reason);
+    }
+    let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(folder.0.join("web.yml"), utf16).unwrap();
+    let error = WebConfig::read(&folder.0.join("web.yml"), &mut WatchedFiles::default()).unwrap_err();
+    assert!(error.to_string().contains("it is UTF-16, not UTF-8"), "{error}");
 }
 
 #[test]
