@@ -5,6 +5,7 @@
 //! setting, except the path of that file: a secret in the wrong variable is not printed either.
 
 mod communities;
+mod network;
 mod problem;
 mod setting;
 mod value;
@@ -20,6 +21,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use self::network::Needs;
+pub use self::network::{Network, Proxy};
 use self::problem::Reason;
 pub use self::problem::{Problem, Problems};
 pub use self::setting::{Flags, Setting};
@@ -37,6 +40,8 @@ pub struct Config {
     pub listen: Listen,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
+    /// How the API is reached: proxies and CA certificates.
+    pub network: Network,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -142,7 +147,7 @@ impl Config {
     ///
     /// All problems of all settings.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let (raw, mut problems) = setting::gather(settings);
+        let (raw, shared, mut problems) = setting::gather(settings);
         let mut own = read_own_community(&raw, &mut problems);
         let mut communities = match &raw.communities_file {
             Some(path) => communities::read(path, &mut problems),
@@ -151,6 +156,9 @@ impl Config {
         let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
         let all = own.iter_mut().map(|draft| (None, draft)).chain(named);
         share_accounts(all, &mut problems);
+        let drafts = own.iter().chain(communities.values());
+        let needs = network_needs(drafts, !problems.list.is_empty());
+        let network = network::read(&shared, needs, &mut problems);
         let listen = read_listen(&raw, &mut problems);
         let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
@@ -162,6 +170,7 @@ impl Config {
                     communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
                     listen,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
+                    network,
                     log: LogConfig { filter, format },
                 })
             }
@@ -223,7 +232,7 @@ impl HealthTarget {
     ///
     /// The problem of `SONORANCAD_LISTEN_ADDRESS`.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let (raw, others) = setting::gather(settings);
+        let (raw, _, others) = setting::gather(settings);
         let mut problems = Problems::of(others.origin().clone());
         let addresses = problems.read(
             &variable::LISTEN_ADDRESS,
@@ -288,6 +297,22 @@ fn read_listen(raw: &RawConfig, problems: &mut Problems) -> Option<Listen> {
         problems.report_without_example(&variable::LISTEN_ADDRESS, reason);
     }
     Some(Listen::SystemdSocket)
+}
+
+/// What the communities need to be reached. Where some cannot be read, they may need HTTPS.
+fn network_needs<'a>(drafts: impl Iterator<Item = &'a Draft>, has_problems: bool) -> Needs {
+    let mut needs = Needs {
+        secure_proxy: has_problems,
+        plain_proxy: false,
+        certificates: has_problems,
+    };
+    for Draft { community, .. } in drafts {
+        let api = &community.api;
+        needs.secure_proxy |= !api.is_local() && api.url.scheme() == "https";
+        needs.plain_proxy |= !api.is_local() && api.url.scheme() == "http";
+        needs.certificates |= api.needs_certificates();
+    }
+    needs
 }
 
 /// The community that the environment describes; `None` where one of its settings is a problem, or where

@@ -24,6 +24,9 @@ const RATE_LIMIT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duratio
 /// Above this, `X-RateLimit-Reset` is a point in time (2001 and later), else a number of seconds.
 const MIN_UNIX_TIME: f64 = 1e9;
 
+/// How the system's library begins when a name cannot be looked up.
+const LOOKUP_FAILURE: &str = "failed to lookup address information";
+
 /// An error string that the API is known to send, what it concerns, and what to do about it.
 #[derive(Debug)]
 pub struct KnownError {
@@ -141,6 +144,14 @@ pub enum FetchError {
     /// An answer over the limit.
     #[error("the answer is larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
+    /// A failure of any kind on the way through a proxy, with its host and port.
+    #[error("{error} (through the proxy {proxy})")]
+    Proxied {
+        /// The failure itself.
+        error: Box<FetchError>,
+        /// Host and port.
+        proxy: Arc<str>,
+    },
     /// A bug in this program.
     #[error("the fetch broke off: {0}")]
     Other(String),
@@ -221,6 +232,30 @@ impl FetchError {
         }
     }
 
+    /// Whether the request or its answer got lost on the way.
+    pub(super) fn is_of_transport(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout | Self::Connect(_) | Self::Tls(_) | Self::InvalidResponse(_)
+        )
+    }
+
+    /// The same with the proxy that the request went through.
+    pub(super) fn through(self, proxy: Arc<str>) -> Self {
+        Self::Proxied {
+            error: Box::new(self),
+            proxy,
+        }
+    }
+
+    /// The same with the name of the host where it could not be looked up.
+    pub(super) fn with_host(self, host: &str) -> Self {
+        match self {
+            Self::Connect(detail) if detail.starts_with(LOOKUP_FAILURE) => Self::Connect(format!("{host}: {detail}")),
+            error => error,
+        }
+    }
+
     /// The value of the label `error`.
     #[must_use]
     pub fn label(&self) -> Cow<'static, str> {
@@ -241,6 +276,7 @@ impl FetchError {
             Self::Tls(_) => "TLS",
             Self::InvalidResponse(_) => "INVALID RESPONSE",
             Self::TooLarge(_) => "RESPONSE TOO LARGE",
+            Self::Proxied { error, .. } => return error.label(),
             Self::Other(_) => "OTHER",
         })
     }
@@ -264,10 +300,22 @@ impl FetchError {
             Self::ClientStatus(_) => "check SONORANCAD_API_URL and SONORANCAD_API_VERSION",
             Self::ServerStatus(_) => "wait: the trouble is on the API's side",
             Self::Timeout => "wait, or raise SONORANCAD_API_TIMEOUT",
-            Self::Connect(_) => "check the network, DNS, a proxy in between, and SONORANCAD_API_URL",
+            Self::Connect(_) => "check the network, DNS, a firewall, and SONORANCAD_API_URL",
             Self::Tls(_) => "check SONORANCAD_API_URL, this machine's clock and its CA certificates",
             Self::InvalidResponse(_) => "check SONORANCAD_API_URL; if it is right, the trouble is on the API's side",
             Self::TooLarge(_) => "delete closed calls in the CAD, or check SONORANCAD_API_URL",
+            Self::Proxied { error, .. } => match **error {
+                Self::Connect(_) => {
+                    "check the proxy in HTTPS_PROXY or ALL_PROXY, its user and password, and whether it lets requests to \
+                     the API through"
+                }
+                Self::Tls(_) => {
+                    "check this machine's clock; a proxy that reads TLS needs its CA certificate in SSL_CERT_FILE"
+                }
+                Self::Timeout => "wait, check the proxy, or raise SONORANCAD_API_TIMEOUT",
+                Self::ClientStatus(407) => "check the user and the password of the proxy",
+                ref error => error.advice(),
+            },
             Self::Other(_) => "please report this fault of the exporter",
         }
     }
@@ -285,6 +333,7 @@ impl FetchError {
                 let (min, max) = RATE_LIMIT_PAUSES;
                 PauseRequest::For(Scope::Endpoint, retry.delay(now).clamp(min, max))
             }
+            Self::Proxied { error, .. } => error.pause(now),
             Self::Redirected(_)
             | Self::ClientStatus(_)
             | Self::ServerStatus(_)

@@ -29,7 +29,6 @@ pub struct Communities {
 #[derive(Debug)]
 struct Entries {
     client: Arc<Client>,
-    has_certificates: bool,
     /// The one that the environment describes.
     own: Option<Arc<Community>>,
     by_alias: Arc<BTreeMap<String, Arc<Community>>>,
@@ -50,13 +49,11 @@ impl Communities {
     ///
     /// This machine has no CA certificates, and a community needs some.
     pub fn new(config: &Config, clock: &Clock) -> Result<Self, ClientError> {
-        let has_certificates = config.needs_certificates();
         let communities = Self {
             clock: clock.clone(),
             hasher: RandomState::new(),
             entries: RwLock::new(Entries {
-                client: Arc::new(Client::new(has_certificates)?),
-                has_certificates,
+                client: Arc::new(Client::new(false)?),
                 own: None,
                 by_alias: Arc::default(),
                 aliases: Arc::default(),
@@ -80,18 +77,11 @@ impl Communities {
     pub fn reload(&self, config: &Config) -> Result<(), ClientError> {
         // Scrapes go on meanwhile: they only read.
         let entries = self.entries.upgradable_read();
-        let has_certificates = entries.has_certificates || config.needs_certificates();
-        let client = if has_certificates == entries.has_certificates {
-            entries.client.clone()
-        } else {
-            match entries.client.with_certificates() {
-                Ok(client) => Arc::new(client),
-                Err(error) => {
-                    RwLockUpgradableReadGuard::upgrade(entries).is_reload_successful = false;
-                    return Err(error);
-                }
-            }
-        };
+        let client = entries.client.clone();
+        if let Err(error) = client.set_network(&config.network, config.needs_certificates()) {
+            RwLockUpgradableReadGuard::upgrade(entries).is_reload_successful = false;
+            return Err(error);
+        }
         let mut accounts = entries.accounts.clone();
         let mut used = HashSet::new();
         let mut keep_or_make = |alias, config: &CommunityConfig, before: Option<&Arc<Community>>| {
@@ -119,7 +109,6 @@ impl Communities {
         accounts.retain(|id, account| used.contains(id) || account.is_in_use());
         *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
             client,
-            has_certificates,
             own,
             aliases: by_alias.keys().cloned().collect(),
             by_alias: Arc::new(by_alias),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use super::network::{self, Shared};
 use super::problem::{Origin, Problems, Reason};
 use super::variable::{self, Name, PREFIX, RawConfig, Variable};
 use crate::text;
@@ -34,12 +35,13 @@ enum Source {
 }
 
 impl Setting {
-    /// The settings among `variables`, as [`std::env::vars_os`] returns them: those with our prefix.
+    /// The settings among `variables`, as [`std::env::vars_os`] returns them: those with our prefix, and those for
+    /// proxies and CA certificates that all programs share.
     pub fn from_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<Self> {
         variables
             .into_iter()
             .map(|(name, text)| (name.to_string_lossy().into_owned(), text))
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| name.starts_with(PREFIX) || network::shared_name(name).is_some())
             .map(|(name, text)| Self {
                 name,
                 text,
@@ -78,7 +80,9 @@ impl Setting {
 }
 
 /// Cleans the texts, drops empty ones, checks the names, and reads the rest; with the problems of names and texts.
-pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig, Problems) {
+///
+/// The shared variables may be wrong where they have no effect, so that their problems are not among these.
+pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig, Shared, Problems) {
     let settings: Vec<_> = settings.into_iter().collect();
     let flags = settings.iter().filter_map(|setting| match setting.source {
         Source::Flag { variable, flag } => Some((variable.short, flag)),
@@ -86,8 +90,15 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
     });
     let mut problems = Problems::of(Origin::Environment(flags.collect()));
     let mut texts = BTreeMap::new();
+    let mut shared = Shared::new();
     for Setting { name, text, .. } in settings {
-        let text = match text::decode(text.into_encoded_bytes()) {
+        let text = text::decode(text.into_encoded_bytes());
+        if let Some(name) = network::shared_name(&name) {
+            let value = text.and_then(|text| text::value(&text).map(|value| value.map(str::to_owned)));
+            shared.insert(name, value);
+            continue;
+        }
+        let text = match text {
             Ok(text) => text,
             Err(oddity) => {
                 problems.report_other(name, oddity.to_string());
@@ -122,7 +133,7 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
             }
         }
     }
-    (RawConfig::new(texts), problems)
+    (RawConfig::new(texts), shared, problems)
 }
 
 /// Whether a value is a whole line of an environment file: `SONORANCAD_CACHE_TTL=25s`.

@@ -379,12 +379,16 @@ fn named_roots(text: &str) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// The authorities of this machine, by which the format goes where the file names none.
+/// The authorities of this machine, which the format uses where the file names none.
 fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err("client_ca: is missing, and this machine trusts no authority either".to_owned());
+        let cause = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
+        return Err(format!(
+            "client_ca: is missing, and this machine trusts no authority either{cause}"
+        ));
     }
     warn!("client_ca is missing: clients are trusted with certificates of any authority that this machine trusts");
     Ok(roots)

@@ -109,11 +109,11 @@ fn without_ca_certificates_it_says_so() {
         ("SSL_CERT_DIR", "/nowhere"),
     ];
     let output = run(&[], &variables);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
     assert!(
-        text(&output.stderr).contains("CA certificates"),
-        "{}",
-        text(&output.stderr)
+        message.contains("\n  SSL_CERT_FILE cannot be read: ") && message.contains("\n  SSL_CERT_DIR names a folder"),
+        "{message}"
     );
 }
 
@@ -128,7 +128,8 @@ fn demo(options: &[&str]) -> Command {
         .env("SONORANCAD_API_URL", "https://api.example.org")
         .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0")
         .env("SSL_CERT_FILE", "/nowhere/ca.pem")
-        .env("SSL_CERT_DIR", "/nowhere");
+        .env("SSL_CERT_DIR", "/nowhere")
+        .env("HTTPS_PROXY", "no proxy");
     command
 }
 

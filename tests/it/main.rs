@@ -16,6 +16,7 @@ mod cli;
 mod communities;
 mod failures;
 mod modules;
+mod network;
 mod properties;
 mod readme;
 mod scraping;
