@@ -14,7 +14,7 @@ mod variable;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -150,7 +150,7 @@ impl Config {
         let (raw, shared, mut problems) = setting::gather(settings);
         let mut own = read_own_community(&raw, &mut problems);
         let mut communities = match &raw.communities_file {
-            Some(path) => communities::read(path, &mut problems),
+            Some(path) => communities::read(Path::new(path), &mut problems),
             None => BTreeMap::new(),
         };
         let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
@@ -203,7 +203,7 @@ impl Config {
 /// All problems of all communities.
 pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>, Problems> {
     let mut problems = Problems::default();
-    let mut drafts = communities::parse(text, "the file", &mut problems);
+    let mut drafts = communities::parse(text, Path::new("the file"), &mut problems);
     let named = drafts.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
     share_accounts(named, &mut problems);
     if problems.list.is_empty() {
@@ -320,7 +320,7 @@ fn network_needs<'a>(drafts: impl Iterator<Item = &'a Draft>, has_problems: bool
 fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
     let names_one = raw.set_variables().any(|variable| variable.scope == Scope::Identity);
     if names_one || raw.communities_file.is_none() {
-        return read_community(raw, problems);
+        return read_community(raw, Path::new(""), problems);
     }
     for variable in raw
         .set_variables()
@@ -334,9 +334,9 @@ fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft>
     None
 }
 
-/// A community's settings; `None` where one of them is a problem.
-fn read_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
-    let api = read_api(raw, problems);
+/// A community's settings; `None` where one of them is a problem. Relative paths start from `folder`.
+fn read_community(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<Draft> {
+    let api = read_api(raw, folder, problems);
     let servers = problems.read(&variable::SERVER_IDS, raw.server_ids.as_deref(), value::servers);
     let requests_per_minute = problems.read(
         &variable::REQUESTS_PER_MINUTE,
@@ -420,13 +420,13 @@ fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
     }
 }
 
-fn read_api(raw: &RawConfig, problems: &mut Problems) -> Option<ApiConfig> {
+fn read_api(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<ApiConfig> {
     let allow_http = problems.read(&variable::ALLOW_HTTP, raw.allow_http.as_deref(), value::boolean);
     let url = problems.read(&variable::API_URL, raw.api_url.as_deref(), |text| {
         value::api_url(text, allow_http.unwrap_or(true))
     });
     let timeout = problems.read(&variable::API_TIMEOUT, raw.api_timeout.as_deref(), value::timeout);
-    let key = read_key(raw, problems);
+    let key = read_key(raw, folder, problems);
     let community_id = problems.read(
         &variable::COMMUNITY_ID,
         raw.community_id.as_deref(),
@@ -449,7 +449,7 @@ fn read_api(raw: &RawConfig, problems: &mut Problems) -> Option<ApiConfig> {
     })
 }
 
-fn read_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
+fn read_key(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<SecretString> {
     match (&raw.api_key, &raw.api_key_file) {
         (Some(_), Some(_)) => {
             let reason = Reason::from("and ")
@@ -469,7 +469,7 @@ fn read_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
         (Some(key), None) => value::key(key)
             .map_err(|reason| problems.report_without_example(&variable::API_KEY, reason))
             .ok(),
-        (None, Some(path)) => value::key_file(path)
+        (None, Some(path)) => value::key_file(&folder.join(path))
             .map_err(|reason| problems.report_without_example(&variable::API_KEY_FILE, reason))
             .ok(),
     }

@@ -1,6 +1,7 @@
 //! The communities file: YAML that maps aliases to settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -21,7 +22,7 @@ const MAX_ALIAS_LENGTH: usize = 64;
 type Settings = Entries<Spanned<Option<String>>>;
 
 /// Reads the communities of the file at `path`, by alias; each mistake becomes a problem, with its line.
-pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
+pub(super) fn read(path: &Path, problems: &mut Problems) -> BTreeMap<String, Draft> {
     match value::secret_file(path, MAX_FILE_BYTES) {
         Ok(text) => parse(&text, path, problems),
         Err(reason) => {
@@ -31,8 +32,10 @@ pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draf
     }
 }
 
-/// Like [`read`], for the text of such a file; messages call it `path`.
-pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
+/// Like [`read`], for the text of such a file at `path`, from whose folder relative paths start.
+pub(super) fn parse(text: &str, path: &Path, problems: &mut Problems) -> BTreeMap<String, Draft> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let path = &*path.to_string_lossy();
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
     let entries: Entries<Settings> = match serde_saphyr::from_str_with_options(text, options) {
         Ok(entries) => entries,
@@ -50,7 +53,11 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
     for (alias, settings) in entries.0 {
         let line = alias.referenced.line();
         let alias = alias.value;
-        let draft = read_entry(path, &alias, line, settings, problems);
+        if !is_alias(&alias) {
+            let reason = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+            problems.report_other(location(path, &alias, line).of_alias(), reason);
+        }
+        let draft = read_entry(location(path, &alias, line), folder, settings, problems);
         if !aliases.insert(alias.clone()) {
             problems.report_other(location(path, &alias, line).of_alias(), "is given twice");
         }
@@ -62,12 +69,7 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
 }
 
 /// Reads one community.
-fn read_entry(path: &str, alias: &str, line: u64, settings: Settings, problems: &mut Problems) -> Option<Draft> {
-    let mut location = location(path, alias, line);
-    if !is_alias(alias) {
-        let reason = "must be 1 to 64 letters, digits, dots, dashes or underscores";
-        problems.report_other(location.of_alias(), reason);
-    }
+fn read_entry(mut location: Location, folder: &Path, settings: Settings, problems: &mut Problems) -> Option<Draft> {
     let lines = settings
         .0
         .iter()
@@ -75,7 +77,7 @@ fn read_entry(path: &str, alias: &str, line: u64, settings: Settings, problems: 
     location.lines = lines.collect();
     let mut own = Problems::of(Origin::File(location.clone()));
     let raw = gather(settings, &location, &mut own);
-    let draft = read_community(&raw, &mut own);
+    let draft = read_community(&raw, folder, &mut own);
     problems.list.append(&mut own.list);
     draft
 }

@@ -620,6 +620,29 @@ fn a_file_describes_communities_by_alias() {
 }
 
 #[test]
+fn relative_paths_start_from_the_folder_of_their_file() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.join("keys")).unwrap();
+    std::fs::write(folder.0.join("keys/blaine"), "secret").unwrap();
+    let read_key = |key_file: &str| {
+        let file = format!("blaine: {{api_version: v2, api_key_file: '{key_file}'}}\n");
+        std::fs::write(folder.0.join("communities.yml"), file).unwrap();
+        let path = folder.0.join("communities.yml");
+        read(&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())])
+    };
+    let absolute = folder.0.join("key");
+    for key_file in ["key", "./key", "keys/blaine", "keys/../key", absolute.to_str().unwrap()] {
+        let config = read_key(key_file).unwrap_or_else(|error| panic!("{key_file}: {error}"));
+        assert_eq!(config.communities["blaine"].api.key.expose_secret(), "secret");
+    }
+    assert!(
+        read_key("other")
+            .unwrap_err()
+            .contains("blaine: api_key_file cannot be read")
+    );
+}
+
+#[test]
 fn the_environment_may_describe_one_beside_the_file() {
     let file = "other:\n  community_id: abc\n  api_key: k\n";
     assert!(read_communities(file, &LEAST).unwrap().community.is_some());

@@ -59,7 +59,7 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
 }
 
 /// Reads the key from a file.
-pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
+pub(super) fn key_file(path: &Path) -> Result<SecretString, String> {
     let content = secret_file(path, MAX_KEY_BYTES)?;
     match text::value(&content) {
         Ok(Some(text)) => key(&text.into()),
@@ -70,8 +70,8 @@ pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
 }
 
 /// The text of a file that contains secrets.
-pub(super) fn secret_file(path: &str, max_bytes: u64) -> Result<Zeroizing<String>, String> {
-    let read = || read_secret(&open_regular(Path::new(path))?, max_bytes);
+pub(super) fn secret_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, String> {
+    let read = || read_secret(&open_regular(path)?, max_bytes);
     read().map_err(|error| format!("cannot be read: {error}"))
 }
 
