@@ -718,13 +718,115 @@ fn every_problem_of_a_file_is_reported_with_its_line() {
          FILE, line 5: one has a setting of the whole program, which is SONORANCAD_LOG\n  \
          FILE, line 1: one: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
          FILE, line 4: one: cache_ttl is not a duration; for example: 25s\n  \
-         FILE, line 9: one: api_key is given twice\n  \
          FILE, line 6: one is given twice\n  \
+         FILE, line 9: one: api_key is given twice\n  \
          FILE, line 10: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
          FILE, line 12: the alias: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
          FILE, line 15: last: api_key_file cannot be read: No such file or directory (os error 2)\n  \
          SONORANCAD_LOG_FORMAT must be text or json; for example: json"
     );
+}
+
+#[test]
+fn servers_can_be_a_list() {
+    let servers = |text: &str| {
+        let file = format!("blaine:\n  community_id: blaine\n  api_key: abc123\n  server_ids: {text}\n");
+        let community = read_communities(&file, &[])?.communities.remove("blaine").unwrap();
+        let pairs = community.servers.into_iter().map(|server| (server.id, server.name));
+        Ok::<_, String>(pairs.collect::<Vec<_>>())
+    };
+    let named = |id, name: &str| (id, Some(name.to_owned()));
+    assert_eq!(servers("[1, 2]").unwrap(), [(1, None), (2, None)]);
+    assert_eq!(
+        servers("\n  - 1=Main\n  - 02\n").unwrap(),
+        [named(1, "Main"), (2, None)]
+    );
+    assert_eq!(
+        servers("['3=The \"Events\"', 4]").unwrap(),
+        [named(3, "The \"Events\""), (4, None)]
+    );
+    assert_eq!(servers("[]").unwrap(), [(1, None)]);
+    for (text, reason) in [
+        ("[x]", "must list server ids: whole numbers from 1"),
+        ("[1, ]", ""),
+        ("[1, '']", "must list server ids"),
+        ("[1, [2]]", "contains an item that is neither a number nor a text"),
+        ("[{1: Main}]", "contains an item that is neither a number nor a text"),
+        ("[1, ~]", "contains an item that is neither a number nor a text"),
+        ("['\"1\"']", "contains an item that has quotes around it"),
+        ("{1: Main}", "must be a text or a list, not a mapping"),
+        ("[1, 1]", "lists server 1 twice"),
+    ] {
+        if reason.is_empty() {
+            assert!(servers(text).is_ok());
+            continue;
+        }
+        let message = servers(text).unwrap_err();
+        assert!(
+            message.contains(&format!("FILE, line 4: blaine: server_ids {reason}"))
+                && message.ends_with("for example: 1=Main,2=Events")
+                && message.contains("has a problem:"),
+            "{text}: {message}"
+        );
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_hides_no_other_mistake() {
+    let message = read_communities(
+        "one:\n  community_id: [SECRET]\n  api_key: {SECRET: SECRET}\n  server_ids: {1: SECRET}\n  cache_ttl: [1, 2]\n\
+         two: SECRET\nthree: [SECRET]\nfour:\n  api_version: v4\n  api_kye: SECRET\n  [SECRET]: x\n  ~: x\n'fi ve':\n  \
+         api_version: v2\n  api_key: k\n[a, b]:\n  api_version: v2\n  api_key: l\n",
+        &[],
+    );
+    assert_eq!(
+        message.unwrap_err(),
+        "the configuration has 13 problems:\n  \
+         FILE, line 2: one: community_id must be a text, not a list; for example: mycommunity\n  \
+         FILE, line 3: one: api_key must be a text, not a mapping; for example: 0f8a...\n  \
+         FILE, line 4: one: server_ids must be a text or a list, not a mapping; for example: 1=Main,2=Events\n  \
+         FILE, line 5: one: cache_ttl must be a text, not a list; for example: 25s\n  \
+         FILE, line 6: two must be followed by settings, a line each; for example: community_id: mycommunity\n  \
+         FILE, line 7: three must be followed by settings, a line each; for example: community_id: mycommunity\n  \
+         FILE, line 10: four has a setting that does not exist; the nearest one is api_key\n  \
+         FILE, line 11: four has a setting whose name is not a text\n  \
+         FILE, line 12: four has a setting whose name is not a text\n  \
+         FILE, line 8: four: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
+         FILE, line 9: four: api_version must be v1 or v2; for example: v2\n  \
+         FILE, line 13: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
+         FILE, line 16: the alias must be 1 to 64 letters, digits, dots, dashes or underscores"
+    );
+}
+
+#[test]
+fn scalars_of_a_file_are_read_as_they_are_written() {
+    for text in [
+        "007",
+        "0x10",
+        "1e5",
+        "1_000",
+        "1.50",
+        "true",
+        "yes",
+        ".nan",
+        "1e999",
+        "2026-01-01",
+        "-0",
+        "0o17",
+    ] {
+        let config = read_communities(&format!("a: {{api_version: v2, api_key: {text}}}\n"), &[]);
+        let config = config.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(config.communities["a"].api.key.expose_secret(), text);
+    }
+    // Anchors and merged mappings stay what they are.
+    let config = read_communities(
+        "a: &a {api_version: v2, api_key: &key '08', server_ids: [1, 2]}\nb: {<<: *a, api_key: x}\nc: {api_version: v2, api_key: \
+         *key}\n",
+        &[],
+    );
+    let communities = config.unwrap().communities;
+    assert_eq!(communities["b"].servers.len(), 2);
+    assert_eq!(communities["c"].api.key.expose_secret(), "08");
 }
 
 #[test]
