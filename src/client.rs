@@ -117,6 +117,16 @@ impl Client {
         server_id: u32,
         query: QueryOf<E>,
     ) -> Result<SnapshotOf<E>, FetchError> {
+        let snapshot = self.request_snapshot::<E>(api, server_id, query).await;
+        snapshot.map_err(|error| advise(error, api))
+    }
+
+    async fn request_snapshot<E: Endpoint>(
+        &self,
+        api: &ApiConfig,
+        server_id: u32,
+        query: QueryOf<E>,
+    ) -> Result<SnapshotOf<E>, FetchError> {
         let (http, proxy) = self.http.read().route(api);
         let request = match &api.version {
             ApiVersion::V1 { community_id } => E::v1_request(&http, api, community_id, server_id, query),
@@ -244,6 +254,20 @@ fn explain(error: FetchError, api: &ApiConfig, proxy: Option<Arc<str>>) -> Fetch
         Some(proxy) if error.is_of_transport() || api.url.scheme() == "http" => error.through(proxy),
         Some(_) => error,
         None => error.with_host(api.url.host_str().unwrap_or_default()),
+    }
+}
+
+/// Gives advice that fits what is odd about the configuration: "copy the key again" does not help if it is a placeholder.
+fn advise(error: FetchError, api: &ApiConfig) -> FetchError {
+    if error.is_about_address() && api.url.path() != "/" {
+        return error.with_advice(
+            "SONORANCAD_API_URL contains a path, and the API is perhaps not below it: set only the scheme and the host, as \
+             in https://api.sonorancad.com",
+        );
+    }
+    match api.doubt_about_key() {
+        Some(advice) if error.is_about_key() => error.with_advice(advice),
+        _ => error,
     }
 }
 

@@ -259,6 +259,16 @@ impl ApiConfig {
         (self.url.as_str(), self.key.expose_secret())
     }
 
+    /// What is odd about the key, and what to do about it, if the API refuses it. It may be right nevertheless.
+    #[must_use]
+    pub fn doubt_about_key(&self) -> Option<&'static str> {
+        let community_id = match &self.version {
+            ApiVersion::V1 { community_id } => community_id,
+            ApiVersion::V2 => "",
+        };
+        value::doubt_about_key(self.key.expose_secret(), community_id)
+    }
+
     /// Whether the API is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {

@@ -24,6 +24,9 @@ const RATE_LIMIT_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duratio
 /// Above this, `X-RateLimit-Reset` is a point in time (2001 and later), else a number of seconds.
 const MIN_UNIX_TIME: f64 = 1e9;
 
+const INVALID_KEY: &str = "INVALID API KEY";
+const INVALID_TYPE: &str = "INVALID REQUEST TYPE";
+
 /// How the system's library begins when a name cannot be looked up.
 const LOOKUP_FAILURE: &str = "failed to lookup address information";
 
@@ -48,7 +51,7 @@ static KNOWN_ERRORS: [KnownError; 7] = [
         advice: "enable the API for the community, in the CAD's administration under API",
     },
     KnownError {
-        text: "INVALID API KEY",
+        text: INVALID_KEY,
         scope: Scope::Account,
         advice: "copy the key again from the CAD's administration under API",
     },
@@ -58,7 +61,7 @@ static KNOWN_ERRORS: [KnownError; 7] = [
         advice: "check SONORANCAD_COMMUNITY_ID: it is the community's id, not its name",
     },
     KnownError {
-        text: "INVALID REQUEST TYPE",
+        text: INVALID_TYPE,
         scope: Scope::Endpoint,
         advice: "check SONORANCAD_API_URL, or try SONORANCAD_API_VERSION=v2",
     },
@@ -144,6 +147,14 @@ pub enum FetchError {
     /// An answer over the limit.
     #[error("the answer is larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
+    /// A failure with advice that fits this configuration better.
+    #[error("{error}")]
+    Advised {
+        /// The failure itself.
+        error: Box<FetchError>,
+        /// What a person can do about it.
+        advice: &'static str,
+    },
     /// A failure of any kind on the way through a proxy, with its host and port.
     #[error("{error} (through the proxy {proxy})")]
     Proxied {
@@ -240,6 +251,32 @@ impl FetchError {
         )
     }
 
+    /// Whether the API says that the key is wrong.
+    pub(super) fn is_about_key(&self) -> bool {
+        match self {
+            Self::Unauthorized => true,
+            Self::Known(known) => known.text == INVALID_KEY,
+            _ => false,
+        }
+    }
+
+    /// Whether something answered, but not the endpoint that was asked for.
+    pub(super) fn is_about_address(&self) -> bool {
+        match self {
+            Self::EndpointGone | Self::Redirected(_) | Self::ClientStatus(_) | Self::InvalidResponse(_) => true,
+            Self::Known(known) => known.text == INVALID_TYPE,
+            _ => false,
+        }
+    }
+
+    /// The same with other advice.
+    pub(super) fn with_advice(self, advice: &'static str) -> Self {
+        Self::Advised {
+            error: Box::new(self),
+            advice,
+        }
+    }
+
     /// The same with the proxy that the request went through.
     pub(super) fn through(self, proxy: Arc<str>) -> Self {
         Self::Proxied {
@@ -276,7 +313,7 @@ impl FetchError {
             Self::Tls(_) => "TLS",
             Self::InvalidResponse(_) => "INVALID RESPONSE",
             Self::TooLarge(_) => "RESPONSE TOO LARGE",
-            Self::Proxied { error, .. } => return error.label(),
+            Self::Advised { error, .. } | Self::Proxied { error, .. } => return error.label(),
             Self::Other(_) => "OTHER",
         })
     }
@@ -304,6 +341,7 @@ impl FetchError {
             Self::Tls(_) => "check SONORANCAD_API_URL, this machine's clock and its CA certificates",
             Self::InvalidResponse(_) => "check SONORANCAD_API_URL; if it is right, the trouble is on the API's side",
             Self::TooLarge(_) => "delete closed calls in the CAD, or check SONORANCAD_API_URL",
+            Self::Advised { advice, .. } => advice,
             Self::Proxied { error, .. } => match **error {
                 Self::Connect(_) => {
                     "check the proxy in HTTPS_PROXY or ALL_PROXY, its user and password, and whether it lets requests to \
@@ -333,7 +371,7 @@ impl FetchError {
                 let (min, max) = RATE_LIMIT_PAUSES;
                 PauseRequest::For(Scope::Endpoint, retry.delay(now).clamp(min, max))
             }
-            Self::Proxied { error, .. } => error.pause(now),
+            Self::Advised { error, .. } | Self::Proxied { error, .. } => error.pause(now),
             Self::Redirected(_)
             | Self::ClientStatus(_)
             | Self::ServerStatus(_)

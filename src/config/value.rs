@@ -58,6 +58,29 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
     Err(oddity.to_owned())
 }
 
+/// What is odd about a key that could be right, with what to do about it.
+pub(super) fn doubt_about_key(key: &str, community_id: &str) -> Option<&'static str> {
+    let is_placeholder =
+        key.contains("...") || key.starts_with('<') && key.ends_with('>') || key.eq_ignore_ascii_case("changeme");
+    if key == community_id {
+        Some(
+            "the configured key is the same as the community's id: copy the key from the CAD's administration under API",
+        )
+    } else if key.starts_with(['/', '.', '~']) {
+        Some("the configured key looks like the path of a file: set it as SONORANCAD_API_KEY_FILE")
+    } else if key.starts_with('$') || key.contains("${") || key.contains("{{") {
+        Some("the configured key looks like a variable that was not replaced by its value")
+    } else if is_placeholder {
+        Some("the configured key looks like a placeholder: copy the key from the CAD's administration under API")
+    } else if key.bytes().all(|byte| byte == b'*') {
+        Some("the configured key consists of asterisks: show it in the CAD's administration before you copy it")
+    } else if key.ends_with('%') {
+        Some("the configured key ends with `%`, which some shells add to what they show: remove it")
+    } else {
+        None
+    }
+}
+
 /// Reads the key from a file.
 pub(super) fn key_file(path: &Path) -> Result<SecretString, String> {
     let content = secret_file(path, MAX_KEY_BYTES)?;

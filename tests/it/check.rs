@@ -185,6 +185,74 @@ async fn each_failure_has_its_advice() {
 }
 
 #[tokio::test]
+async fn advice_fits_what_is_odd_about_the_configuration() {
+    let refusal = || Answer::status(400, &[], "INVALID API KEY");
+    let unauthorized = || Answer::problem(401, "{}");
+    let gone = || Answer::status(404, &[], "");
+    let path = "SONORANCAD_API_URL contains a path";
+    for (version, answer, url_path, key, advice) in [
+        ("v1", gone(), "/emergency/get_calls", "key", path),
+        (
+            "v1",
+            Answer::ok("Backend Service Reached"),
+            "/emergency/get_calls/",
+            "key",
+            path,
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "INVALID REQUEST TYPE"),
+            "/x",
+            "key",
+            path,
+        ),
+        ("v1", Answer::ok("<html>"), "/x", "key", path),
+        ("v1", Answer::status(302, &[("Location", "/")], ""), "/x", "key", path),
+        ("v2", gone(), "/v2", "key", path),
+        ("v1", gone(), "", "key", "try SONORANCAD_API_VERSION=v2"),
+        ("v1", refusal(), "/x", "key", "copy the key again"),
+        (
+            "v1",
+            refusal(),
+            "",
+            "mycommunity",
+            "the configured key is the same as the community's id",
+        ),
+        (
+            "v1",
+            refusal(),
+            "",
+            "/run/secrets/key",
+            "looks like the path of a file: set it as SONORANCAD_API_KEY_FILE",
+        ),
+        (
+            "v2",
+            unauthorized(),
+            "",
+            "${API_KEY}",
+            "looks like a variable that was not replaced",
+        ),
+        ("v2", unauthorized(), "", "0f8a...", "looks like a placeholder"),
+        ("v2", unauthorized(), "", "<key>", "looks like a placeholder"),
+        ("v2", unauthorized(), "", "********", "consists of asterisks"),
+        ("v2", unauthorized(), "", "abc%", "ends with `%`"),
+        ("v1", Answer::status(500, &[], ""), "/x", "0f8a...", "wait"),
+    ] {
+        let cad = Cad::start().await;
+        cad.answer(answer);
+        let url = cad.url() + url_path;
+        let variables = [
+            ("SONORANCAD_API_VERSION", version),
+            ("SONORANCAD_API_URL", &url),
+            ("SONORANCAD_API_KEY", key),
+        ];
+        let found = text(&check(&cad, &[], &variables).await.stdout);
+        let (_, to_do) = found.split_once("  What to do: ").unwrap();
+        assert!(to_do.contains(advice), "{advice}: {found}");
+    }
+}
+
+#[tokio::test]
 async fn no_server_is_asked_after_the_key_was_refused() {
     let cad = Cad::start().await;
     cad.answer(Answer::status(400, &[], "INVALID API KEY"));
