@@ -11,6 +11,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Quotes by pairs: what begins with the one and ends with the other was quoted by somebody.
 const QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’')];
 
+/// How DER begins in certificates and keys: a sequence with a length of two bytes.
+const DER_START: [u8; 2] = [0x30, 0x82];
+
 /// Why a text cannot be what its author meant. Each message continues a sentence: "the variable *has quotes*".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Oddity {
@@ -20,7 +23,10 @@ pub enum Oddity {
     /// It is UTF-16.
     #[error("is UTF-16, not UTF-8; save it again as UTF-8 (PowerShell: -Encoding utf8)")]
     Utf16,
-    /// It is neither UTF-8 nor UTF-16.
+    /// It is DER, as certificates and keys can be.
+    #[error("is in the binary format DER; convert it to PEM: openssl x509 (or pkey) -inform der -in FILE -out NEWFILE")]
+    Der,
+    /// It is none of these.
     #[error("is not valid UTF-8")]
     NotUtf8,
 }
@@ -29,12 +35,14 @@ pub enum Oddity {
 ///
 /// # Errors
 ///
-/// [`Oddity::Utf16`] or [`Oddity::NotUtf8`]. The bytes are wiped then.
+/// [`Oddity::Utf16`], [`Oddity::Der`] or [`Oddity::NotUtf8`]. The bytes are wiped then.
 pub fn decode(bytes: Vec<u8>) -> Result<String, Oddity> {
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let bytes = Zeroizing::new(error.into_bytes());
         if is_utf16(&bytes) {
             Oddity::Utf16
+        } else if bytes.starts_with(&DER_START) {
+            Oddity::Der
         } else {
             Oddity::NotUtf8
         }
@@ -154,6 +162,7 @@ mod tests {
             assert_eq!(decode(bytes.clone()), Err(Oddity::Utf16), "{bytes:?}");
         }
         assert_eq!(decode(b"\xffabc".to_vec()), Err(Oddity::NotUtf8));
+        assert_eq!(decode(b"\x30\x82\x01\x0a\xff".to_vec()), Err(Oddity::Der));
         for (bytes, text) in [
             (&b"\xef\xbb\xbfabc"[..], "abc"),
             (b"", ""),

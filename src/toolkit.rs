@@ -4,6 +4,7 @@
 mod auth;
 mod config;
 mod files;
+mod findings;
 mod guard;
 mod listen;
 mod reload;
@@ -48,6 +49,12 @@ impl Toolkit {
     #[must_use]
     pub fn is_newest(&self) -> bool {
         self.config.is_newest()
+    }
+
+    /// What the web configuration in use says that is accepted but may surprise.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.config.current().warnings().to_vec()
     }
 
     /// How many requests have panicked since the start.

@@ -93,14 +93,15 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         Ok(config) => config,
         Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
     };
-    if let Err(error) = Toolkit::new(config.web_config_file.as_deref()) {
-        return Findings::of_problems(vec![error.to_string()]);
-    }
+    let web_warnings = match Toolkit::new(config.web_config_file.as_deref()) {
+        Ok(toolkit) => toolkit.warnings(),
+        Err(error) => return Findings::of_problems(vec![error.to_string()]),
+    };
     let outcome: Result<_, ClientError> = async {
         let communities = Communities::new(&config, &Clock::System)?;
         let reports = ask(&config, &communities).await;
         let warnings = compare_servers(&config, &reports, &communities).await;
-        Ok((reports, warnings))
+        Ok((reports, [web_warnings, warnings].concat()))
     }
     .await;
     match outcome {

@@ -28,9 +28,6 @@ const CERT_DIR: &str = "SSL_CERT_DIR";
 /// The largest file of certificates that is read. Those of distributions have a few hundred KiB.
 const MAX_CERTIFICATE_BYTES: u64 = 16 << 20;
 
-/// How DER begins, the binary format of certificates: a sequence with a length of two bytes.
-const DER_START: [u8; 2] = [0x30, 0x82];
-
 /// The shared variables, cleaned: `None` where one is empty, which counts as not set; or what is odd about their texts.
 pub(super) type Shared = BTreeMap<&'static str, Result<Option<String>, Oddity>>;
 
@@ -297,12 +294,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     if !found.is_empty() {
         return Ok(found);
     }
-    Err(if bytes.starts_with(&DER_START) {
-        "is in the format DER; convert it: openssl x509 -inform der -in FILE -out FILE.pem".to_owned()
-    } else if text::decode(bytes) == Err(Oddity::Utf16) {
-        Oddity::Utf16.to_string()
-    } else {
-        "contains no certificate in the format PEM that can be used".to_owned()
+    Err(match text::decode(bytes) {
+        Err(oddity @ (Oddity::Der | Oddity::Utf16)) => oddity.to_string(),
+        _ => "contains no certificate in the format PEM that can be used".to_owned(),
     })
 }
 

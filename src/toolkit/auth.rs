@@ -22,9 +22,9 @@ use serde_saphyr::Spanned;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::findings::Findings;
 use crate::text;
 
 /// How long a wrong password holds up the line of who sent it.
@@ -68,13 +68,13 @@ pub(super) struct Authenticator {
 
 impl Users {
     /// Users as the web configuration file lists them.
-    pub(super) fn new(texts: Vec<(Spanned<String>, Option<SecretString>)>, problems: &mut Vec<String>) -> Self {
+    pub(super) fn new(texts: Vec<(Spanned<String>, Option<SecretString>)>, findings: &mut Findings) -> Self {
         let mut users = Self::default();
         for (user, hash) in texts {
             // Without the name, in whose place a password or a hash may stand.
             let mut report = |reason: &str| {
                 let line = user.referenced.line();
-                problems.push(format!("basic_auth_users: line {line}: {reason}"));
+                findings.problem(format!("basic_auth_users: line {line}: {reason}"));
             };
             if user.value.contains(':') {
                 report("the user's name is followed by a colon without a space; no name can contain one");
@@ -102,10 +102,10 @@ impl Users {
             }
         }
         if users.cost >= SLOW_COST {
-            warn!(
-                cost = users.cost,
-                "each first check of a password takes many seconds at this cost of bcrypt"
-            );
+            findings.warning(format!(
+                "basic_auth_users: each first check of a password takes many seconds at cost {} of bcrypt",
+                users.cost
+            ));
         }
         users
     }

@@ -45,6 +45,7 @@ impl ReloadingConfig {
             Some(path) => WebConfig::read(path, &mut files)?,
             None => WebConfig::default(),
         };
+        log_warnings(&current);
         Ok(Self {
             path: path.map(Path::to_owned),
             state: RwLock::new(State {
@@ -111,11 +112,18 @@ impl ReloadingConfig {
                     warn!("from now on, no password is asked for");
                 }
                 info!(path = %path.display(), "the web configuration has been read again");
+                log_warnings(&state.current);
             }
             Err(error) => {
                 error!(%error, "the web configuration stays as it was");
             }
         }
+    }
+}
+
+fn log_warnings(config: &WebConfig) {
+    for warning in config.warnings() {
+        warn!("the web configuration: {warning}");
     }
 }
 

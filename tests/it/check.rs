@@ -349,6 +349,22 @@ async fn a_list_of_servers_that_cannot_be_read_is_no_failure() {
 }
 
 #[tokio::test]
+async fn what_has_no_effect_in_the_web_configuration_is_warned_of() {
+    let cad = Cad::start().await;
+    let folder = Folder::new();
+    let path = folder.path().join("web.yml");
+    std::fs::write(&path, "http_server_config:\n  http2: true\n").unwrap();
+    let variables = [("SONORANCAD_WEB_CONFIG_FILE", path.to_str().unwrap())];
+    let output = check(&cad, &[], &variables).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    assert!(
+        found.contains("Warning: http_server_config: http2 has no effect: HTTP/1.1 is served"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
 async fn every_community_of_a_file_is_checked() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(BUSY));

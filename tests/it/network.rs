@@ -263,7 +263,11 @@ async fn what_cannot_be_used_on_the_way_to_the_api_is_a_problem() {
         ("SSL_CERT_FILE", "/dev/zero", "cannot be read: it is not a regular file"),
         ("SSL_CERT_FILE", &path("notes.txt"), "contains no certificate"),
         ("SSL_CERT_FILE", &path("cut.pem"), "contains no certificate"),
-        ("SSL_CERT_FILE", &path("ca.der"), "is in the format DER; convert it"),
+        (
+            "SSL_CERT_FILE",
+            &path("ca.der"),
+            "is in the binary format DER; convert it",
+        ),
         (
             "SSL_CERT_DIR",
             "/does/not/exist",
