@@ -23,6 +23,7 @@ use sonorancad_exporter::process::{self, LONG_VERSION};
 use tokio::runtime::Runtime;
 
 use self::demo::Demo;
+use self::serve::Reader;
 
 /// Scrapes are cheap: more threads would not help, even on a machine with many cores.
 const WORKER_THREADS: usize = 2;
@@ -45,6 +46,10 @@ struct Arguments {
     /// The file with TLS, users and headers, instead of `SONORANCAD_WEB_CONFIG_FILE`.
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     web_config_file: Option<String>,
+
+    /// Let clients make the exporter read its files again, by `POST /-/reload`.
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    enable_lifecycle: bool,
 }
 
 #[derive(Subcommand)]
@@ -89,12 +94,12 @@ pub(crate) fn run() -> ExitCode {
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(
-            Arc::new(move || Config::read(settings(std::env::vars_os(), &flags))),
-            None,
-        ),
+        Command::Serve => {
+            let read: Reader = Arc::new(move |files| Config::read_with(settings(std::env::vars_os(), &flags), files));
+            serve::serve(read, arguments.enable_lifecycle, None)
+        }
         Command::Check(options) => check(settings(std::env::vars_os(), &flags), options),
-        Command::Demo(options) => serve_demo(options, flags),
+        Command::Demo(options) => serve_demo(options, flags, arguments.enable_lifecycle),
         Command::Healthcheck => check_health(settings(std::env::vars_os(), &flags)),
     };
     outcome.unwrap_or_else(|failure| {
@@ -119,11 +124,11 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<ExitCode, Fa
     })
 }
 
-fn serve_demo(options: demo::Options, flags: Flags) -> Result<ExitCode, Failure> {
+fn serve_demo(options: demo::Options, flags: Flags, enables_lifecycle: bool) -> Result<ExitCode, Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
-    let read = move || Config::read(settings(environment.clone(), &flags));
-    serve::serve(Arc::new(read), Some(demo))
+    let read: Reader = Arc::new(move |files| Config::read_with(settings(environment.clone(), &flags), files));
+    serve::serve(read, enables_lifecycle, Some(demo))
 }
 
 fn runtime() -> Result<Runtime, Failure> {

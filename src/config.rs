@@ -28,6 +28,7 @@ pub use self::problem::{Problem, Problems};
 pub use self::setting::{Flags, Setting};
 use self::variable::{RawConfig, Scope};
 pub use self::variable::{VARIABLES, Variable, help};
+use crate::files::WatchedFiles;
 
 /// The whole configuration of the program.
 #[derive(Clone, Debug)]
@@ -147,10 +148,19 @@ impl Config {
     ///
     /// All problems of all settings.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
+        Self::read_with(settings, &mut WatchedFiles::default())
+    }
+
+    /// The same; the files that were read are added to `files`, valid or not.
+    ///
+    /// # Errors
+    ///
+    /// All problems of all settings.
+    pub fn read_with(settings: impl IntoIterator<Item = Setting>, files: &mut WatchedFiles) -> Result<Self, Problems> {
         let (raw, shared, mut problems) = setting::gather(settings);
-        let mut own = read_own_community(&raw, &mut problems);
+        let mut own = read_own_community(&raw, files, &mut problems);
         let mut communities = match &raw.communities_file {
-            Some(path) => communities::read(Path::new(path), &mut problems),
+            Some(path) => communities::read(Path::new(path), files, &mut problems),
             None => BTreeMap::new(),
         };
         let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
@@ -158,7 +168,7 @@ impl Config {
         share_accounts(all, &mut problems);
         let drafts = own.iter().chain(communities.values());
         let needs = network_needs(drafts, !problems.list.is_empty());
-        let network = network::read(&shared, needs, &mut problems);
+        let network = network::read(&shared, needs, files, &mut problems);
         let listen = read_listen(&raw, &mut problems);
         let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
@@ -203,7 +213,7 @@ impl Config {
 /// All problems of all communities.
 pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>, Problems> {
     let mut problems = Problems::default();
-    let mut drafts = communities::parse(text, Path::new("the file"), &mut problems);
+    let mut drafts = communities::parse(text, Path::new("the file"), &mut WatchedFiles::default(), &mut problems);
     let named = drafts.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
     share_accounts(named, &mut problems);
     if problems.list.is_empty() {
@@ -327,10 +337,10 @@ fn network_needs<'a>(drafts: impl Iterator<Item = &'a Draft>, has_problems: bool
 
 /// The community that the environment describes; `None` where one of its settings is a problem, or where
 /// there is a file of communities and nothing that names another one.
-fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
+fn read_own_community(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
     let names_one = raw.set_variables().any(|variable| variable.scope == Scope::Identity);
     if names_one || raw.communities_file.is_none() {
-        return read_community(raw, Path::new(""), problems);
+        return read_community(raw, Path::new(""), files, problems);
     }
     for variable in raw
         .set_variables()
@@ -345,8 +355,8 @@ fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft>
 }
 
 /// A community's settings; `None` where one of them is a problem. Relative paths start from `folder`.
-fn read_community(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<Draft> {
-    let api = read_api(raw, folder, problems);
+fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
+    let api = read_api(raw, folder, files, problems);
     let servers = problems.read(&variable::SERVER_IDS, raw.server_ids.as_deref(), value::servers);
     let requests_per_minute = problems.read(
         &variable::REQUESTS_PER_MINUTE,
@@ -430,13 +440,13 @@ fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
     }
 }
 
-fn read_api(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<ApiConfig> {
+fn read_api(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<ApiConfig> {
     let allow_http = problems.read(&variable::ALLOW_HTTP, raw.allow_http.as_deref(), value::boolean);
     let url = problems.read(&variable::API_URL, raw.api_url.as_deref(), |text| {
         value::api_url(text, allow_http.unwrap_or(true))
     });
     let timeout = problems.read(&variable::API_TIMEOUT, raw.api_timeout.as_deref(), value::timeout);
-    let key = read_key(raw, folder, problems);
+    let key = read_key(raw, folder, files, problems);
     let community_id = problems.read(
         &variable::COMMUNITY_ID,
         raw.community_id.as_deref(),
@@ -459,7 +469,7 @@ fn read_api(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<A
     })
 }
 
-fn read_key(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<SecretString> {
+fn read_key(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
     match (&raw.api_key, &raw.api_key_file) {
         (Some(_), Some(_)) => {
             let reason = Reason::from("and ")
@@ -479,7 +489,7 @@ fn read_key(raw: &RawConfig, folder: &Path, problems: &mut Problems) -> Option<S
         (Some(key), None) => value::key(key)
             .map_err(|reason| problems.report_without_example(&variable::API_KEY, reason))
             .ok(),
-        (None, Some(path)) => value::key_file(&folder.join(path))
+        (None, Some(path)) => value::key_file(&folder.join(path), files)
             .map_err(|reason| problems.report_without_example(&variable::API_KEY_FILE, reason))
             .ok(),
     }

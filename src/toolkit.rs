@@ -3,7 +3,6 @@
 
 mod auth;
 mod config;
-mod files;
 mod findings;
 mod guard;
 mod listen;
@@ -43,6 +42,15 @@ impl Toolkit {
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
         self.config.current().tls().is_some()
+    }
+
+    /// Reads the web configuration file again, if there is one. One that cannot be used changes nothing, and is logged.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub fn reload(&self) -> Result<(), WebConfigError> {
+        self.config.reload()
     }
 
     /// Whether the web configuration that was read last is in use; if not, it is invalid.

@@ -7,6 +7,7 @@
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
 //! * `GET /`: the status page, for people. It asks the API nothing.
+//! * `POST /-/reload`: reads the configuration again, as in Prometheus, where that is enabled.
 
 mod discovery;
 mod negotiation;
@@ -18,12 +19,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::negotiation::Negotiated;
 use crate::community::Communities;
@@ -44,15 +46,19 @@ const DEADLINE_MARGIN: f64 = 0.5;
 /// The longest wait for fetches, whatever the client says: a request may take no more than 30 s.
 const MAX_DEADLINE: Duration = Duration::from_secs(29);
 
+/// A client asks to read the configuration again; it is answered what came of it.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
 /// What the routes need.
 #[derive(Clone)]
 struct AppState {
     toolkit: Toolkit,
     communities: Arc<Communities>,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
-/// The routes of the exporter, for [`Toolkit::serve`].
-pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
+/// The routes of the exporter, for [`Toolkit::serve`]. Without `reloads`, `/-/reload` is forbidden.
+pub fn router(communities: Arc<Communities>, toolkit: Toolkit, reloads: Option<mpsc::Sender<ReloadRequest>>) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route("/metrics", get(metrics))
@@ -60,9 +66,14 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit) -> Router {
         .route("/sd", get(discovery))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).put(reload).fallback(only_post))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(AppState { toolkit, communities })
+        .with_state(AppState {
+            toolkit,
+            communities,
+            reloads,
+        })
 }
 
 impl AppState {
@@ -92,6 +103,32 @@ async fn healthy() -> &'static str {
 
 async fn ready() -> &'static str {
     "sonorancad-exporter is ready.\n"
+}
+
+/// Answers as Prometheus does.
+async fn reload(State(state): State<AppState>) -> Response {
+    let Some(reloads) = state.reloads else {
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response();
+    };
+    let (reply, outcome) = oneshot::channel();
+    let outcome = match reloads.send(reply).await {
+        Ok(()) => outcome.await,
+        Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    };
+    match outcome {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(reason)) => {
+            let text = format!("failed to reload config: {reason}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+        // The exporter stops.
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn only_post() -> impl IntoResponse {
+    let text = "Only POST or PUT requests allowed.\n";
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST, PUT")], text)
 }
 
 async fn not_found() -> impl IntoResponse {

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::problem::{Location, Origin};
 use super::variable::{self, RawConfig, VARIABLES, Variable};
 use super::{Draft, Problems, read_community, value};
+use crate::files::WatchedFiles;
 use crate::text;
 use crate::yaml::{self, Key, Node};
 
@@ -19,9 +20,9 @@ const MAX_ALIAS_LENGTH: usize = 64;
 type Settings = Vec<(Key, Node)>;
 
 /// Reads the communities of the file at `path`, by alias; each mistake becomes a problem, with its line.
-pub(super) fn read(path: &Path, problems: &mut Problems) -> BTreeMap<String, Draft> {
-    match value::secret_file(path, MAX_FILE_BYTES) {
-        Ok(text) => parse(&text, path, problems),
+pub(super) fn read(path: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> BTreeMap<String, Draft> {
+    match value::secret_file(path, MAX_FILE_BYTES, files) {
+        Ok(text) => parse(&text, path, files, problems),
         Err(reason) => {
             problems.report_without_example(&variable::COMMUNITIES_FILE, reason);
             BTreeMap::new()
@@ -30,7 +31,12 @@ pub(super) fn read(path: &Path, problems: &mut Problems) -> BTreeMap<String, Dra
 }
 
 /// Like [`read`], for the text of such a file at `path`, from whose folder relative paths start.
-pub(super) fn parse(text: &str, path: &Path, problems: &mut Problems) -> BTreeMap<String, Draft> {
+pub(super) fn parse(
+    text: &str,
+    path: &Path,
+    files: &mut WatchedFiles,
+    problems: &mut Problems,
+) -> BTreeMap<String, Draft> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let path = &*path.to_string_lossy();
     let entries = match yaml::parse(text) {
@@ -71,7 +77,7 @@ pub(super) fn parse(text: &str, path: &Path, problems: &mut Problems) -> BTreeMa
                 continue;
             }
         };
-        if let Some(draft) = read_entry(location, folder, settings, problems) {
+        if let Some(draft) = read_entry(location, folder, settings, files, problems) {
             drafts.insert(alias, draft);
         }
     }
@@ -79,14 +85,20 @@ pub(super) fn parse(text: &str, path: &Path, problems: &mut Problems) -> BTreeMa
 }
 
 /// Reads one community.
-fn read_entry(mut location: Location, folder: &Path, settings: Settings, problems: &mut Problems) -> Option<Draft> {
+fn read_entry(
+    mut location: Location,
+    folder: &Path,
+    settings: Settings,
+    files: &mut WatchedFiles,
+    problems: &mut Problems,
+) -> Option<Draft> {
     let lines = settings
         .iter()
         .filter_map(|(key, _)| Some((key.text.clone()?, key.line)));
     location.lines = lines.collect();
     let mut own = Problems::of(Origin::File(location.clone()));
     let raw = gather(settings, &location, &mut own);
-    let draft = read_community(&raw, folder, &mut own);
+    let draft = read_community(&raw, folder, files, &mut own);
     problems.list.append(&mut own.list);
     draft
 }

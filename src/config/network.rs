@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use url::{Host, Url};
 
 use super::problem::Problems;
+use crate::files::WatchedFiles;
 use crate::secret_file::read_bytes;
 use crate::text::{self, Oddity};
 
@@ -78,15 +79,15 @@ pub(super) fn shared_name(name: &str) -> Option<&'static str> {
 }
 
 /// Reads what is needed. Variables that have no effect may be wrong.
-pub(super) fn read(shared: &Shared, needs: Needs, problems: &mut Problems) -> Network {
+pub(super) fn read(shared: &Shared, needs: Needs, files: &mut WatchedFiles, problems: &mut Problems) -> Network {
     let mut read = Reader { shared, problems };
     let secure_proxy = needs.secure_proxy.then(|| read.first(&HTTPS_PROXY, proxy)).flatten();
     let plain_proxy = needs.plain_proxy.then(|| read.first(&HTTP_PROXY, proxy)).flatten();
     let has_proxy = secure_proxy.is_some() || plain_proxy.is_some();
     let exceptions = has_proxy.then(|| read.first(&NO_PROXY, exceptions)).flatten();
     let authorities = needs.certificates.then(|| {
-        let file = read.first(&[CERT_FILE], |path| certificates(Path::new(path)));
-        let folders = read.first(&[CERT_DIR], certificates_in_folders);
+        let file = read.first(&[CERT_FILE], |path| certificates(Path::new(path), files));
+        let folders = read.first(&[CERT_DIR], |folders| certificates_in_folders(folders, files));
         if file.is_none() && folders.is_none() {
             // The TLS library would look for certificates at the empty path.
             let is_emptied = [CERT_FILE, CERT_DIR]
@@ -288,8 +289,9 @@ impl Exception {
 }
 
 /// The certificates of a file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = read_bytes(path, MAX_CERTIFICATE_BYTES).map_err(|error| format!("cannot be read: {error}"))?;
+fn certificates(path: &Path, files: &mut WatchedFiles) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = files.read_bytes(path, MAX_CERTIFICATE_BYTES);
+    let bytes = bytes.map_err(|error| format!("cannot be read: {error}"))?;
     let found = usable_certificates(&bytes);
     if !found.is_empty() {
         return Ok(found);
@@ -301,10 +303,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Those of all files in the folders, which are separated by colons. Each folder has at least one.
-fn certificates_in_folders(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates_in_folders(text: &str, files: &mut WatchedFiles) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut found = Vec::new();
     for (index, folder) in text.split(':').filter(|folder| !folder.is_empty()).enumerate() {
         let position = index + 1;
+        files.remember(Path::new(folder));
         let entries = std::fs::read_dir(folder)
             .map_err(|error| format!("names a folder that cannot be read (number {position}): {error}"))?;
         let before = found.len();
@@ -329,11 +332,10 @@ fn certificates_in_folders(text: &str) -> Result<Vec<CertificateDer<'static>>, S
 /// The certificates of this machine, as the TLS library finds them without the variables.
 fn certificates_of_machine() -> Vec<CertificateDer<'static>> {
     let places = openssl_probe::probe();
-    let file = places.cert_file.and_then(|path| certificates(&path).ok());
-    let folders = places
-        .cert_dir
-        .iter()
-        .filter_map(|path| certificates_in_folders(path.to_str()?).ok());
+    let mut files = WatchedFiles::default();
+    let file = places.cert_file.and_then(|path| certificates(&path, &mut files).ok());
+    let folders = places.cert_dir.iter().filter_map(|path| path.to_str());
+    let folders = folders.filter_map(|path| certificates_in_folders(path, &mut files).ok());
     file.into_iter().chain(folders).flatten().collect()
 }
 

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::problem::Reason;
 use super::{LogFormat, ServerConfig, variable};
-use crate::secret_file::{open_regular, read_secret};
+use crate::files::WatchedFiles;
 use crate::text;
 
 /// The largest key file, in bytes.
@@ -82,8 +82,8 @@ pub(super) fn doubt_about_key(key: &str, community_id: &str) -> Option<&'static 
 }
 
 /// Reads the key from a file.
-pub(super) fn key_file(path: &Path) -> Result<SecretString, String> {
-    let content = secret_file(path, MAX_KEY_BYTES)?;
+pub(super) fn key_file(path: &Path, files: &mut WatchedFiles) -> Result<SecretString, String> {
+    let content = secret_file(path, MAX_KEY_BYTES, files)?;
     match text::value(&content) {
         Ok(Some(text)) => key(&text.into()),
         Ok(None) => return Err("names a file that is empty".to_owned()),
@@ -93,9 +93,9 @@ pub(super) fn key_file(path: &Path) -> Result<SecretString, String> {
 }
 
 /// The text of a file that contains secrets.
-pub(super) fn secret_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, String> {
-    let read = || read_secret(&open_regular(path)?, max_bytes);
-    read().map_err(|error| format!("cannot be read: {error}"))
+pub(super) fn secret_file(path: &Path, max_bytes: u64, files: &mut WatchedFiles) -> Result<Zeroizing<String>, String> {
+    let text = files.read(path, max_bytes);
+    text.map_err(|error| format!("cannot be read: {error}"))
 }
 
 pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {

@@ -17,9 +17,9 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::auth::Users;
-use super::files::WatchedFiles;
 use super::findings::Findings;
 use super::tls::{self, TlsSection};
+use crate::files::WatchedFiles;
 use crate::text;
 use crate::yaml::{self, Entries};
 
@@ -77,7 +77,7 @@ impl WebConfig {
     pub(super) fn read(path: &Path, files: &mut WatchedFiles) -> Result<Self, WebConfigError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let text = files
-            .read(path)
+            .read(path, tls::MAX_FILE_BYTES)
             .map_err(|error| vec![format!("it cannot be read: {error}")]);
         text.and_then(|text| Sections::parse(&text)?.validate(folder, files))
             .map_err(|problems| WebConfigError {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::config::{WebConfig, WebConfigError};
-use super::files::WatchedFiles;
+use crate::files::WatchedFiles;
 
 /// How often the files are checked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -91,12 +91,22 @@ impl ReloadingConfig {
         let read = self.state.read().files.clone();
         let now = read.look_again();
         if now != read && now == *last {
-            self.read_again(path);
+            // What cannot be used is logged.
+            let _ = self.read_again(path);
         }
         now
     }
 
-    fn read_again(&self, path: &Path) {
+    /// Reads the file now, if there is one; what cannot be used is logged and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub(super) fn reload(&self) -> Result<(), WebConfigError> {
+        self.path.as_deref().map_or(Ok(()), |path| self.read_again(path))
+    }
+
+    fn read_again(&self, path: &Path) -> Result<(), WebConfigError> {
         let mut files = WatchedFiles::default();
         let config = WebConfig::read(path, &mut files);
         let mut state = self.state.write();
@@ -113,9 +123,11 @@ impl ReloadingConfig {
                 }
                 info!(path = %path.display(), "the web configuration has been read again");
                 log_warnings(&state.current);
+                Ok(())
             }
             Err(error) => {
                 error!(%error, "the web configuration stays as it was");
+                Err(error)
             }
         }
     }

@@ -20,9 +20,12 @@ use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
 use self::names::SanVerifier;
-use super::files::WatchedFiles;
 use super::findings::Findings;
+use crate::files::WatchedFiles;
 use crate::text;
+
+/// The largest file that is read: a chain of certificates takes a few KiB.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The cipher suites of TLS 1.2, by their names in Go.
 const TLS12_SUITES: [(&str, CipherSuite); 6] = [
@@ -357,7 +360,7 @@ fn part(
         )),
         (None, Some(file)) => {
             let path = folder.join(file);
-            let text = files.read(&path);
+            let text = files.read(&path, MAX_FILE_BYTES);
             text.map(Some)
                 .map_err(|error| format!("{name}_file: {} cannot be read: {error}", path.display()))
         }

@@ -19,6 +19,7 @@ mod modules;
 mod network;
 mod properties;
 mod readme;
+mod reload;
 mod scraping;
 mod situations;
 mod web;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const MODULES: [&[&str]; 14] = [
     &["label", "clock", "histogram", "process", "text", "spelling"],
     &["secret_file"],
-    &["yaml"],
+    &["yaml", "files"],
     &["config"],
     &["snapshot"],
     &["account"],
@@ -23,7 +23,7 @@ const MODULES: [&[&str]; 14] = [
 ];
 
 /// What `toolkit` may import: it serves any router and knows nothing of a CAD.
-const TOOLKIT_IMPORTS: [&str; 5] = ["toolkit", "process", "text", "secret_file", "yaml"];
+const TOOLKIT_IMPORTS: [&str; 5] = ["toolkit", "process", "text", "files", "yaml"];
 
 /// The module beside the path, and all that it may import.
 const BESIDE: (&str, &[&str]) = ("demo", &["clock"]);

@@ -375,7 +375,7 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
             let reason = format!("{name}_file: contains a key or certificate itself, not a file's name; use `{name}`");
             assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
             let mut only = WatchedFiles::default();
-            only.read(&folder.0.join("web.yml")).unwrap();
+            only.read(&folder.0.join("web.yml"), 1 << 20).unwrap();
             assert_eq!(files, only, "{text}");
         }
     }
