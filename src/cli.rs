@@ -9,6 +9,7 @@ mod healthcheck;
 mod log;
 mod serve;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use sonorancad_exporter::StartError;
+use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::config::{self, Config, Flags, Setting};
 use sonorancad_exporter::process::{self, LONG_VERSION};
 use tokio::runtime::Runtime;
@@ -27,6 +29,9 @@ use self::serve::Reader;
 
 /// Scrapes are cheap: more threads would not help, even on a machine with many cores.
 const WORKER_THREADS: usize = 2;
+
+/// The most aliases that a warning names.
+const MAX_NAMES: usize = 5;
 
 /// Exports the calls of a Sonoran CAD community to Prometheus.
 #[derive(Parser)]
@@ -145,6 +150,36 @@ fn check_health(settings: Vec<Setting>) -> Result<ExitCode, Failure> {
     match healthcheck::ask(address, is_guarded) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(source) => Err(Failure::Unhealthy { address, source }),
+    }
+}
+
+/// What is allowed but may surprise, each with the aliases of the communities that it concerns.
+///
+/// Communities that share a key share its limit and so most of its warnings: these come once.
+fn warnings(config: &Config) -> Vec<(String, String)> {
+    let mut warnings: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut known = HashMap::new();
+    for (alias, community) in config.all_communities() {
+        for text in Calls::plan(community).warnings(Calls::PUBLISHED_LIMIT, community) {
+            let index = *known
+                .entry((community.api.account(), text.clone()))
+                .or_insert(warnings.len());
+            if index == warnings.len() {
+                warnings.push((text, Vec::new()));
+            }
+            warnings[index].1.extend(alias);
+        }
+    }
+    let warnings = warnings.into_iter();
+    warnings.map(|(text, aliases)| (list_some(&aliases), text)).collect()
+}
+
+/// The first few of these names, and how many there are more.
+fn list_some(names: &[&str]) -> String {
+    let (shown, others) = names.split_at(names.len().min(MAX_NAMES));
+    match others.len() {
+        0 => shown.join(", "),
+        count => format!("{} and {count} more", shown.join(", ")),
     }
 }
 

@@ -16,7 +16,7 @@ mod v1;
 mod v2;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -145,19 +145,20 @@ impl Client {
             .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
     }
 
-    /// Fetches the ids of the community's servers. Nothing else of that answer is kept, above all no addresses.
+    /// Fetches the ids of the community's servers, with their names. Nothing else of that answer is kept, above all no
+    /// addresses.
     ///
     /// # Errors
     ///
     /// Whatever keeps the answer from being such a list, within the API's time-out.
-    pub async fn fetch_server_ids(&self, api: &ApiConfig) -> Result<BTreeSet<u32>, FetchError> {
+    pub async fn fetch_servers(&self, api: &ApiConfig) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
         let (http, proxy) = self.http.read().route(api);
         let request = match &api.version {
             ApiVersion::V1 { community_id } => v1::servers_request(&http, api, community_id),
             ApiVersion::V2 => v2::servers_request(&http, api),
         };
         let body = self.send(request, api, proxy, MAX_SERVERS_BYTES).await?;
-        wire::decode_server_ids(&body.bytes)
+        wire::decode_servers(&body.bytes)
             .map_err(|_| FetchError::InvalidResponse("not JSON with a list of servers".to_owned()))
     }
 

@@ -158,6 +158,9 @@ impl Config {
     /// All problems of all settings.
     pub fn read_with(settings: impl IntoIterator<Item = Setting>, files: &mut WatchedFiles) -> Result<Self, Problems> {
         let (raw, shared, mut problems) = setting::gather(settings);
+        let is_about_community =
+            |variable: &Variable| variable.scope != Scope::Program || *variable == variable::COMMUNITIES_FILE;
+        problems.is_unconfigured = problems.list.is_empty() && !raw.set_variables().any(is_about_community);
         let mut own = read_own_community(&raw, files, &mut problems);
         let mut communities = match &raw.communities_file {
             Some(path) => communities::read(Path::new(path), files, &mut problems),

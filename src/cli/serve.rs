@@ -213,9 +213,9 @@ fn log_start(config: &Config, exporter: &Exporter) {
 
 /// Logs what is allowed but may surprise.
 fn log_warnings(config: &Config) {
-    for (alias, community) in config.all_communities() {
-        for warning in Calls::plan(community).warnings(Calls::PUBLISHED_LIMIT, community) {
-            warn!(community = alias, "{warning}");
-        }
+    for (aliases, warning) in super::warnings(config) {
+        // The environment's own community has no alias.
+        let communities = (!aliases.is_empty()).then_some(aliases);
+        warn!(communities, "{warning}");
     }
 }

@@ -1,6 +1,6 @@
 //! Every community that is served, by its alias. A reload changes only what differs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,13 +182,13 @@ impl Communities {
         (reports.collect(), by_alias.len())
     }
 
-    /// The ids of the servers that a community has, as the API lists them; `None` stands for the one that the
-    /// environment describes.
+    /// The servers that a community has, as the API lists them: their ids and names. `None` stands for the community that
+    /// the environment describes.
     ///
     /// # Errors
     ///
     /// Whatever keeps the answer from being such a list. There is no such list of a community that does not exist.
-    pub async fn fetch_server_ids(&self, alias: Option<&str>) -> Result<BTreeSet<u32>, FetchError> {
+    pub async fn fetch_servers(&self, alias: Option<&str>) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
         let community = {
             let entries = self.entries.read();
             match alias {
@@ -197,8 +197,8 @@ impl Communities {
             }
         };
         match community {
-            Some(community) => community.fetch_server_ids().await,
-            None => Ok(BTreeSet::new()),
+            Some(community) => community.fetch_servers().await,
+            None => Ok(BTreeMap::new()),
         }
     }
 

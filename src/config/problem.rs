@@ -12,6 +12,8 @@ pub struct Problems {
     pub(super) list: Vec<Problem>,
     /// Where the settings come from that are being read.
     origin: Origin,
+    /// Whether no setting names a community.
+    pub(super) is_unconfigured: bool,
 }
 
 /// One thing that is wrong: which setting, why, and what would be right.
@@ -68,6 +70,7 @@ impl Problems {
         Self {
             list: Vec::new(),
             origin,
+            is_unconfigured: false,
         }
     }
 
@@ -78,6 +81,15 @@ impl Problems {
     /// Each problem; its `Display` is one line.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
+    }
+
+    /// Where to begin, if nothing is configured.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.is_unconfigured.then_some(
+            "The community's id and the API key are in the CAD's administration, under API. To look around without them, \
+             run: sonorancad-exporter demo",
+        )
     }
 
     /// Reads one setting, or its default. A text that cannot be read becomes a problem; one that is a problem already
@@ -196,7 +208,8 @@ impl fmt::Display for Problems {
             1 => f.write_str("the configuration has a problem:")?,
             count => write!(f, "the configuration has {count} problems:")?,
         }
-        self.list.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.list.iter().try_for_each(|problem| write!(f, "\n  {problem}"))?;
+        self.hint().map_or(Ok(()), |hint| write!(f, "\n{hint}"))
     }
 }
 
