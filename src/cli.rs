@@ -64,6 +64,7 @@ enum Command {
     /// Ask each server once, and say what is found or what is wrong.
     Check(check::Options),
     /// Show a community that is simulated: no key and no network needed.
+    #[command(after_help = config::demo_help())]
     Demo(demo::Options),
     /// Ask the exporter that runs with the same settings whether it is healthy.
     Healthcheck,
@@ -131,6 +132,7 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<ExitCode, Fa
 
 fn serve_demo(options: demo::Options, flags: Flags, enables_lifecycle: bool) -> Result<ExitCode, Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
+    demo::warn_of_ignored(std::env::vars_os());
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
     let read: Reader = Arc::new(move |files| Config::read_with(settings(environment.clone(), &flags), files));
     serve::serve(read, enables_lifecycle, Some(demo))

@@ -27,7 +27,7 @@ use self::problem::Reason;
 pub use self::problem::{Problem, Problems};
 pub use self::setting::{Flags, Setting};
 use self::variable::{RawConfig, Scope};
-pub use self::variable::{VARIABLES, Variable, help};
+pub use self::variable::{VARIABLES, Variable, demo_help, help, is_ignored_in_demo};
 use crate::files::WatchedFiles;
 
 /// The whole configuration of the program.

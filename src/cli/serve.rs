@@ -57,7 +57,7 @@ async fn serve_until_signal(
     // Its keys must not outlive the communities that use them.
     drop(config);
     if let Some(demo) = demo {
-        demo.start(&exporter).map_err(Failure::Demo)?;
+        demo.start(&exporter).await.map_err(Failure::Demo)?;
     }
     let reloader = Reloader {
         communities: exporter.communities(),

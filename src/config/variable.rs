@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::spelling::most_alike;
+use crate::text;
 
 /// What every variable's name starts with.
 pub(super) const PREFIX: &str = "SONORANCAD_";
@@ -163,6 +164,30 @@ pub fn help() -> String {
     }
     text.push_str("\nAn empty variable counts as not set. Durations look like 25s or 2m.");
     text
+}
+
+/// The section of `demo --help` that lists the variables that a demo obeys.
+#[must_use]
+pub fn demo_help() -> String {
+    let names = VARIABLES.iter().filter(|variable| variable.in_demo);
+    let names: Vec<_> = names.map(|variable| variable.name()).collect();
+    format!(
+        "Environment: of the variables that `--help` of the program lists, a demo obeys these, and ignores the others with a \
+         warning:\n  {}",
+        names.join("\n  ")
+    )
+}
+
+/// Whether a demo ignores this variable although it is meant for the program, right or misspelt.
+#[must_use]
+pub fn is_ignored_in_demo(name: &str, text: &str) -> bool {
+    name.starts_with(PREFIX)
+        && text::value(text) != Ok(None)
+        && match classify(name, text) {
+            Name::Known(variable) => !variable.in_demo,
+            Name::KubernetesLink => false,
+            Name::Unknown { .. } => true,
+        }
 }
 
 /// What this program makes of a name in the environment.
