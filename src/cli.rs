@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
     listen_addresses: Vec<String>,
 
-    /// Serve the sockets that systemd hands over, instead of addresses.
+    /// Use the sockets that systemd passes on, instead of addresses.
     #[arg(long = "web.systemd-socket", global = true)]
     systemd_socket: bool,
 
@@ -61,12 +61,12 @@ struct Arguments {
 enum Command {
     /// Serve metrics (the default).
     Serve,
-    /// Ask each server once, and say what is found or what is wrong.
+    /// Ask each server once, and report what was found or what is wrong.
     Check(check::Options),
-    /// Show a community that is simulated: no key and no network needed.
+    /// Run with a simulated CAD: this needs no key and no network.
     #[command(after_help = config::demo_help())]
     Demo(demo::Options),
-    /// Ask the exporter that runs with the same settings whether it is healthy.
+    /// Check the health of the exporter that runs with the same settings.
     Healthcheck,
 }
 

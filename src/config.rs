@@ -52,7 +52,7 @@ pub struct Config {
 pub enum Listen {
     /// `SONORANCAD_LISTEN_ADDRESS`.
     Addresses(Vec<SocketAddr>),
-    /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd hands over.
+    /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd passes on.
     SystemdSocket,
 }
 
@@ -314,7 +314,7 @@ fn read_listen(raw: &RawConfig, problems: &mut Problems) -> Option<Listen> {
         return addresses.map(Listen::Addresses);
     }
     if raw.listen_address.is_some() {
-        let reason = Reason::from("means nothing beside ")
+        let reason = Reason::from("has no effect with ")
             .variable(&variable::SYSTEMD_SOCKET)
             .text("; the socket unit says where to listen");
         problems.report_without_example(&variable::LISTEN_ADDRESS, reason);

@@ -1,4 +1,4 @@
-//! Parts of a request that hold the key, and are wiped when the request is over.
+//! Parts of a request that contain the key, and are wiped when the request is over.
 //!
 //! Not wiped are the copies that others make on the way: the buffers in which HTTP and TLS put a request
 //! together, and the system's.

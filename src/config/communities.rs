@@ -48,7 +48,7 @@ pub(super) fn parse(
             return BTreeMap::new();
         }
         Err(error) => {
-            let reason = format!("is not as it should be: {}", yaml::describe(&error));
+            let reason = format!("cannot be read: {}", yaml::describe(&error));
             problems.report_other(path.to_owned(), reason);
             return BTreeMap::new();
         }

@@ -138,7 +138,7 @@ fn each_bad_value_has_its_reason() {
         (
             "API_URL",
             "https://user:pass@example.com",
-            "must not hold a user, a password, a query or a fragment; for example: https://api.sonorancad.com",
+            "must not contain a user, a password, a query or a fragment; for example: https://api.sonorancad.com",
         ),
         (
             "API_KEY_FILE",
@@ -279,7 +279,7 @@ fn empty_variables_count_as_not_set() {
 }
 
 #[test]
-fn links_of_a_kubernetes_service_are_passed_over() {
+fn links_of_a_kubernetes_service_are_ignored() {
     assert!(
         read_with(&[
             ("SONORANCAD_EXPORTER_SERVICE_HOST", "10.0.0.1"),
@@ -340,7 +340,7 @@ fn sockets_of_systemd_stand_instead_of_addresses() {
     let both = read_with_flags(&[("SONORANCAD_LISTEN_ADDRESS", ":1")], &flags);
     assert_eq!(
         both.unwrap_err().to_string(),
-        "the configuration has a problem:\n  SONORANCAD_LISTEN_ADDRESS means nothing beside --web.systemd-socket; the \
+        "the configuration has a problem:\n  SONORANCAD_LISTEN_ADDRESS has no effect with --web.systemd-socket; the \
          socket unit says where to listen"
     );
 }

@@ -1,6 +1,6 @@
 //! One function per kind of value: it turns a text into its meaning, or says why that is impossible.
 //!
-//! No reason quotes the text: it may be a misplaced secret.
+//! No message quotes the text: it may be a misplaced secret.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -129,7 +129,7 @@ pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {
 pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
     let mut url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a user, a password, a query or a fragment".into());
+        return Err("must not contain a user, a password, a query or a fragment".into());
     }
     match url.scheme() {
         "https" => {}

@@ -89,49 +89,49 @@ variables! {
         "The community's API key.";
     API_KEY_FILE / api_key_file: String, Identity, in_demo false,
         None, "/run/secrets/sonorancad_api_key",
-        "A file that holds the API key, instead of the variable above.";
+        "A file with the API key, instead of the variable above.";
     SERVER_IDS / server_ids: String, Community, in_demo false,
         Some("1"), "1=Main,2=Events",
-        "The CAD servers to read, with a name if you like: `1=Main,2=Events`.";
+        "The CAD servers to read, with names if you like: `1=Main,2=Events`.";
     API_VERSION / api_version: String, Community, in_demo false,
         Some("v1"), "v2",
         "The version of the API: `v1` or `v2`.";
     API_URL / api_url: String, Community, in_demo false,
         Some("https://api.sonorancad.com"), "https://api.sonorancad.com",
-        "Where the API is.";
+        "The address of the API.";
     API_TIMEOUT / api_timeout: String, Community, in_demo false,
         Some("8s"), "8s",
-        "The longest wait for one answer of the API (100ms to 1m).";
+        "The time limit of one API request (100ms to 1m).";
     CACHE_TTL / cache_ttl: String, Community, in_demo true,
         Some("25s"), "25s",
         "How long an answer counts as fresh (1s to 1h); the budget can make it longer.";
     MAX_STALE / max_stale: String, Community, in_demo true,
         Some("2m"), "2m",
-        "How old call data may get before it is left out (1s to 1h); at least twice the TTL in force.";
+        "The age from which call data is no longer shown (1s to 1h); at least twice the TTL in force.";
     REQUESTS_PER_MINUTE / requests_per_minute: String, Community, in_demo false,
         None, "4",
-        "The budget of API requests per minute, for all servers (1 to 60). Default: 5 less the number of servers, at least 1.";
+        "The maximum of API requests per minute, for all servers together (1 to 60). Default: 5 minus the number of servers, at least 1.";
     ALLOW_HTTP / allow_http: String, Community, in_demo false,
         Some("false"), "true",
-        "Whether the API may be asked over plain HTTP on other machines than this one.";
+        "Whether to allow plain HTTP to an API on another machine.";
     COMMUNITIES_FILE / communities_file: String, Program, in_demo false,
         None, "/etc/sonorancad-exporter/communities.yml",
-        "A file of several communities, each served at `/probe?community=<alias>`.";
+        "A file with several communities, each served at `/probe?community=<alias>`.";
     LISTEN_ADDRESS / listen_address: String, Program, in_demo true,
         Some("0.0.0.0:10911"), "0.0.0.0:10911",
         "The addresses to serve on, separated by commas; `:10911` for all of this machine's IPv4 addresses, `[::]:10911` for those of IPv6 too.";
     SYSTEMD_SOCKET / systemd_socket: String, Program, in_demo true,
         Some("false"), "true",
-        "Whether to serve the sockets that systemd hands over, instead of addresses.";
+        "Whether to use the sockets that systemd passes on, instead of addresses.";
     WEB_CONFIG_FILE / web_config_file: String, Program, in_demo true,
         None, "/etc/sonorancad-exporter/web.yml",
         "A file with TLS, users and headers, in the format of every Prometheus exporter.";
     LOG / log: String, Program, in_demo true,
         Some("info"), "info,hyper=warn",
-        "What is logged: a level (error, warn, info, debug, trace, off), and levels per module if you like.";
+        "The log level (error, warn, info, debug, trace, off), with levels for single modules if you like.";
     LOG_FORMAT / log_format: String, Program, in_demo true,
         Some("text"), "json",
-        "How it is logged, to standard error: `text` or `json`.";
+        "The format of the log, which goes to standard error: `text` or `json`.";
 }
 
 impl RawConfig {

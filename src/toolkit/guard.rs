@@ -97,7 +97,7 @@ impl Guard {
 fn refuse_malformed(request: &Request<impl HttpBody>) -> Option<Response> {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
-        return Some((StatusCode::BAD_REQUEST, "The header Host is missing, or there twice.\n").into_response());
+        return Some((StatusCode::BAD_REQUEST, "The header Host is missing, or given twice.\n").into_response());
     }
     if request.body().is_end_stream() {
         return None;
