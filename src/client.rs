@@ -266,6 +266,9 @@ fn advise(error: FetchError, api: &ApiConfig) -> FetchError {
              in https://api.sonorancad.com",
         );
     }
+    if api.version == ApiVersion::V2 && error.is_about_plan() {
+        return error.with_advice("check which plan the community has: it is too low for this part of the API");
+    }
     match api.doubt_about_key() {
         Some(advice) if error.is_about_key() => error.with_advice(advice),
         _ => error,

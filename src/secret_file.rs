@@ -14,7 +14,12 @@ use crate::text;
 ///
 /// The file cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    if !std::fs::metadata(path)?.is_file() {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        let reason = "it is a folder (Docker makes one where the file for a mount is missing)";
+        return Err(io::Error::other(reason));
+    }
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     File::open(path)

@@ -8,10 +8,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Spanned};
 use zeroize::Zeroizing;
 
-use crate::spelling::most_alike;
-
-/// Minimum similarity (0 to 1) at which a name counts as a typo of a known one.
-const MIN_SIMILARITY: f64 = 0.5;
+use crate::spelling::nearest;
 
 /// Every entry of a mapping, in order and duplicates included, with the line of its key.
 ///
@@ -226,10 +223,12 @@ pub fn describe(error: &Error) -> String {
     let reason = match error {
         // A snippet would show lines of the file.
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => return describe(error),
-        Error::SerdeUnknownField { field, expected, .. } => match nearest(field, expected) {
-            Some(name) => format!("has a setting that does not exist; the nearest one is {name}"),
-            None => format!("has a setting that does not exist; these do: {}", expected.join(", ")),
-        },
+        Error::SerdeUnknownField { field, expected, .. } => {
+            match nearest(field, expected.iter().map(|name| (*name, *name))) {
+                Some(name) => format!("has a setting that does not exist; the nearest one is {name}"),
+                None => format!("has a setting that does not exist; these do: {}", expected.join(", ")),
+            }
+        }
         Error::DuplicateMappingKey { .. } => "has a key that is given twice".to_owned(),
         Error::MultipleDocuments { .. } => "begins a second document; there must be one".to_owned(),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
@@ -253,10 +252,4 @@ pub fn describe(error: &Error) -> String {
         Some(location) => format!("line {}: {reason}", location.line()),
         None => reason,
     }
-}
-
-/// The name that `text` is most likely a typo of, if it is similar enough to any.
-fn nearest<'a>(text: &str, names: &[&'a str]) -> Option<&'a str> {
-    let (similarity, name) = most_alike(text, names.iter().map(|name| (*name, *name)))?;
-    (similarity > MIN_SIMILARITY).then_some(name)
 }

@@ -26,6 +26,7 @@ const MIN_UNIX_TIME: f64 = 1e9;
 
 const INVALID_KEY: &str = "INVALID API KEY";
 const INVALID_TYPE: &str = "INVALID REQUEST TYPE";
+const PLAN_TEXTS: [&str; 2] = ["VERSION PLUS REQUIRED", "VERSION PRO REQUIRED"];
 
 /// How the system's library begins when a name cannot be looked up.
 const LOOKUP_FAILURE: &str = "failed to lookup address information";
@@ -66,12 +67,12 @@ static KNOWN_ERRORS: [KnownError; 7] = [
         advice: "check SONORANCAD_API_URL, or try SONORANCAD_API_VERSION=v2",
     },
     KnownError {
-        text: "VERSION PLUS REQUIRED",
+        text: PLAN_TEXTS[0],
         scope: Scope::Account,
         advice: "this API needs the Plus plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
     },
     KnownError {
-        text: "VERSION PRO REQUIRED",
+        text: PLAN_TEXTS[1],
         scope: Scope::Account,
         advice: "this API needs the Pro plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
     },
@@ -258,6 +259,11 @@ impl FetchError {
             Self::Known(known) => known.text == INVALID_KEY,
             _ => false,
         }
+    }
+
+    /// Whether the API asks for a higher plan.
+    pub(super) fn is_about_plan(&self) -> bool {
+        matches!(self, Self::Known(known) if PLAN_TEXTS.contains(&known.text))
     }
 
     /// Whether something answered, but not the endpoint that was asked for.

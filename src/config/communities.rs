@@ -125,7 +125,7 @@ fn gather(settings: Settings, location: &Location, problems: &mut Problems) -> R
         };
         let Some(variable) = variable::community_variables().find(|variable| variable.key == key) else {
             // The key itself is not shown: it could be a misplaced secret.
-            problems.report_other(location.of_line(line), unknown_setting(&key));
+            problems.report_other(location.of_line(line), unknown_setting(&key, &node));
             continue;
         };
         if !keys.insert(variable.key) {
@@ -174,14 +174,19 @@ fn flatten(variable: &Variable, node: Node) -> Result<Option<String>, String> {
 }
 
 /// Why `key` cannot be a setting of a community.
-fn unknown_setting(key: &str) -> String {
-    match VARIABLES.iter().find(|variable| variable.key == key) {
-        Some(variable) => format!("has a setting of the whole program, which is {}", variable.name()),
-        None => format!(
-            "has a setting that does not exist; the nearest one is {}",
-            variable::nearest(key, variable::community_variables()).key
-        ),
+fn unknown_setting(key: &str, value: &Node) -> String {
+    if matches!(value, Node::Mapping(_)) {
+        return "contains a mapping; the alias of a community must be at the start of its line".to_owned();
     }
+    if let Some(variable) = VARIABLES.iter().find(|variable| variable.key == key) {
+        return format!("has a setting of the whole program, which is {}", variable.name());
+    }
+    let known = || variable::community_variables();
+    if let Some(variable) = variable::nearest(key, known()) {
+        return format!("has a setting that does not exist; the nearest one is {}", variable.key);
+    }
+    let keys: Vec<_> = known().map(|variable| variable.key).collect();
+    format!("has a setting that does not exist; these do: {}", keys.join(", "))
 }
 
 fn is_alias(text: &str) -> bool {

@@ -124,11 +124,15 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
             }
             Name::KubernetesLink => {}
             Name::Unknown { nearest } => {
-                let reason = Reason::from("is not a variable of this program; the nearest one is ")
-                    .variable(nearest)
-                    .text(
-                        " (if Kubernetes sets it for a Service, rename the Service or set `enableServiceLinks: false`)",
-                    );
+                let reason = match nearest {
+                    Some(variable) => {
+                        Reason::from("is not a variable of this program; the nearest one is ").variable(variable)
+                    }
+                    None => Reason::from("is not a variable of this program; --help lists them"),
+                };
+                let reason = reason.text(
+                    " (if Kubernetes sets it for a Service, rename the Service or set `enableServiceLinks: false`)",
+                );
                 problems.report_other(name, reason);
             }
         }

@@ -799,6 +799,47 @@ fn a_value_of_the_wrong_type_hides_no_other_mistake() {
 }
 
 #[test]
+fn what_people_often_get_wrong_in_a_file_has_a_reason_that_helps() {
+    for (file, reason) in [
+        (
+            "communities:\n  blaine:\n    api_key: k\n",
+            "FILE, line 2: communities contains a mapping; the alias of a community must be at the start of its line",
+        ),
+        (
+            "a: {zzz: 1}\n",
+            "FILE, line 1: a has a setting that does not exist; these do: community_id, api_key, api_key_file, ",
+        ),
+        (
+            "- a: {api_key: k}\n",
+            "FILE must map an alias to the settings of each community",
+        ),
+        ("", "FILE contains no community"),
+    ] {
+        let message = read_communities(file, &[]).unwrap_err();
+        assert!(message.contains(reason), "{file}: {message}");
+    }
+    let folder = std::env::temp_dir();
+    let message = read(&[("SONORANCAD_COMMUNITIES_FILE", folder.to_str().unwrap())]).unwrap_err();
+    assert!(
+        message.contains("cannot be read: it is a folder (Docker makes one"),
+        "{message}"
+    );
+}
+
+#[test]
+fn words_may_be_in_capitals() {
+    let config = read_with(&[
+        ("SONORANCAD_API_VERSION", "V2"),
+        ("SONORANCAD_ALLOW_HTTP", "True"),
+        ("SONORANCAD_LOG_FORMAT", "JSON"),
+        ("SONORANCAD_LOG", "INFO"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.community.unwrap().api.version, ApiVersion::V2);
+}
+
+#[test]
 fn scalars_of_a_file_are_read_as_they_are_written() {
     for text in [
         "007",

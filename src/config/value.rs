@@ -26,7 +26,7 @@ pub(super) enum VersionNumber {
 }
 
 pub(super) fn api_version(text: &str) -> Result<VersionNumber, String> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "v1" => Ok(VersionNumber::One),
         "v2" => Ok(VersionNumber::Two),
         _ => Err("must be v1 or v2".to_owned()),
@@ -185,6 +185,8 @@ pub(super) fn requests_per_minute(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    // Python and Helm write `True`.
+    let text = text.to_ascii_lowercase();
     text.parse().map_err(|_| "must be true or false".to_owned())
 }
 
@@ -216,7 +218,7 @@ pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("must be text or json".to_owned()),

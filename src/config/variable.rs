@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::spelling::most_alike;
+use crate::spelling;
 use crate::text;
 
 /// What every variable's name starts with.
@@ -197,7 +197,7 @@ pub(super) enum Name {
     /// called `sonorancad-exporter` makes them begin with our prefix.
     KubernetesLink,
     Unknown {
-        nearest: &'static Variable,
+        nearest: Option<&'static Variable>,
     },
 }
 
@@ -214,10 +214,10 @@ pub(super) fn classify(name: &str, text: &str) -> Name {
     }
 }
 
-/// The one of `variables` whose short name is most similar to `short`.
-pub(super) fn nearest(short: &str, variables: impl Iterator<Item = &'static Variable>) -> &'static Variable {
+/// The one of `variables` that `short` is most likely a typo of.
+pub(super) fn nearest(short: &str, variables: impl Iterator<Item = &'static Variable>) -> Option<&'static Variable> {
     let candidates = variables.map(|variable| (variable.short, variable));
-    most_alike(&short.to_uppercase(), candidates).map_or(&API_KEY, |(_, variable)| variable)
+    spelling::nearest(&short.to_uppercase(), candidates)
 }
 
 /// The shapes of <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
@@ -271,13 +271,15 @@ mod tests {
             ("SONORANCAD_SERVER_ID", "1", "SERVER_IDS"),
             ("SONORANCAD_TTL", "1s", "CACHE_TTL"),
             ("SONORANCAD_LISTEN_PORT", "10911", "LISTEN_ADDRESS"),
-            ("SONORANCAD_URL_PORT_80_HTTP", "80", "ALLOW_HTTP"),
             ("SONORANCAD_log_format", "json", "LOG_FORMAT"),
         ] {
             let Name::Unknown { nearest: found } = classify(name, text) else {
                 panic!("{name} is not unknown");
             };
-            assert_eq!(found.short, nearest, "{name}");
+            assert_eq!(found.map(|variable| variable.short), Some(nearest), "{name}");
+        }
+        for name in ["SONORANCAD_FOO", "SONORANCAD_URL_PORT_80_HTTP", "SONORANCAD_"] {
+            assert!(matches!(classify(name, "x"), Name::Unknown { nearest: None }), "{name}");
         }
     }
 }

@@ -219,6 +219,13 @@ async fn advice_fits_what_is_odd_about_the_configuration() {
         ("v1", gone(), "", "key", "try SONORANCAD_API_VERSION=v2"),
         ("v1", refusal(), "/x", "key", "copy the key again"),
         (
+            "v2",
+            Answer::status(403, &[], "VERSION PLUS REQUIRED"),
+            "",
+            "key",
+            "check which plan",
+        ),
+        (
             "v1",
             refusal(),
             "",
