@@ -65,7 +65,7 @@ struct HttpClients {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No CA certificates are found although they are needed.
-    #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
+    #[error("cannot prepare HTTPS; are this machine's CA certificates installed? SSL_CERT_FILE can name others")]
     Https(#[source] reqwest::Error),
     /// The system gives it no threads.
     #[error("cannot start the threads that talk to the API")]

@@ -294,7 +294,10 @@ impl FetchError {
     /// The same with the name of the host where it could not be looked up.
     pub(super) fn with_host(self, host: &str) -> Self {
         match self {
-            Self::Connect(detail) if detail.starts_with(LOOKUP_FAILURE) => Self::Connect(format!("{host}: {detail}")),
+            Self::Connect(detail) => match detail.strip_prefix(LOOKUP_FAILURE) {
+                Some(reason) => Self::Connect(format!("the name {host} cannot be looked up{reason}")),
+                None => Self::Connect(detail),
+            },
             error => error,
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::problem::{Location, Origin};
 use super::variable::{self, RawConfig, VARIABLES, Variable};
 use super::{Draft, Problems, read_community, value};
@@ -139,7 +141,8 @@ fn gather(settings: Settings, location: &Location, problems: &mut Problems) -> R
                 Some("odd".to_owned())
             }
         };
-        let text = text.unwrap_or_default();
+        // It may be the key.
+        let text = Zeroizing::new(text.unwrap_or_default());
         let value = text::value(&text);
         if let Err(oddity) = value {
             problems.report_without_example(variable, oddity.to_string());

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use zeroize::Zeroizing;
+
 use super::network::{self, Shared};
 use super::problem::{Origin, Problems, Reason};
 use super::variable::{self, Name, PREFIX, RawConfig, Variable};
@@ -99,7 +101,8 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
             continue;
         }
         let text = match text {
-            Ok(text) => text,
+            // It may be the key.
+            Ok(text) => Zeroizing::new(text),
             Err(oddity) => {
                 problems.report_other(name, oddity.to_string());
                 continue;

@@ -192,7 +192,7 @@ async fn a_failure_on_the_way_through_a_proxy_names_it_without_its_password() {
     // Without a proxy, the name that cannot be looked up is the API's.
     let found = text_of(&check(&url, &[]).await);
     assert!(
-        found.contains("cannot reach the API: cad.example.invalid: failed to lookup"),
+        found.contains("cannot reach the API: the name cad.example.invalid cannot be looked up: "),
         "{found}"
     );
 }
