@@ -121,8 +121,8 @@ impl ReloadingConfig {
                 if !before.users().is_empty() && state.current.users().is_empty() {
                     warn!("from now on, no password is asked for");
                 }
-                info!(path = %path.display(), "the web configuration has been read again");
                 log_warnings(&state.current);
+                info!(path = %path.display(), "the web configuration has been read again");
                 Ok(())
             }
             Err(error) => {
