@@ -9,6 +9,7 @@ mod healthcheck;
 mod log;
 mod serve;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -18,14 +19,19 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use sonorancad_exporter::StartError;
+use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::config::{self, Config, Flags, Setting};
 use sonorancad_exporter::process::{self, LONG_VERSION};
 use tokio::runtime::Runtime;
 
 use self::demo::Demo;
+use self::serve::Reader;
 
 /// Scrapes are cheap: more threads would not help, even on a machine with many cores.
 const WORKER_THREADS: usize = 2;
+
+/// The most aliases that a warning names.
+const MAX_NAMES: usize = 5;
 
 /// Exports the calls of a Sonoran CAD community to Prometheus.
 #[derive(Parser)]
@@ -38,7 +44,7 @@ struct Arguments {
     #[arg(long = "web.listen-address", value_name = "ADDRESS", global = true)]
     listen_addresses: Vec<String>,
 
-    /// Serve the sockets that systemd hands over, instead of addresses.
+    /// Use the sockets that systemd passes on, instead of addresses.
     #[arg(long = "web.systemd-socket", global = true)]
     systemd_socket: bool,
 
@@ -49,17 +55,22 @@ struct Arguments {
     /// The file with TLS, users and headers, instead of `SONORANCAD_WEB_CONFIG_FILE`.
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     web_config_file: Option<String>,
+
+    /// Let clients make the exporter read its files again, by `POST /-/reload`.
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    enable_lifecycle: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Serve metrics (the default).
     Serve,
-    /// Ask each server once, and report what it finds or what is wrong.
+    /// Ask each server once, and report what was found or what is wrong.
     Check(check::Options),
-    /// Serve metrics of a simulated community, without a key or a network.
+    /// Run with a simulated CAD: this needs no key and no network.
+    #[command(after_help = config::demo_help())]
     Demo(demo::Options),
-    /// Ask the exporter that runs with the same settings whether it is healthy.
+    /// Check the health of the exporter that runs with the same settings.
     Healthcheck,
 }
 
@@ -91,12 +102,12 @@ pub(crate) fn run() -> ExitCode {
         web_config_file: arguments.web_config_file,
     };
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(
-            Arc::new(move || Config::read(settings(std::env::vars_os(), &flags))),
-            None,
-        ),
+        Command::Serve => {
+            let read: Reader = Arc::new(move |files| Config::read_with(settings(std::env::vars_os(), &flags), files));
+            serve::serve(read, arguments.enable_lifecycle, None)
+        }
         Command::Check(options) => check(settings(std::env::vars_os(), &flags), options),
-        Command::Demo(options) => serve_demo(options, flags),
+        Command::Demo(options) => serve_demo(options, flags, arguments.enable_lifecycle),
         Command::Healthcheck => check_health(settings(std::env::vars_os(), &flags)),
     };
     outcome.unwrap_or_else(|failure| {
@@ -121,11 +132,12 @@ fn check(settings: Vec<Setting>, options: check::Options) -> Result<ExitCode, Fa
     })
 }
 
-fn serve_demo(options: demo::Options, flags: Flags) -> Result<ExitCode, Failure> {
+fn serve_demo(options: demo::Options, flags: Flags, enables_lifecycle: bool) -> Result<ExitCode, Failure> {
     let demo = Demo::bind(options).map_err(Failure::Demo)?;
+    demo::warn_of_ignored(std::env::vars_os());
     let environment: Vec<_> = demo.environment(std::env::vars_os()).collect();
-    let read = move || Config::read(settings(environment.clone(), &flags));
-    serve::serve(Arc::new(read), Some(demo))
+    let read: Reader = Arc::new(move |files| Config::read_with(settings(environment.clone(), &flags), files));
+    serve::serve(read, enables_lifecycle, Some(demo))
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -149,6 +161,36 @@ fn describe(attempts: &[(SocketAddr, std::io::Error)]) -> String {
         .map(|(address, error)| format!("{address}: {error}"))
         .collect();
     attempts.join("; nor at ")
+}
+
+/// What is allowed but may surprise, each with the aliases of the communities that it concerns.
+///
+/// Communities that share a key share its limit and so most of its warnings: these come once.
+fn warnings(config: &Config) -> Vec<(String, String)> {
+    let mut warnings: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut known = HashMap::new();
+    for (alias, community) in config.all_communities() {
+        for text in Calls::plan(community).warnings(&Calls::RATE, community) {
+            let index = *known
+                .entry((community.api.account(), text.clone()))
+                .or_insert(warnings.len());
+            if index == warnings.len() {
+                warnings.push((text, Vec::new()));
+            }
+            warnings[index].1.extend(alias);
+        }
+    }
+    let warnings = warnings.into_iter();
+    warnings.map(|(text, aliases)| (list_some(&aliases), text)).collect()
+}
+
+/// The first few of these names, and how many there are more.
+fn list_some(names: &[&str]) -> String {
+    let (shown, others) = names.split_at(names.len().min(MAX_NAMES));
+    match others.len() {
+        0 => shown.join(", "),
+        count => format!("{} and {count} more", shown.join(", ")),
+    }
 }
 
 /// The settings of the environment and the flags; the flags win.

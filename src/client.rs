@@ -16,13 +16,13 @@ mod v1;
 mod v2;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use reqwest::StatusCode;
+use parking_lot::{Mutex, RwLock};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Certificate, StatusCode};
 use secrecy::ExposeSecret as _;
 use url::Url;
 use zeroize::Zeroizing;
@@ -32,7 +32,7 @@ pub use self::endpoint::{Calls, Endpoint, QueryOf, SnapshotOf};
 pub use self::error::{FetchError, KnownError, PauseRequest, Retry, Scope, labels};
 pub use self::transport::{MAX_FILES, MAX_REQUESTS};
 use self::transport::{RawResponse, Transport};
-use crate::config::{ApiConfig, ApiVersion};
+use crate::config::{ApiConfig, ApiVersion, Network, Proxy};
 use crate::process::VERSION;
 
 /// The largest answer that is read, compressed or not: 100,000 calls are 33 MB.
@@ -44,21 +44,28 @@ const MAX_SERVERS_BYTES: usize = 1 << 20;
 /// How many texts that are not known in advance become labels at most, in the life of a process.
 const MAX_UNKNOWN_TEXTS: usize = 20;
 
-/// Sends requests to the API. Clones share their threads and limits; a process has one set of them.
+/// Sends requests to the API. Clones share all of it; a process has one set of threads and limits.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    /// For addresses of this machine, which no proxy can reach.
-    local_http: reqwest::Client,
+    http: Arc<RwLock<HttpClients>>,
     transport: Arc<Transport>,
     unknown_texts: Arc<Mutex<BTreeSet<Arc<str>>>>,
+}
+
+/// What sends requests, by the way that they take.
+#[derive(Debug)]
+struct HttpClients {
+    network: Network,
+    has_certificates: bool,
+    direct: reqwest::Client,
+    through: Vec<(Proxy, reqwest::Client)>,
 }
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No CA certificates are found although they are needed. An invalid proxy variable is ignored.
-    #[error("cannot prepare HTTPS; are this machine's CA certificates installed?")]
+    /// No CA certificates are found although they are needed.
+    #[error("cannot prepare HTTPS; are this machine's CA certificates installed? SSL_CERT_FILE can name others")]
     Https(#[source] reqwest::Error),
     /// The system refuses to start its threads.
     #[error("cannot start the threads that talk to the API")]
@@ -66,34 +73,37 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client that trusts what this machine trusts and honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
-    /// Without certificates, only plain HTTP works.
+    /// A client that trusts what this machine trusts, and uses no proxy. Without certificates, only plain HTTP works.
     ///
     /// # Errors
     ///
     /// HTTPS cannot be prepared, or the system refuses to start its threads.
     pub fn new(needs_certificates: bool) -> Result<Self, ClientError> {
-        let [http, local_http] = http_clients(needs_certificates)?;
         Ok(Self {
-            http,
-            local_http,
+            http: Arc::new(RwLock::new(HttpClients::new(&Network::default(), needs_certificates)?)),
             transport: Arc::new(Transport::new().map_err(ClientError::Threads)?),
             unknown_texts: Arc::default(),
         })
     }
 
-    /// A clone that trusts what this machine trusts now.
+    /// From now on, requests of all clones take this network. Certificates that were there once stay, even where they
+    /// are needed no longer.
     ///
     /// # Errors
     ///
-    /// HTTPS cannot be prepared.
-    pub fn with_certificates(&self) -> Result<Self, ClientError> {
-        let [http, local_http] = http_clients(true)?;
-        Ok(Self {
-            http,
-            local_http,
-            ..self.clone()
-        })
+    /// HTTPS cannot be prepared. Nothing has changed then.
+    pub fn set_network(&self, network: &Network, needs_certificates: bool) -> Result<(), ClientError> {
+        let has_certificates = {
+            let current = self.http.read();
+            let has_certificates = current.has_certificates || needs_certificates;
+            if current.network == *network && current.has_certificates == has_certificates {
+                return Ok(());
+            }
+            has_certificates
+        };
+        let clients = HttpClients::new(network, has_certificates)?;
+        *self.http.write() = clients;
+        Ok(())
     }
 
     /// Fetches the answer of an endpoint for one server.
@@ -107,12 +117,22 @@ impl Client {
         server_id: u32,
         query: QueryOf<E>,
     ) -> Result<SnapshotOf<E>, FetchError> {
-        let http = self.http(api);
+        let snapshot = self.request_snapshot::<E>(api, server_id, query).await;
+        snapshot.map_err(|error| advise(error, api))
+    }
+
+    async fn request_snapshot<E: Endpoint>(
+        &self,
+        api: &ApiConfig,
+        server_id: u32,
+        query: QueryOf<E>,
+    ) -> Result<SnapshotOf<E>, FetchError> {
+        let (http, proxy) = self.http.read().route(api);
         let request = match &api.version {
-            ApiVersion::V1 { community_id } => E::v1_request(http, api, community_id, server_id, query),
-            ApiVersion::V2 => E::v2_request(http, api, server_id, query),
+            ApiVersion::V1 { community_id } => E::v1_request(&http, api, community_id, server_id, query),
+            ApiVersion::V2 => E::v2_request(&http, api, server_id, query),
         };
-        let body = self.send(request, api, MAX_BODY_BYTES).await?;
+        let body = self.send(request, api, proxy, MAX_BODY_BYTES).await?;
         // Parsing megabytes would delay every other scrape.
         let version = api.version.clone();
         let snapshot = tokio::task::spawn_blocking(move || {
@@ -125,24 +145,21 @@ impl Client {
             .unwrap_or_else(|_| Err(FetchError::Other("the answer could not be decoded".to_owned())))
     }
 
-    /// Fetches the ids of the community's servers. Nothing else of that answer is kept, above all no addresses.
+    /// Fetches the ids of the community's servers, with their names. Nothing else of that answer is kept, above all no
+    /// addresses.
     ///
     /// # Errors
     ///
     /// Whatever keeps the answer from being such a list, within the API's time-out.
-    pub async fn fetch_server_ids(&self, api: &ApiConfig) -> Result<BTreeSet<u32>, FetchError> {
-        let http = self.http(api);
+    pub async fn fetch_servers(&self, api: &ApiConfig) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
+        let (http, proxy) = self.http.read().route(api);
         let request = match &api.version {
-            ApiVersion::V1 { community_id } => v1::servers_request(http, api, community_id),
-            ApiVersion::V2 => v2::servers_request(http, api),
+            ApiVersion::V1 { community_id } => v1::servers_request(&http, api, community_id),
+            ApiVersion::V2 => v2::servers_request(&http, api),
         };
-        let body = self.send(request, api, MAX_SERVERS_BYTES).await?;
-        wire::decode_server_ids(&body.bytes)
+        let body = self.send(request, api, proxy, MAX_SERVERS_BYTES).await?;
+        wire::decode_servers(&body.bytes)
             .map_err(|_| FetchError::InvalidResponse("not JSON with a list of servers".to_owned()))
-    }
-
-    fn http(&self, api: &ApiConfig) -> &reqwest::Client {
-        if api.is_local() { &self.local_http } else { &self.http }
     }
 
     /// The body of a successful response.
@@ -150,14 +167,18 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
         api: &ApiConfig,
+        proxy: Option<Arc<str>>,
         max_bytes: usize,
     ) -> Result<Body, FetchError> {
-        let response = self.transport.send(request, api.timeout, max_bytes).await?;
-        if response.status.is_success() {
-            response.body
-        } else {
-            Err(self.read_failure(response, api))
-        }
+        let response = self.transport.send(request, api.timeout, max_bytes).await;
+        let outcome = response.and_then(|response| {
+            if response.status.is_success() {
+                response.body
+            } else {
+                Err(self.read_failure(response, api))
+            }
+        });
+        outcome.map_err(|error| explain(error, api, proxy))
     }
 
     /// What a response with a bad status means: one of the API's strings first, then the status.
@@ -228,25 +249,78 @@ fn is_echo(text: &str, api: &ApiConfig) -> bool {
             .any(|part| part.eq_ignore_ascii_case(key))
 }
 
-/// A client for other machines, and one for this machine, which no proxy can reach.
-fn http_clients(needs_certificates: bool) -> Result<[reqwest::Client; 2], ClientError> {
-    let build = |builder: reqwest::ClientBuilder| builder.build().map_err(ClientError::Https);
-    let builder = || http_builder(needs_certificates);
-    Ok([build(builder())?, build(builder().no_proxy())?])
+/// Adds what is known of the way that the request took.
+fn explain(error: FetchError, api: &ApiConfig, proxy: Option<Arc<str>>) -> FetchError {
+    match proxy {
+        // In TLS, a status comes from the API itself; in plain HTTP, it can be the proxy's.
+        Some(proxy) if error.is_of_transport() || api.url.scheme() == "http" => error.through(proxy),
+        Some(_) => error,
+        None => error.with_host(api.url.host_str().unwrap_or_default()),
+    }
 }
 
-/// The settings that all requests share.
-fn http_builder(needs_certificates: bool) -> reqwest::ClientBuilder {
+/// Gives advice that fits what is odd about the configuration: "copy the key again" does not help if it is a placeholder.
+fn advise(error: FetchError, api: &ApiConfig) -> FetchError {
+    if error.is_about_address() && api.url.path() != "/" {
+        return error.with_advice(
+            "SONORANCAD_API_URL contains a path, and the API is perhaps not below it: set only the scheme and the host, as \
+             in https://api.sonorancad.com",
+        );
+    }
+    if api.version == ApiVersion::V2 && error.is_about_plan() {
+        return error.with_advice("check which plan the community has: it is too low for this part of the API");
+    }
+    match api.doubt_about_key() {
+        Some(advice) if error.is_about_key() => error.with_advice(advice),
+        _ => error,
+    }
+}
+
+impl HttpClients {
+    fn new(network: &Network, has_certificates: bool) -> Result<Self, ClientError> {
+        // The variables for proxies are read by `config`: reqwest would ignore those that it cannot read.
+        let build = |builder: reqwest::ClientBuilder| builder.build().map_err(ClientError::Https);
+        let builder = || http_builder(network, has_certificates).map_err(ClientError::Https);
+        let through = network.proxies().map(|proxy| {
+            let all = reqwest::Proxy::all(proxy.url().clone()).map_err(ClientError::Https)?;
+            Ok((proxy.clone(), build(builder()?.proxy(all))?))
+        });
+        Ok(Self {
+            network: network.clone(),
+            has_certificates,
+            through: through.collect::<Result<_, _>>()?,
+            direct: build(builder()?)?,
+        })
+    }
+
+    /// What sends requests to this API, and the address of the proxy that they go through.
+    fn route(&self, api: &ApiConfig) -> (reqwest::Client, Option<Arc<str>>) {
+        let Some(proxy) = self.network.proxy_for(&api.url) else {
+            return (self.direct.clone(), None);
+        };
+        let mut through = self.through.iter();
+        let (_, http) = through
+            .find(|(other, _)| other == proxy)
+            .expect("each proxy of the network has a client");
+        (http.clone(), Some(proxy.to_string().into()))
+    }
+}
+
+/// The settings that all requests share; without a proxy.
+fn http_builder(network: &Network, has_certificates: bool) -> reqwest::Result<reqwest::ClientBuilder> {
     // Fails if another part of the process has chosen a provider, which works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder();
-    // A machine without CA certificates can still talk to itself.
-    let builder = if needs_certificates {
-        builder
-    } else {
-        builder.tls_certs_only([])
+    let builder = reqwest::Client::builder().no_proxy();
+    let builder = match &network.authorities {
+        // A machine without CA certificates can still talk to itself.
+        _ if !has_certificates => builder.tls_certs_only([]),
+        Some(authorities) => {
+            let certificates = authorities.iter().map(|der| Certificate::from_der(der));
+            builder.tls_certs_only(certificates.collect::<reqwest::Result<Vec<_>>>()?)
+        }
+        None => builder,
     };
-    builder
+    Ok(builder
         .user_agent(format!("sonorancad-exporter/{VERSION}"))
         .default_headers(HeaderMap::from_iter([
             (ACCEPT, HeaderValue::from_static("application/json")),
@@ -255,7 +329,7 @@ fn http_builder(needs_certificates: bool) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         // Communities with the same address would share idle connections. A surplus answer that arrives late on one
         // would be taken for the answer to its next request, which may be another community's.
-        .pool_max_idle_per_host(0)
+        .pool_max_idle_per_host(0))
 }
 
 /// An address below the API's own.

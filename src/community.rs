@@ -7,7 +7,7 @@ mod communities;
 mod feed;
 mod server;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,9 +94,9 @@ impl Community {
         let _ = timeout(deadline, all_complete).await;
     }
 
-    /// The ids of the servers that the community has, as the API lists them.
-    async fn fetch_server_ids(&self) -> Result<BTreeSet<u32>, FetchError> {
-        self.client.fetch_server_ids(&self.api).await
+    /// The servers that the community has, as the API lists them: their ids and names.
+    async fn fetch_servers(&self) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
+        self.client.fetch_servers(&self.api).await
     }
 
     /// Whether the newest fetch of any server failed.

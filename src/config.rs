@@ -5,6 +5,7 @@
 //! setting, except the path of that file: a secret in the wrong variable is not printed either.
 
 mod communities;
+mod network;
 mod problem;
 mod setting;
 mod value;
@@ -13,18 +14,21 @@ mod variable;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use self::network::Needs;
+pub use self::network::{Network, Proxy};
 use self::problem::Reason;
 pub use self::problem::{Problem, Problems};
 pub use self::setting::{Flags, Setting};
 use self::variable::{RawConfig, Scope};
-pub use self::variable::{VARIABLES, Variable, help};
+pub use self::variable::{VARIABLES, Variable, demo_help, help, is_ignored_in_demo};
+use crate::files::WatchedFiles;
 
 /// The whole configuration of the program.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Config {
     pub external_url: Option<Url>,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
+    /// How the API is reached: proxies and CA certificates.
+    pub network: Network,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -48,7 +54,7 @@ pub struct Config {
 pub enum Listen {
     /// `SONORANCAD_LISTEN_ADDRESS`; the unspecified IPv6 address stands for all addresses of both families.
     Addresses(Vec<SocketAddr>),
-    /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd hands over.
+    /// `SONORANCAD_SYSTEMD_SOCKET`: at the sockets that systemd passes on.
     SystemdSocket,
 }
 
@@ -146,15 +152,30 @@ impl Config {
     ///
     /// All problems of all settings.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let (raw, mut problems) = setting::gather(settings);
-        let mut own = read_own_community(&raw, &mut problems);
+        Self::read_with(settings, &mut WatchedFiles::default())
+    }
+
+    /// The same; the files that were read are added to `files`, valid or not.
+    ///
+    /// # Errors
+    ///
+    /// All problems of all settings.
+    pub fn read_with(settings: impl IntoIterator<Item = Setting>, files: &mut WatchedFiles) -> Result<Self, Problems> {
+        let (raw, shared, mut problems) = setting::gather(settings);
+        let is_about_community =
+            |variable: &Variable| variable.scope != Scope::Program || *variable == variable::COMMUNITIES_FILE;
+        problems.is_unconfigured = problems.list.is_empty() && !raw.set_variables().any(is_about_community);
+        let mut own = read_own_community(&raw, files, &mut problems);
         let mut communities = match &raw.communities_file {
-            Some(path) => communities::read(path, &mut problems),
+            Some(path) => communities::read(Path::new(path), files, &mut problems),
             None => BTreeMap::new(),
         };
         let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
         let all = own.iter_mut().map(|draft| (None, draft)).chain(named);
         share_accounts(all, &mut problems);
+        let drafts = own.iter().chain(communities.values());
+        let needs = network_needs(drafts, !problems.list.is_empty());
+        let network = network::read(&shared, needs, files, &mut problems);
         let listen = read_listen(&raw, &mut problems);
         let external_url = raw.external_url.as_deref();
         let external_url =
@@ -170,6 +191,7 @@ impl Config {
                     listen,
                     external_url,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
+                    network,
                     log: LogConfig { filter, format },
                 })
             }
@@ -202,7 +224,7 @@ impl Config {
 /// All problems of all communities.
 pub fn parse_communities(text: &str) -> Result<BTreeMap<String, CommunityConfig>, Problems> {
     let mut problems = Problems::default();
-    let mut drafts = communities::parse(text, "the file", &mut problems);
+    let mut drafts = communities::parse(text, Path::new("the file"), &mut WatchedFiles::default(), &mut problems);
     let named = drafts.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
     share_accounts(named, &mut problems);
     if problems.list.is_empty() {
@@ -231,7 +253,7 @@ impl HealthTarget {
     ///
     /// The problem of `SONORANCAD_LISTEN_ADDRESS`.
     pub fn read(settings: impl IntoIterator<Item = Setting>) -> Result<Self, Problems> {
-        let (raw, others) = setting::gather(settings);
+        let (raw, _, others) = setting::gather(settings);
         let mut problems = Problems::of(others.origin().clone());
         let addresses = problems.read(
             &variable::LISTEN_ADDRESS,
@@ -256,6 +278,16 @@ impl ApiConfig {
     #[must_use]
     pub fn account(&self) -> (&str, &str) {
         (self.url.as_str(), self.key.expose_secret())
+    }
+
+    /// What is odd about the key, and what to do about it, if the API refuses it. It may be right nevertheless.
+    #[must_use]
+    pub fn doubt_about_key(&self) -> Option<&'static str> {
+        let community_id = match &self.version {
+            ApiVersion::V1 { community_id } => community_id,
+            ApiVersion::V2 => "",
+        };
+        value::doubt_about_key(self.key.expose_secret(), community_id)
     }
 
     /// Whether the API is on this machine.
@@ -290,7 +322,7 @@ fn read_listen(raw: &RawConfig, problems: &mut Problems) -> Option<Listen> {
         return addresses.map(Listen::Addresses);
     }
     if raw.listen_address.is_some() {
-        let reason = Reason::from("means nothing beside ")
+        let reason = Reason::from("has no effect with ")
             .variable(&variable::SYSTEMD_SOCKET)
             .text("; the socket unit says where to listen");
         problems.report_without_example(&variable::LISTEN_ADDRESS, reason);
@@ -298,12 +330,28 @@ fn read_listen(raw: &RawConfig, problems: &mut Problems) -> Option<Listen> {
     Some(Listen::SystemdSocket)
 }
 
+/// What the communities need to be reached. Where some cannot be read, they may need HTTPS.
+fn network_needs<'a>(drafts: impl Iterator<Item = &'a Draft>, has_problems: bool) -> Needs {
+    let mut needs = Needs {
+        secure_proxy: has_problems,
+        plain_proxy: false,
+        certificates: has_problems,
+    };
+    for Draft { community, .. } in drafts {
+        let api = &community.api;
+        needs.secure_proxy |= !api.is_local() && api.url.scheme() == "https";
+        needs.plain_proxy |= !api.is_local() && api.url.scheme() == "http";
+        needs.certificates |= api.needs_certificates();
+    }
+    needs
+}
+
 /// The community that the environment describes; `None` where one of its settings is a problem, or where
 /// there is a file of communities and nothing that names another one.
-fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
+fn read_own_community(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
     let names_one = raw.set_variables().any(|variable| variable.scope == Scope::Identity);
     if names_one || raw.communities_file.is_none() {
-        return read_community(raw, problems);
+        return read_community(raw, Path::new(""), files, problems);
     }
     for variable in raw
         .set_variables()
@@ -317,9 +365,9 @@ fn read_own_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft>
     None
 }
 
-/// A community's settings; `None` where one of them is a problem.
-fn read_community(raw: &RawConfig, problems: &mut Problems) -> Option<Draft> {
-    let api = read_api(raw, problems);
+/// A community's settings; `None` where one of them is a problem. Relative paths start from `folder`.
+fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
+    let api = read_api(raw, folder, files, problems);
     let servers = problems.read(&variable::SERVER_IDS, raw.server_ids.as_deref(), value::servers);
     let requests_per_minute = problems.read(
         &variable::REQUESTS_PER_MINUTE,
@@ -407,13 +455,13 @@ fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
     }
 }
 
-fn read_api(raw: &RawConfig, problems: &mut Problems) -> Option<ApiConfig> {
+fn read_api(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<ApiConfig> {
     let allow_http = problems.read(&variable::ALLOW_HTTP, raw.allow_http.as_deref(), value::boolean);
     let url = problems.read(&variable::API_URL, raw.api_url.as_deref(), |text| {
         value::api_url(text, allow_http.unwrap_or(true))
     });
     let timeout = problems.read(&variable::API_TIMEOUT, raw.api_timeout.as_deref(), value::timeout);
-    let key = read_key(raw, problems);
+    let key = read_key(raw, folder, files, problems);
     let community_id = problems.read(
         &variable::COMMUNITY_ID,
         raw.community_id.as_deref(),
@@ -436,7 +484,7 @@ fn read_api(raw: &RawConfig, problems: &mut Problems) -> Option<ApiConfig> {
     })
 }
 
-fn read_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
+fn read_key(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
     match (&raw.api_key, &raw.api_key_file) {
         (Some(_), Some(_)) => {
             let reason = Reason::from("and ")
@@ -452,14 +500,13 @@ fn read_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
             problems.report(&variable::API_KEY, reason);
             None
         }
-        (Some(key), None) => match value::key(key) {
-            Ok(key) => Some(key),
-            Err(reason) => {
-                problems.report(&variable::API_KEY, reason);
-                None
-            }
-        },
-        (None, Some(path)) => problems.read(&variable::API_KEY_FILE, Some(path), value::key_file),
+        // An example would not help: the text is there, but something is odd about it.
+        (Some(key), None) => value::key(key)
+            .map_err(|reason| problems.report_without_example(&variable::API_KEY, reason))
+            .ok(),
+        (None, Some(path)) => value::key_file(&folder.join(path), files)
+            .map_err(|reason| problems.report_without_example(&variable::API_KEY_FILE, reason))
+            .ok(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`clock`], [`histogram`], [`label`], [`process`] | Time, fixed buckets, closed sets of label values, this process. |
-//! | [`secret_file`], [`spelling`], [`yaml`] | How are files read, and what does a typo mean? |
+//! | [`text`], [`secret_file`], [`files`], [`spelling`], [`yaml`] | How are texts and files read, and what does a typo mean? |
 //! | [`config`] | What does the user want? |
 //! | [`snapshot`] | What did one answer say? |
 //! | [`account`] | How often may a key be used? |
@@ -56,6 +56,7 @@ pub mod community;
 pub mod config;
 pub mod demo;
 pub mod exposition;
+pub mod files;
 pub mod histogram;
 pub mod label;
 pub mod process;
@@ -63,6 +64,7 @@ pub mod report;
 pub mod secret_file;
 pub mod snapshot;
 pub mod spelling;
+pub mod text;
 pub mod toolkit;
 pub mod tracker;
 pub mod web;
@@ -71,6 +73,7 @@ pub mod yaml;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use url::Url;
 
 use crate::client::{ClientError, MAX_FILES};
@@ -78,6 +81,7 @@ use crate::clock::Clock;
 use crate::community::Communities;
 use crate::config::{Config, Listen};
 use crate::toolkit::{ListenError, Listener, Toolkit, WebConfigError};
+use crate::web::ReloadRequest;
 
 /// An exporter whose addresses are open, but which does not answer yet.
 #[derive(Debug)]
@@ -86,6 +90,7 @@ pub struct Exporter {
     listener: Listener,
     toolkit: Toolkit,
     external_url: Option<Url>,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 /// Why the exporter cannot start.
@@ -125,6 +130,7 @@ impl Exporter {
             listener,
             toolkit,
             external_url: config.external_url.clone(),
+            reloads: None,
         })
     }
 
@@ -142,8 +148,26 @@ impl Exporter {
 
     /// Serves until `shutdown` completes and the requests in service then are answered, within 5 s.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let router = web::router(self.communities, self.toolkit.clone(), self.external_url.as_ref());
+        let router = web::router(
+            self.communities,
+            self.toolkit.clone(),
+            self.external_url.as_ref(),
+            self.reloads,
+        );
         self.toolkit.serve(self.listener, router, MAX_FILES, shutdown).await;
+    }
+
+    /// Lets clients ask to read the configuration again; whoever gets their requests has to answer them.
+    pub fn enable_reloads(&mut self) -> mpsc::Receiver<ReloadRequest> {
+        let (sender, requests) = mpsc::channel(1);
+        self.reloads = Some(sender);
+        requests
+    }
+
+    /// The web configuration in use.
+    #[must_use]
+    pub fn toolkit(&self) -> Toolkit {
+        self.toolkit.clone()
     }
 
     /// The communities that are served. They can be changed while it runs.

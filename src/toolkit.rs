@@ -3,7 +3,7 @@
 
 mod auth;
 mod config;
-mod files;
+mod findings;
 mod guard;
 mod listen;
 mod reload;
@@ -44,10 +44,25 @@ impl Toolkit {
         self.config.current().tls().is_some()
     }
 
+    /// Reads the web configuration file again, if there is one. One that cannot be used changes nothing, and is logged.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub fn reload(&self) -> Result<(), WebConfigError> {
+        self.config.reload()
+    }
+
     /// Whether the web configuration that was read last is in use; if not, it is invalid.
     #[must_use]
     pub fn is_newest(&self) -> bool {
         self.config.is_newest()
+    }
+
+    /// What the web configuration in use says that is accepted but may surprise.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.config.current().warnings().to_vec()
     }
 
     /// How many requests have panicked since the start.

@@ -7,6 +7,7 @@
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
 //! * `GET /`: the status page, for people. It asks the API nothing.
+//! * `POST /-/reload`: reads the configuration again, as in Prometheus, where that is enabled.
 //!
 //! `OPTIONS` is answered 204 with `Allow` on every route.
 
@@ -24,7 +25,8 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, HOST, VARY};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use tokio::sync::{mpsc, oneshot};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use url::Url;
@@ -49,6 +51,9 @@ const DEADLINE_MARGIN: f64 = 0.5;
 /// The longest wait for fetches, whatever the client says: a request may take no more than 30 s.
 const MAX_DEADLINE: Duration = Duration::from_secs(29);
 
+/// A client asks to read the configuration again; it is answered what came of it.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
 /// What the routes need.
 #[derive(Clone)]
 struct AppState {
@@ -56,15 +61,22 @@ struct AppState {
     communities: Arc<Communities>,
     /// Where Prometheus reaches the exporter, if not where it asks.
     external: Option<Arc<Target>>,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 /// The routes of the exporter, for [`Toolkit::serve`]. Clients reach it at `external_url` if there is a proxy before it
-/// that removes that address' path.
-pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Option<&Url>) -> Router {
+/// that removes that address' path. Without `reloads`, `/-/reload` is forbidden.
+pub fn router(
+    communities: Arc<Communities>,
+    toolkit: Toolkit,
+    external_url: Option<&Url>,
+    reloads: Option<mpsc::Sender<ReloadRequest>>,
+) -> Router {
     let state = AppState {
         toolkit,
         communities,
         external: external_url.map(|url| Arc::new(Target::from_url(url))),
+        reloads,
     };
     Router::new()
         .route("/metrics", get(metrics))
@@ -76,6 +88,7 @@ pub fn router(communities: Arc<Communities>, toolkit: Toolkit, external_url: Opt
         .route("/sd", get(discovery))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).put(reload).fallback(only_post))
         .fallback(not_found)
         .method_not_allowed_fallback(other_method)
         .with_state(state)
@@ -108,6 +121,36 @@ async fn healthy() -> &'static str {
 
 async fn ready() -> &'static str {
     "sonorancad-exporter is ready.\n"
+}
+
+/// Answers as Prometheus does.
+async fn reload(State(state): State<AppState>) -> Response {
+    let Some(reloads) = state.reloads else {
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n").into_response();
+    };
+    let (reply, outcome) = oneshot::channel();
+    let outcome = match reloads.send(reply).await {
+        Ok(()) => outcome.await,
+        Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    };
+    match outcome {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(reason)) => {
+            let text = format!("failed to reload config: {reason}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+        // The exporter stops.
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn only_post(method: Method) -> Response {
+    let allow = [(ALLOW, "POST,PUT")];
+    if method == Method::OPTIONS {
+        return (StatusCode::NO_CONTENT, allow).into_response();
+    }
+    let text = "Only POST or PUT requests allowed.\n";
+    (StatusCode::METHOD_NOT_ALLOWED, allow, text).into_response()
 }
 
 async fn not_found(method: Method, uri: Uri) -> Response {

@@ -1,11 +1,12 @@
 //! Asks each server once and reports what it found or what is wrong.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use sonorancad_exporter::client::{Calls as CallsEndpoint, ClientError, Endpoint as _};
+use sonorancad_exporter::client::ClientError;
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::Communities;
 use sonorancad_exporter::config::{Config, Problems};
@@ -33,6 +34,9 @@ pub(super) struct Findings {
     /// What is wrong with the configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
+    /// Where to begin, if nothing is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
     /// What is allowed but may surprise.
     warnings: Vec<String>,
     servers: Vec<ServerFindings>,
@@ -87,62 +91,107 @@ struct ActiveCalls {
     count: u64,
 }
 
+/// What is wrong with the servers that a community does not have, by its alias and their ids.
+type UnknownServers = BTreeMap<(Option<String>, String), String>;
+
 /// Checks the configuration, and asks the API with it.
 pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
     let config = match config {
         Ok(config) => config,
-        Err(problems) => return Findings::of_problems(problems.iter().map(ToString::to_string).collect()),
+        Err(problems) => {
+            let list = problems.iter().map(ToString::to_string);
+            return Findings::of_problems(list.collect()).with_hint(problems.hint());
+        }
     };
-    if let Err(error) = Toolkit::new(config.web_config_file.as_deref()) {
-        return Findings::of_problems(vec![error.to_string()]);
-    }
+    let web_warnings = match Toolkit::new(config.web_config_file.as_deref()) {
+        Ok(toolkit) => toolkit.warnings(),
+        Err(error) => return Findings::of_problems(vec![error.to_string()]),
+    };
     let outcome: Result<_, ClientError> = async {
         let communities = Communities::new(&config, &Clock::system())?;
         let reports = ask(&config, &communities).await;
-        let warnings = compare_servers(&config, &reports, &communities).await;
-        Ok((reports, warnings))
+        let (unknown, warnings) = find_unknown_servers(&config, &reports, &communities).await;
+        Ok((reports, unknown, warnings))
     }
     .await;
     match outcome {
-        Ok((reports, warnings)) => Findings::of_reports(&config, &reports, warnings),
+        Ok((reports, unknown, warnings)) => {
+            let of_config = super::warnings(&config).into_iter();
+            let of_config = of_config.map(|(aliases, text)| format!("{}{text}", prefix(&aliases)));
+            let warnings = of_config.chain(web_warnings).chain(warnings);
+            Findings::of_reports(&reports, &unknown, warnings.collect())
+        }
         Err(error) => Findings::of_problems(vec![super::with_sources(&error)]),
     }
 }
 
-/// Warns of servers that a community does not have: API version v1 may answer with empty lists for them.
-async fn compare_servers(
+/// Compares the configured servers with those that each community has, and returns those that it does not have.
+///
+/// API version v1 may answer for these with empty lists, and gateways before v2 with any status.
+async fn find_unknown_servers(
     config: &Config,
     reports: &[(Option<String>, CommunityReport)],
     communities: &Communities,
-) -> Vec<String> {
+) -> (UnknownServers, Vec<String>) {
+    let mut unknown = UnknownServers::new();
     let mut warnings = Vec::new();
     for ((alias, community), (_, report)) in config.all_communities().zip(reports) {
-        // If every server fails, that is enough to report.
-        if !report.servers.iter().any(|server| server.calls.is_up) {
+        if !report.servers.iter().any(may_be_unknown) {
             continue;
         }
-        let prefix = prefix(alias);
-        match communities.fetch_server_ids(alias).await {
-            Ok(ids) => {
-                let known: Vec<_> = ids.iter().map(ToString::to_string).collect();
-                let unknown = community.servers.iter().filter(|server| !ids.contains(&server.id));
-                warnings.extend(unknown.map(|server| {
-                    format!(
-                        "{prefix}the community has no server {}; its servers are {}",
-                        server.id,
-                        known.join(", ")
-                    )
+        let prefix = prefix(alias.unwrap_or_default());
+        match communities.fetch_servers(alias).await {
+            Ok(known) if known.is_empty() => warnings.push(format!("{prefix}the API lists no server of the community")),
+            Ok(known) => {
+                let known_ids: Vec<_> = known
+                    .iter()
+                    .map(|(id, name)| {
+                        let is_configured = community.servers.iter().any(|server| server.id == *id);
+                        describe_server(*id, name.as_deref(), is_configured)
+                    })
+                    .collect();
+                let servers = community
+                    .servers
+                    .iter()
+                    .filter(|server| !known.contains_key(&server.id));
+                let reason = format!("the servers of the community are {}", known_ids.join(", "));
+                unknown.extend(servers.map(|server| {
+                    let place = (alias.map(str::to_owned), server.id.to_string());
+                    (place, format!("there is no server {}; {reason}", server.id))
                 }));
             }
             Err(error) => warnings.push(format!("{prefix}cannot check whether the servers exist: {error}")),
         }
     }
-    warnings
+    (unknown, warnings)
 }
 
-/// The start of a warning: the alias of a community of the file.
-fn prefix(alias: Option<&str>) -> String {
-    alias.map_or(String::new(), |alias| format!("{alias}: "))
+/// Whether the answer for this server leaves open whether it exists. Other failures are enough to report.
+fn may_be_unknown(server: &ServerReport) -> bool {
+    match &server.calls.failure {
+        None => server.calls.is_up,
+        Some(failure) => ["UNKNOWN SERVER", "HTTP 4XX"].contains(&&*failure.label),
+    }
+}
+
+/// A server for a list: `2 (Events, not configured)`.
+fn describe_server(id: u32, name: Option<&str>, is_configured: bool) -> String {
+    let remark = (!is_configured).then_some("not configured");
+    let details: Vec<_> = name.into_iter().chain(remark).collect();
+    if details.is_empty() {
+        id.to_string()
+    } else {
+        format!("{id} ({})", details.join(", "))
+    }
+}
+
+/// The start of a warning: the aliases of communities of the file, if there are any.
+fn prefix(aliases: &str) -> String {
+    if aliases.is_empty() {
+        String::new()
+    } else {
+        format!("{aliases}: ")
+    }
 }
 
 /// Asks each server once, as fast as the budgets allow. A key that the API has refused is not used again.
@@ -168,17 +217,6 @@ async fn ask(config: &Config, communities: &Communities) -> Vec<(Option<String>,
     }
 }
 
-/// The warnings of all communities.
-fn warnings(config: &Config) -> Vec<String> {
-    let warnings = config.all_communities().flat_map(|(alias, community)| {
-        let prefix = prefix(alias);
-        let plan = CallsEndpoint::plan(community);
-        let own = plan.warnings(&CallsEndpoint::RATE, community);
-        own.into_iter().map(move |warning| format!("{prefix}{warning}"))
-    });
-    warnings.collect()
-}
-
 impl Findings {
     pub(super) fn is_ok(&self) -> bool {
         self.ok
@@ -188,21 +226,36 @@ impl Findings {
         Self {
             ok: false,
             problems,
+            hint: None,
             warnings: Vec::new(),
             servers: Vec::new(),
         }
     }
 
-    fn of_reports(config: &Config, reports: &[(Option<String>, CommunityReport)], more_warnings: Vec<String>) -> Self {
+    fn with_hint(self, hint: Option<&'static str>) -> Self {
+        Self { hint, ..self }
+    }
+
+    fn of_reports(
+        reports: &[(Option<String>, CommunityReport)],
+        unknown: &UnknownServers,
+        warnings: Vec<String>,
+    ) -> Self {
         let servers = reports.iter().flat_map(|(alias, report)| {
-            let servers = report.servers.iter();
-            servers.map(|server| ServerFindings::of(alias.as_deref(), server))
+            report.servers.iter().map(|server| {
+                let findings = ServerFindings::of(alias.as_deref(), server);
+                match unknown.get(&(alias.clone(), server.id.clone())) {
+                    Some(reason) => findings.of_unknown(reason),
+                    None => findings,
+                }
+            })
         });
         let servers: Vec<_> = servers.collect();
         Self {
             ok: servers.iter().all(|server| server.ok),
             problems: Vec::new(),
-            warnings: [warnings(config), more_warnings].concat(),
+            hint: None,
+            warnings,
             servers,
         }
     }
@@ -219,13 +272,19 @@ impl Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.problems.len() {
-            0 => writeln!(f, "The configuration is valid.")?,
-            1 => writeln!(f, "There is a problem:")?,
-            count => writeln!(f, "There are {count} problems:")?,
+        let failed = self.servers.iter().filter(|server| !server.ok).count();
+        match (self.problems.len(), failed, self.servers.len()) {
+            (0, 0, _) => writeln!(f, "The configuration is valid, and the API answers for every server.")?,
+            (0, 1, 1) => writeln!(f, "The server cannot be read.")?,
+            (0, failed, count) => writeln!(f, "{failed} of {count} servers cannot be read.")?,
+            (1, ..) => writeln!(f, "There is a problem:")?,
+            (count, ..) => writeln!(f, "There are {count} problems:")?,
         }
         for problem in &self.problems {
             writeln!(f, "  {problem}")?;
+        }
+        if let Some(hint) = self.hint {
+            writeln!(f, "\n{hint}")?;
         }
         for warning in &self.warnings {
             writeln!(f, "Warning: {warning}.")?;
@@ -247,6 +306,21 @@ impl ServerFindings {
                 .then(|| server.calls.counts.request_seconds.sum().as_secs_f64()),
             calls: server.calls.snapshot.as_deref().map(Calls::of),
             failure: server.calls.failure.as_ref().map(FailureFindings::of),
+        }
+    }
+
+    /// The same of a server that does not exist. What the API answered for it means nothing.
+    fn of_unknown(self, reason: &str) -> Self {
+        Self {
+            ok: false,
+            calls: None,
+            failure: Some(FailureFindings {
+                error: "UNKNOWN SERVER".to_owned(),
+                reason: reason.to_owned(),
+                advice: "set SONORANCAD_SERVER_IDS (server_ids in the communities file) to servers that exist"
+                    .to_owned(),
+            }),
+            ..self
         }
     }
 }

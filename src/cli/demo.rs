@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use clap::Args;
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::config::VARIABLES;
+use sonorancad_exporter::config::{VARIABLES, is_ignored_in_demo};
 use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad, Settings};
+
+/// How long the first look at the CAD may take; it goes on without the demo waiting for it.
+const FIRST_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What to simulate.
 #[derive(Args)]
@@ -41,6 +45,20 @@ pub(super) struct Demo {
     address: SocketAddr,
     settings: Settings,
     api_version: String,
+}
+
+/// Names the variables that have no effect in a demo.
+pub(super) fn warn_of_ignored(variables: impl Iterator<Item = (OsString, OsString)>) {
+    let ignored = variables.map(|(name, text)| (name.to_string_lossy().into_owned(), text));
+    let ignored = ignored.filter(|(name, text)| is_ignored_in_demo(name, &text.to_string_lossy()));
+    let mut names: Vec<_> = ignored.map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if !names.is_empty() {
+        eprintln!(
+            "Warning: these variables have no effect in a demo: {}.\n",
+            names.join(", ")
+        );
+    }
 }
 
 impl Demo {
@@ -90,10 +108,11 @@ impl Demo {
             .chain(own.map(|(name, text)| (name.into(), text.into())))
     }
 
-    /// Starts to answer, and prints what `exporter` shows.
-    pub(super) fn start(self, exporter: &Exporter) -> io::Result<()> {
+    /// Starts to answer, has `exporter` ask once so that its first page shows calls, and prints where it is.
+    pub(super) async fn start(self, exporter: &Exporter) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         tokio::spawn(self.cad.serve(listener));
+        exporter.communities().scrape(FIRST_DEADLINE).await;
         let scheme = if exporter.speaks_tls() { "https" } else { "http" };
         let addresses = exporter.local_addresses();
         let exporter = addresses.first().map_or_else(|| self.address.to_string(), reachable);

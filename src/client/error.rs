@@ -24,6 +24,12 @@ const MIN_UNIX_TIME: f64 = 1e9;
 
 /// A number above this is a Unix time in milliseconds (1973 and later).
 const MIN_UNIX_MILLIS: f64 = 1e11;
+const INVALID_KEY: &str = "INVALID API KEY";
+const INVALID_TYPE: &str = "INVALID REQUEST TYPE";
+const PLAN_TEXTS: [&str; 2] = ["VERSION PLUS REQUIRED", "VERSION PRO REQUIRED"];
+
+/// How the system's library begins when a name cannot be looked up.
+const LOOKUP_FAILURE: &str = "failed to lookup address information";
 
 /// An error string that the API is known to send, what it concerns, and what to do about it.
 #[derive(Debug)]
@@ -46,7 +52,7 @@ static KNOWN_ERRORS: [KnownError; 7] = [
         advice: "enable the API for the community, in the CAD's administration under API",
     },
     KnownError {
-        text: "INVALID API KEY",
+        text: INVALID_KEY,
         scope: Scope::Account,
         advice: "copy the key again from the CAD's administration under API",
     },
@@ -56,17 +62,17 @@ static KNOWN_ERRORS: [KnownError; 7] = [
         advice: "check SONORANCAD_COMMUNITY_ID: it is the community's id, not its name",
     },
     KnownError {
-        text: "INVALID REQUEST TYPE",
+        text: INVALID_TYPE,
         scope: Scope::Endpoint,
         advice: "check SONORANCAD_API_URL, or try SONORANCAD_API_VERSION=v2",
     },
     KnownError {
-        text: "VERSION PLUS REQUIRED",
+        text: PLAN_TEXTS[0],
         scope: Scope::Account,
         advice: "this API needs the Plus plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
     },
     KnownError {
-        text: "VERSION PRO REQUIRED",
+        text: PLAN_TEXTS[1],
         scope: Scope::Account,
         advice: "this API needs the Pro plan; try SONORANCAD_API_VERSION=v2, which is open to every plan",
     },
@@ -142,6 +148,22 @@ pub enum FetchError {
     /// An answer over the limit.
     #[error("the answer is larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
+    /// A failure with advice that fits this configuration better.
+    #[error("{error}")]
+    Advised {
+        /// The failure itself.
+        error: Box<FetchError>,
+        /// What a person can do about it.
+        advice: &'static str,
+    },
+    /// A failure of any kind on the way through a proxy, with its host and port.
+    #[error("{error} (through the proxy {proxy})")]
+    Proxied {
+        /// The failure itself.
+        error: Box<FetchError>,
+        /// Host and port.
+        proxy: Arc<str>,
+    },
     /// A bug in this program.
     #[error("the fetch broke off: {0}")]
     Other(String),
@@ -223,6 +245,64 @@ impl FetchError {
         }
     }
 
+    /// Whether the request or its answer got lost on the way.
+    pub(super) fn is_of_transport(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout | Self::Connect(_) | Self::Tls(_) | Self::InvalidResponse(_)
+        )
+    }
+
+    /// Whether the API says that the key is wrong.
+    pub(super) fn is_about_key(&self) -> bool {
+        match self {
+            Self::Unauthorized => true,
+            Self::Known(known) => known.text == INVALID_KEY,
+            _ => false,
+        }
+    }
+
+    /// Whether the API asks for a higher plan.
+    pub(super) fn is_about_plan(&self) -> bool {
+        matches!(self, Self::Known(known) if PLAN_TEXTS.contains(&known.text))
+    }
+
+    /// Whether something answered, but not the endpoint that was asked for.
+    pub(super) fn is_about_address(&self) -> bool {
+        match self {
+            Self::EndpointGone | Self::Redirected(_) | Self::ClientStatus(_) | Self::InvalidResponse(_) => true,
+            Self::Known(known) => known.text == INVALID_TYPE,
+            _ => false,
+        }
+    }
+
+    /// The same with other advice.
+    pub(super) fn with_advice(self, advice: &'static str) -> Self {
+        Self::Advised {
+            error: Box::new(self),
+            advice,
+        }
+    }
+
+    /// The same with the proxy that the request went through.
+    pub(super) fn through(self, proxy: Arc<str>) -> Self {
+        Self::Proxied {
+            error: Box::new(self),
+            proxy,
+        }
+    }
+
+    /// The same with the name of the host where it could not be looked up.
+    pub(super) fn with_host(self, host: &str) -> Self {
+        match self {
+            Self::Connect(detail) => match detail.strip_prefix(LOOKUP_FAILURE) {
+                Some(reason) => Self::Connect(format!("the name {host} cannot be looked up{reason}")),
+                None => Self::Connect(detail),
+            },
+            error => error,
+        }
+    }
+
     /// The value of the label `error`.
     #[must_use]
     pub fn label(&self) -> Cow<'static, str> {
@@ -243,6 +323,7 @@ impl FetchError {
             Self::Tls(_) => "TLS",
             Self::InvalidResponse(_) => "INVALID RESPONSE",
             Self::TooLarge(_) => "RESPONSE TOO LARGE",
+            Self::Advised { error, .. } | Self::Proxied { error, .. } => return error.label(),
             Self::Other(_) => "OTHER",
         })
     }
@@ -266,10 +347,23 @@ impl FetchError {
             Self::ClientStatus(_) => "check SONORANCAD_API_URL and SONORANCAD_API_VERSION",
             Self::ServerStatus(..) => "wait: the trouble is on the API's side",
             Self::Timeout => "wait, or raise SONORANCAD_API_TIMEOUT",
-            Self::Connect(_) => "check the network, DNS, a proxy in between, and SONORANCAD_API_URL",
+            Self::Connect(_) => "check the network, DNS, a firewall, and SONORANCAD_API_URL",
             Self::Tls(_) => "check SONORANCAD_API_URL, this machine's clock and its CA certificates",
             Self::InvalidResponse(_) => "check SONORANCAD_API_URL; if it is right, the trouble is on the API's side",
             Self::TooLarge(_) => "delete closed calls in the CAD, or check SONORANCAD_API_URL",
+            Self::Advised { advice, .. } => advice,
+            Self::Proxied { error, .. } => match **error {
+                Self::Connect(_) => {
+                    "check the proxy in HTTPS_PROXY or ALL_PROXY, its user and password, and whether it lets requests to \
+                     the API through"
+                }
+                Self::Tls(_) => {
+                    "check this machine's clock; a proxy that reads TLS needs its CA certificate in SSL_CERT_FILE"
+                }
+                Self::Timeout => "wait, check the proxy, or raise SONORANCAD_API_TIMEOUT",
+                Self::ClientStatus(407) => "check the user and the password of the proxy",
+                ref error => error.advice(),
+            },
             Self::Other(_) => "please report this fault of the exporter",
         }
     }
@@ -285,6 +379,7 @@ impl FetchError {
             Self::UnknownServer | Self::Unknown(_) => PauseRequest::For(Scope::Server, LONG_PAUSE),
             Self::RateLimited(retry) => PauseRequest::For(Scope::Endpoint, retry.pause(now)),
             Self::ServerStatus(_, Some(retry)) => PauseRequest::BackOff(retry.pause(now)),
+            Self::Advised { error, .. } | Self::Proxied { error, .. } => error.pause(now),
             Self::Redirected(_)
             | Self::ClientStatus(_)
             | Self::ServerStatus(_, None)

@@ -140,7 +140,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_keeps_its_permit_until_it_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let http = super::super::http_builder(false).no_proxy().build().unwrap();
+        let http = super::super::http_builder(&crate::config::Network::default(), false);
+        let http = http.unwrap().build().unwrap();
         let request = http.get(format!("http://{}", listener.local_addr().unwrap()));
         let transport = Transport::new().unwrap();
         let answering = async {

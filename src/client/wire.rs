@@ -6,4 +6,4 @@ mod servers;
 mod value;
 
 pub(super) use self::calls::decode_calls;
-pub(super) use self::servers::decode_server_ids;
+pub(super) use self::servers::decode_servers;

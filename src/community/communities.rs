@@ -1,6 +1,6 @@
 //! Every community that is served, by its alias. A reload changes only what differs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,6 @@ pub struct Communities {
 #[derive(Debug)]
 struct Entries {
     client: Arc<Client>,
-    has_certificates: bool,
     /// The one that the environment describes.
     own: Option<Arc<Community>>,
     by_alias: Arc<BTreeMap<String, Arc<Community>>>,
@@ -50,13 +49,11 @@ impl Communities {
     ///
     /// This machine has no CA certificates, and a community needs some.
     pub fn new(config: &Config, clock: &Clock) -> Result<Self, ClientError> {
-        let has_certificates = config.needs_certificates();
         let communities = Self {
             clock: clock.clone(),
             hasher: RandomState::new(),
             entries: RwLock::new(Entries {
-                client: Arc::new(Client::new(has_certificates)?),
-                has_certificates,
+                client: Arc::new(Client::new(false)?),
                 own: None,
                 by_alias: Arc::default(),
                 aliases: Arc::default(),
@@ -80,18 +77,11 @@ impl Communities {
     pub fn reload(&self, config: &Config) -> Result<(), ClientError> {
         // Scrapes go on meanwhile: they only read.
         let entries = self.entries.upgradable_read();
-        let has_certificates = entries.has_certificates || config.needs_certificates();
-        let client = if has_certificates == entries.has_certificates {
-            entries.client.clone()
-        } else {
-            match entries.client.with_certificates() {
-                Ok(client) => Arc::new(client),
-                Err(error) => {
-                    RwLockUpgradableReadGuard::upgrade(entries).is_reload_successful = false;
-                    return Err(error);
-                }
-            }
-        };
+        let client = entries.client.clone();
+        if let Err(error) = client.set_network(&config.network, config.needs_certificates()) {
+            RwLockUpgradableReadGuard::upgrade(entries).is_reload_successful = false;
+            return Err(error);
+        }
         let mut accounts = entries.accounts.clone();
         let mut used = HashSet::new();
         let mut keep_or_make = |alias, config: &CommunityConfig, before: Option<&Arc<Community>>| {
@@ -119,7 +109,6 @@ impl Communities {
         accounts.retain(|id, account| used.contains(id) || account.is_in_use());
         *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
             client,
-            has_certificates,
             own,
             aliases: by_alias.keys().cloned().collect(),
             by_alias: Arc::new(by_alias),
@@ -193,13 +182,13 @@ impl Communities {
         (reports.collect(), by_alias.len())
     }
 
-    /// The ids of the servers that a community has, as the API lists them; `None` stands for the one that the
-    /// environment describes.
+    /// The servers that a community has, as the API lists them: their ids and names. `None` stands for the community that
+    /// the environment describes.
     ///
     /// # Errors
     ///
     /// Whatever keeps the answer from being such a list. A community that does not exist has no servers.
-    pub async fn fetch_server_ids(&self, alias: Option<&str>) -> Result<BTreeSet<u32>, FetchError> {
+    pub async fn fetch_servers(&self, alias: Option<&str>) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
         let community = {
             let entries = self.entries.read();
             match alias {
@@ -208,8 +197,8 @@ impl Communities {
             }
         };
         match community {
-            Some(community) => community.fetch_server_ids().await,
-            None => Ok(BTreeSet::new()),
+            Some(community) => community.fetch_servers().await,
+            None => Ok(BTreeMap::new()),
         }
     }
 

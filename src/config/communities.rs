@@ -1,14 +1,16 @@
 //! The communities file: YAML that maps aliases to settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use serde_saphyr::Spanned;
-use serde_saphyr::options::DuplicateKeyPolicy;
+use zeroize::Zeroizing;
 
 use super::problem::{Location, Origin};
-use super::variable::{self, RawConfig, VARIABLES};
+use super::variable::{self, RawConfig, VARIABLES, Variable};
 use super::{Draft, Problems, read_community, value};
-use crate::yaml::{self, Entries};
+use crate::files::WatchedFiles;
+use crate::text;
+use crate::yaml::{self, Key, Node};
 
 /// The largest file, in bytes. Ten thousand communities take less than half of it.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -16,44 +18,68 @@ const MAX_FILE_BYTES: u64 = 4 << 20;
 /// The longest alias, in bytes. It becomes a label and part of addresses.
 const MAX_ALIAS_LENGTH: usize = 64;
 
-/// A community's settings. A key may have no value.
-type Settings = Entries<Spanned<Option<String>>>;
+/// A community's settings.
+type Settings = Vec<(Key, Node)>;
 
 /// Reads the communities of the file at `path`, by alias; each mistake becomes a problem, with its line.
-pub(super) fn read(path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
-    match value::secret_file(path, MAX_FILE_BYTES) {
-        Ok(text) => parse(&text, path, problems),
+pub(super) fn read(path: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> BTreeMap<String, Draft> {
+    match value::secret_file(path, MAX_FILE_BYTES, files) {
+        Ok(text) => parse(&text, path, files, problems),
         Err(reason) => {
-            problems.report(&variable::COMMUNITIES_FILE, reason);
+            problems.report_without_example(&variable::COMMUNITIES_FILE, reason);
             BTreeMap::new()
         }
     }
 }
 
-/// Like [`read`], for the text of such a file; messages call it `path`.
-pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap<String, Draft> {
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-    let entries: Entries<Settings> = match serde_saphyr::from_str_with_options(text, options) {
-        Ok(entries) => entries,
+/// Like [`read`], for the text of such a file at `path`, from whose folder relative paths start.
+pub(super) fn parse(
+    text: &str,
+    path: &Path,
+    files: &mut WatchedFiles,
+    problems: &mut Problems,
+) -> BTreeMap<String, Draft> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let path = &*path.to_string_lossy();
+    let entries = match yaml::parse(text) {
+        Ok(Node::Mapping(entries)) => entries,
+        Ok(Node::Text(None)) => Vec::new(),
+        Ok(Node::Text(Some(_)) | Node::List(_)) => {
+            let reason = "must map an alias to the settings of each community";
+            problems.report_other(path.to_owned(), reason);
+            return BTreeMap::new();
+        }
         Err(error) => {
-            let reason = format!("is not as it should be: {}", yaml::describe(&error));
+            let reason = format!("cannot be read: {}", yaml::describe(&error));
             problems.report_other(path.to_owned(), reason);
             return BTreeMap::new();
         }
     };
-    if entries.0.is_empty() {
-        problems.report_other(path.to_owned(), "holds no community");
+    if entries.is_empty() {
+        problems.report_other(path.to_owned(), "contains no community");
     }
     let mut aliases = BTreeSet::new();
     let mut drafts = BTreeMap::new();
-    for (alias, settings) in entries.0 {
-        let line = alias.referenced.line();
-        let alias = alias.value;
-        let draft = read_entry(path, &alias, line, settings, problems);
-        if !aliases.insert(alias.clone()) {
-            problems.report_other(location(path, &alias, line).of_alias(), "is there twice");
+    for (key, node) in entries {
+        let alias = key.text.unwrap_or_default();
+        let location = location(path, &alias, key.line);
+        if !is_alias(&alias) {
+            let reason = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+            problems.report_other(location.of_alias(), reason);
         }
-        if let Some(draft) = draft {
+        if !aliases.insert(alias.clone()) {
+            problems.report_other(location.of_alias(), "is given twice");
+        }
+        let settings = match node {
+            Node::Mapping(settings) => settings,
+            Node::Text(None) => Vec::new(),
+            Node::Text(Some(_)) | Node::List(_) => {
+                let reason = "must be followed by settings, a line each; for example: community_id: mycommunity";
+                problems.report_other(location.of_alias(), reason);
+                continue;
+            }
+        };
+        if let Some(draft) = read_entry(location, folder, settings, files, problems) {
             drafts.insert(alias, draft);
         }
     }
@@ -61,15 +87,20 @@ pub(super) fn parse(text: &str, path: &str, problems: &mut Problems) -> BTreeMap
 }
 
 /// Reads one community.
-fn read_entry(path: &str, alias: &str, line: u64, settings: Settings, problems: &mut Problems) -> Option<Draft> {
-    let mut location = location(path, alias, line);
-    if !is_alias(alias) {
-        let reason = "must be 1 to 64 letters, digits, dots, dashes or underscores";
-        problems.report_other(location.of_alias(), reason);
-    }
-    let raw = gather(settings, &mut location, problems);
-    let mut own = Problems::of(Origin::File(location));
-    let draft = read_community(&raw, &mut own);
+fn read_entry(
+    mut location: Location,
+    folder: &Path,
+    settings: Settings,
+    files: &mut WatchedFiles,
+    problems: &mut Problems,
+) -> Option<Draft> {
+    let lines = settings
+        .iter()
+        .filter_map(|(key, _)| Some((key.text.clone()?, key.line)));
+    location.lines = lines.collect();
+    let mut own = Problems::of(Origin::File(location.clone()));
+    let raw = gather(settings, &location, &mut own);
+    let draft = read_community(&raw, folder, files, &mut own);
     problems.list.append(&mut own.list);
     draft
 }
@@ -85,41 +116,80 @@ fn location(path: &str, alias: &str, line: u64) -> Location {
     }
 }
 
-/// Collects the texts of the settings that exist, each once, and notes their lines.
-fn gather(settings: Settings, location: &mut Location, problems: &mut Problems) -> RawConfig {
+/// Collects the texts of the settings that exist, each once.
+fn gather(settings: Settings, location: &Location, problems: &mut Problems) -> RawConfig {
+    let mut keys = BTreeSet::new();
     let mut texts = BTreeMap::new();
-    for (key, text) in settings.0 {
-        let line = key.referenced.line();
-        let key = key.value;
-        let is_new = location.lines.insert(key.clone(), line).is_none();
-        let Some(variable) = variable::community_variables().find(|variable| variable.key == key) else {
-            // The key itself is not shown: it could be a misplaced secret.
-            problems.report_other(location.of_line(line), unknown_setting(&key));
+    for (Key { text: key, line }, node) in settings {
+        let Some(key) = key else {
+            problems.report_other(location.of_line(line), "has a setting whose name is not a text");
             continue;
         };
-        if !is_new {
-            problems.report_other(location.of_setting(&key), "is there twice");
+        let Some(variable) = variable::community_variables().find(|variable| variable.key == key) else {
+            // The key itself is not shown: it could be a misplaced secret.
+            problems.report_other(location.of_line(line), unknown_setting(&key, &node));
+            continue;
+        };
+        if !keys.insert(variable.key) {
+            problems.report_other(location.of_setting(&key), "is given twice");
         }
-        match text.value {
-            Some(text) if !text.is_empty() => drop(texts.insert(variable.name(), text)),
-            _ => problems.report_other(
-                location.of_setting(&key),
-                format!("is empty; for example: {}", variable.example),
-            ),
+        let text = match flatten(variable, node) {
+            Ok(text) => text,
+            Err(reason) => {
+                problems.report(variable, reason);
+                // It is not missing.
+                Some("odd".to_owned())
+            }
+        };
+        // It may be the key.
+        let text = Zeroizing::new(text.unwrap_or_default());
+        let value = text::value(&text);
+        if let Err(oddity) = value {
+            problems.report_without_example(variable, oddity.to_string());
+        }
+        // Empty counts as not set, as in the environment.
+        if value != Ok(None) {
+            texts.insert(variable.name(), value.ok().flatten().unwrap_or(&text).to_owned());
         }
     }
     RawConfig::new(texts)
 }
 
-/// Why `key` cannot be a setting of a community.
-fn unknown_setting(key: &str) -> String {
-    match VARIABLES.iter().find(|variable| variable.key == key) {
-        Some(variable) => format!("has a setting of the whole program, which is {}", variable.name()),
-        None => format!(
-            "has a setting that does not exist; the nearest one is {}",
-            variable::nearest(key, variable::community_variables()).key
-        ),
+/// The text of a setting. A list of servers becomes one as the variable has it.
+fn flatten(variable: &Variable, node: Node) -> Result<Option<String>, String> {
+    let is_servers = variable.key == variable::SERVER_IDS.key;
+    let form = if is_servers { "a text or a list" } else { "a text" };
+    match node {
+        Node::Text(text) => Ok(text),
+        Node::List(items) if is_servers => {
+            let items = items.into_iter().map(|item| {
+                let Node::Text(Some(text)) = item else {
+                    return Err("contains an item that is neither a number nor a text".to_owned());
+                };
+                let value = text::value(&text).map_err(|oddity| format!("contains an item that {oddity}"))?;
+                Ok(value.unwrap_or_default().to_owned())
+            });
+            Ok(Some(items.collect::<Result<Vec<_>, _>>()?.join(",")))
+        }
+        Node::List(_) => Err(format!("must be {form}, not a list")),
+        Node::Mapping(_) => Err(format!("must be {form}, not a mapping")),
     }
+}
+
+/// Why `key` cannot be a setting of a community.
+fn unknown_setting(key: &str, value: &Node) -> String {
+    if matches!(value, Node::Mapping(_)) {
+        return "contains a mapping; the alias of a community must be at the start of its line".to_owned();
+    }
+    if let Some(variable) = VARIABLES.iter().find(|variable| variable.key == key) {
+        return format!("has a setting of the whole program, which is {}", variable.name());
+    }
+    let known = || variable::community_variables();
+    if let Some(variable) = variable::nearest(key, known()) {
+        return format!("has a setting that does not exist; the nearest one is {}", variable.key);
+    }
+    let keys: Vec<_> = known().map(|variable| variable.key).collect();
+    format!("has a setting that does not exist; these do: {}", keys.join(", "))
 }
 
 fn is_alias(text: &str) -> bool {

@@ -12,6 +12,8 @@ pub struct Problems {
     pub(super) list: Vec<Problem>,
     /// Where the settings come from that are being read.
     origin: Origin,
+    /// Whether no setting names a community.
+    pub(super) is_unconfigured: bool,
 }
 
 /// One thing that is wrong: which setting, why, and what would be right.
@@ -68,6 +70,7 @@ impl Problems {
         Self {
             list: Vec::new(),
             origin,
+            is_unconfigured: false,
         }
     }
 
@@ -80,14 +83,27 @@ impl Problems {
         self.list.iter()
     }
 
-    /// Reads one setting, or its default. A text that cannot be read becomes a problem.
+    /// Where to begin, if nothing is configured.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.is_unconfigured.then_some(
+            "The community's id and the API key are in the CAD's administration, under API. To look around without them, \
+             run: sonorancad-exporter demo",
+        )
+    }
+
+    /// Reads one setting, or its default. A text that cannot be read becomes a problem; one that is a problem already
+    /// is not read.
     pub(super) fn read<T, E: Into<Reason>>(
         &mut self,
         variable: &'static Variable,
         text: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        parse(text.or(variable.default)?.trim())
+        if self.has(variable) {
+            return None;
+        }
+        parse(text.or(variable.default)?)
             .map_err(|reason| self.report(variable, reason))
             .ok()
     }
@@ -107,7 +123,19 @@ impl Problems {
         self.add(Subject::Other(name), reason.into(), None);
     }
 
+    /// Whether a problem of this variable is known. There is never a second one: it would follow from the first.
+    fn has(&self, variable: &'static Variable) -> bool {
+        self.list
+            .iter()
+            .any(|problem| problem.subject == Subject::Variable(variable) && problem.origin == self.origin)
+    }
+
     fn add(&mut self, subject: Subject, reason: Reason, example: Option<&'static str>) {
+        if let Subject::Variable(variable) = subject
+            && self.has(variable)
+        {
+            return;
+        }
         self.list.push(Problem {
             subject,
             reason,
@@ -180,7 +208,8 @@ impl fmt::Display for Problems {
             1 => f.write_str("the configuration has a problem:")?,
             count => write!(f, "the configuration has {count} problems:")?,
         }
-        self.list.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.list.iter().try_for_each(|problem| write!(f, "\n  {problem}"))?;
+        self.hint().map_or(Ok(()), |hint| write!(f, "\n{hint}"))
     }
 }
 

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use zeroize::Zeroizing;
+
+use super::network::{self, Shared};
 use super::problem::{Origin, Problems, Reason};
 use super::variable::{self, Name, PREFIX, RawConfig, Variable};
+use crate::text;
 
 /// A name, its text, and where both come from.
 pub struct Setting {
@@ -35,12 +39,13 @@ enum Source {
 }
 
 impl Setting {
-    /// The settings among `variables`, as [`std::env::vars_os`] returns them: those with our prefix.
+    /// The settings among `variables`, as [`std::env::vars_os`] returns them: those with our prefix, and those for
+    /// proxies and CA certificates that all programs share.
     pub fn from_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<Self> {
         variables
             .into_iter()
             .map(|(name, text)| (name.to_string_lossy().into_owned(), text))
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| name.starts_with(PREFIX) || network::shared_name(name).is_some())
             .map(|(name, text)| Self {
                 name,
                 text,
@@ -52,7 +57,10 @@ impl Setting {
     /// The settings that the conventional flags of exporters make.
     #[must_use]
     pub fn from_flags(flags: &Flags) -> Vec<Self> {
-        let addresses = (!flags.listen_addresses.is_empty()).then(|| flags.listen_addresses.join(","));
+        // An empty one counts as not given, like every other value.
+        let addresses = flags.listen_addresses.iter().map(String::as_str);
+        let addresses: Vec<_> = addresses.filter(|text| text::value(text) != Ok(None)).collect();
+        let addresses = (!addresses.is_empty()).then(|| addresses.join(","));
         let socket = flags.systemd_socket.then(|| "true".to_owned());
         [
             (&variable::LISTEN_ADDRESS, "--web.listen-address", addresses),
@@ -66,8 +74,7 @@ impl Setting {
             (
                 &variable::WEB_CONFIG_FILE,
                 "--web.config.file",
-                // Empty means no file: the default of this flag in every exporter.
-                flags.web_config_file.clone().filter(|path| !path.is_empty()),
+                flags.web_config_file.clone(),
             ),
         ]
         .into_iter()
@@ -82,8 +89,10 @@ impl Setting {
     }
 }
 
-/// Drops empty texts, checks the names, and reads the rest; with the problems of the names.
-pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig, Problems) {
+/// Cleans the texts, drops empty ones, checks the names, and reads the rest; with the problems of names and texts.
+///
+/// The shared variables may be wrong where they have no effect, so that their problems are not among these.
+pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig, Shared, Problems) {
     let settings: Vec<_> = settings.into_iter().collect();
     let flags = settings.iter().filter_map(|setting| match setting.source {
         Source::Flag { variable, flag } => Some((variable.short, flag)),
@@ -91,26 +100,60 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
     });
     let mut problems = Problems::of(Origin::Environment(flags.collect()));
     let mut texts = BTreeMap::new();
-    for Setting { name, text, source } in settings {
-        if matches!(source, Source::Environment) && text.is_empty() {
+    let mut shared = Shared::new();
+    for Setting { name, text, .. } in settings {
+        let text = text::decode(text.into_encoded_bytes());
+        if let Some(name) = network::shared_name(&name) {
+            let value = text.and_then(|text| text::value(&text).map(|value| value.map(str::to_owned)));
+            shared.insert(name, value);
             continue;
         }
-        let Ok(text) = text.into_string() else {
-            problems.report_other(name, "is not valid UTF-8");
-            continue;
+        let text = match text {
+            // It may be the key.
+            Ok(text) => Zeroizing::new(text),
+            Err(oddity) => {
+                problems.report_other(name, oddity.to_string());
+                continue;
+            }
         };
+        let value = text::value(&text);
+        if value == Ok(None) {
+            continue;
+        }
         match variable::classify(&name, &text) {
-            Name::Known => drop(texts.insert(name, text)),
+            Name::Known(variable) => {
+                match value {
+                    Err(oddity) => problems.report_without_example(variable, oddity.to_string()),
+                    Ok(Some(value)) if repeats_name(&name, value) => problems.report_without_example(
+                        variable,
+                        "repeats its own name and an equals sign; keep only what follows them",
+                    ),
+                    Ok(_) => {}
+                }
+                // Even if it is odd: it is not missing.
+                texts.insert(name, value.ok().flatten().unwrap_or(&text).to_owned());
+            }
             Name::KubernetesLink => {}
             Name::Unknown { nearest } => {
-                let reason = Reason::from("is not a variable of this program; the nearest one is ")
-                    .variable(nearest)
-                    .text(
-                        " (if Kubernetes sets it for a Service, rename the Service or set `enableServiceLinks: false`)",
-                    );
+                let reason = match nearest {
+                    Some(variable) => {
+                        Reason::from("is not a variable of this program; the nearest one is ").variable(variable)
+                    }
+                    None => Reason::from("is not a variable of this program; --help lists them"),
+                };
+                let reason = reason.text(
+                    " (if Kubernetes sets it for a Service, rename the Service or set `enableServiceLinks: false`)",
+                );
                 problems.report_other(name, reason);
             }
         }
     }
-    (RawConfig::new(texts), problems)
+    (RawConfig::new(texts), shared, problems)
+}
+
+/// Whether a value is a whole line of an environment file: `SONORANCAD_CACHE_TTL=25s`.
+fn repeats_name(name: &str, value: &str) -> bool {
+    value
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.trim_start().starts_with('='))
 }

@@ -138,7 +138,7 @@ fn each_bad_value_has_its_reason() {
         (
             "API_URL",
             "https://user:pass@example.com",
-            "must not hold a user, a password, a query or a fragment; for example: https://api.sonorancad.com",
+            "must not contain a user, a password, a query or a fragment; for example: https://api.sonorancad.com",
         ),
         (
             "API_KEY_FILE",
@@ -270,7 +270,7 @@ fn empty_variables_count_as_not_set() {
 }
 
 #[test]
-fn links_of_a_kubernetes_service_are_passed_over() {
+fn links_of_a_kubernetes_service_are_ignored() {
     assert!(
         read_with(&[
             ("SONORANCAD_EXPORTER_SERVICE_HOST", "10.0.0.1"),
@@ -342,21 +342,16 @@ fn an_external_url_is_an_address_and_nothing_else() {
 }
 
 #[test]
-fn an_empty_flag_names_no_address_and_no_file() {
-    let no_address = Flags {
-        listen_addresses: vec![String::new()],
-        ..Flags::default()
-    };
-    assert_eq!(
-        read_with_flags(&[], &no_address).unwrap_err().to_string(),
-        "the configuration has a problem:\n  --web.listen-address must be an IP address or localhost with a port, or a \
-         colon and a port; for example: :10911"
-    );
-    let no_file = Flags {
+fn an_empty_flag_counts_as_not_given() {
+    let flags = Flags {
+        listen_addresses: vec![String::new(), " ".to_owned()],
         web_config_file: Some(String::new()),
+        external_url: Some(String::new()),
         ..Flags::default()
     };
-    assert_eq!(read_with_flags(&[], &no_file).unwrap().web_config_file, None);
+    let config = read_with_flags(&[("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:7")], &flags).unwrap();
+    assert_eq!(config.listen, Listen::Addresses(vec!["127.0.0.1:7".parse().unwrap()]));
+    assert_eq!(config.web_config_file, None);
 }
 
 #[test]
@@ -372,7 +367,7 @@ fn sockets_of_systemd_stand_instead_of_addresses() {
     let both = read_with_flags(&[("SONORANCAD_LISTEN_ADDRESS", ":1")], &flags);
     assert_eq!(
         both.unwrap_err().to_string(),
-        "the configuration has a problem:\n  SONORANCAD_LISTEN_ADDRESS means nothing beside --web.systemd-socket; the \
+        "the configuration has a problem:\n  SONORANCAD_LISTEN_ADDRESS has no effect with --web.systemd-socket; the \
          socket unit says where to listen"
     );
 }
@@ -412,15 +407,48 @@ fn the_key_can_come_from_a_file() {
         std::fs::write(&path, content).unwrap();
         read(&[LEAST[0], ("SONORANCAD_API_KEY_FILE", path.to_str().unwrap())])
     };
-    for content in ["secret", "secret\n", "secret\r\n"] {
+    for content in [
+        "secret",
+        "secret\n",
+        "secret\r\n",
+        "secret\n\n",
+        "secret ",
+        "\u{feff}secret\r\n",
+        "\n secret",
+    ] {
         assert_eq!(
             read_file(content).unwrap().community.unwrap().api.key.expose_secret(),
             "secret",
             "{content:?}"
         );
     }
-    for content in ["", "\n", "secret\n\n", "sec ret", "schlüssel"] {
-        assert!(read_file(content).is_err(), "{content:?}");
+    for (content, reason) in [
+        ("", "names a file that is empty"),
+        (" \n", "names a file that is empty"),
+        ("'secret'\n", "names a file whose key has quotes around it"),
+        ("\"secret\n", "names a file whose key begins or ends with a quote"),
+        (
+            "SONORANCAD_API_KEY=secret\n",
+            "names a file whose key is of the form NAME=value",
+        ),
+        (
+            "export API_KEY=secret\nOTHER=x\n",
+            "names a file whose key is of the form NAME=value",
+        ),
+        ("sec ret", "names a file whose key contains white space"),
+        (
+            "schlüssel",
+            "names a file whose key contains characters that no key has",
+        ),
+        (
+            "s\0\0e\0\0",
+            "names a file whose key contains characters that no key has",
+        ),
+        ("s\0e\0c\0", "cannot be read: it is UTF-16"),
+    ] {
+        let message = read_file(content).unwrap_err();
+        assert!(message.contains(&format!("_FILE {reason}")), "{content:?}: {message}");
+        assert!(message.contains("has a problem:"), "{message}");
     }
     std::fs::remove_dir_all(&directory).unwrap();
     let message = read(&[LEAST[0], ("SONORANCAD_API_KEY_FILE", path.to_str().unwrap())]).unwrap_err();
@@ -428,6 +456,139 @@ fn the_key_can_come_from_a_file() {
         message.contains("SONORANCAD_API_KEY_FILE cannot be read: No such file"),
         "{message}"
     );
+}
+
+/// A folder with a key file and a communities file; removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("sonorancad-values-{:?}", std::thread::current().id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("key"), "secret").unwrap();
+        std::fs::write(path.join("communities.yml"), "a: {api_version: v2, api_key: k}\n").unwrap();
+        Self(path)
+    }
+
+    /// A good value of the variable.
+    fn example(&self, variable: &Variable) -> String {
+        let in_folder = |name: &str| self.0.join(name).to_str().unwrap().to_owned();
+        match variable.short {
+            "API_KEY_FILE" => in_folder("key"),
+            "COMMUNITIES_FILE" => in_folder("communities.yml"),
+            _ => variable.example.to_owned(),
+        }
+    }
+
+    /// What the configuration becomes if the variable has this text, beside the least that is needed.
+    fn read(variable: &Variable, text: &str) -> Result<Config, String> {
+        let mut variables = LEAST.to_vec();
+        let is_key = |name: &str| name == "SONORANCAD_API_KEY" && variable.short == "API_KEY_FILE";
+        variables.retain(|(name, _)| *name != variable.name() && !is_key(name));
+        let name = variable.name();
+        variables.push((&name, text));
+        read(&variables)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_surrounds_the_value_of_any_variable_is_removed() {
+    let folder = Folder::new();
+    for variable in VARIABLES {
+        let example = folder.example(variable);
+        let expected = format!("{:?}", Folder::read(variable, &example).unwrap());
+        for text in [
+            format!("{example}\r"),
+            format!("{example}\r\n\n"),
+            format!("\u{feff} \t{example} "),
+        ] {
+            let config = Folder::read(variable, &text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(format!("{config:?}"), expected, "{text:?}");
+        }
+        for text in ["\r\n", " ", "\u{feff}"] {
+            assert_eq!(
+                Folder::read(variable, text).map(drop).map_err(drop),
+                Folder::read(variable, "").map(drop).map_err(drop),
+                "{}={text:?}",
+                variable.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_value_in_quotes_or_after_its_own_name_is_refused_for_that() {
+    let folder = Folder::new();
+    for variable in VARIABLES {
+        let example = folder.example(variable);
+        let name = variable.name();
+        for (text, reason) in [
+            (
+                format!("\"{example}\""),
+                "has quotes around it, which would become part of it; remove them",
+            ),
+            (
+                format!("'{example}'\r"),
+                "has quotes around it, which would become part of it; remove them",
+            ),
+            (
+                format!("{name}={example}"),
+                "repeats its own name and an equals sign; keep only what follows them",
+            ),
+        ] {
+            let message = Folder::read(variable, &text).unwrap_err();
+            assert_eq!(message, format!("the configuration has a problem:\n  {name} {reason}"));
+        }
+    }
+    let flags = Flags {
+        web_config_file: Some("\"web.yml\"".to_owned()),
+        ..Flags::default()
+    };
+    let message = read_with_flags(&[], &flags).unwrap_err().to_string();
+    assert!(message.contains("--web.config.file has quotes around it"), "{message}");
+}
+
+#[test]
+fn the_settings_of_a_file_are_cleaned_in_the_same_way() {
+    for variable in variable::community_variables() {
+        let folder = Folder::new();
+        let example = folder.example(variable);
+        let other = match variable.key {
+            "api_key" | "api_key_file" => "community_id: c",
+            "community_id" => "api_key: secret",
+            _ => "community_id: c\n  api_key: secret",
+        };
+        let file = |text: &str| format!("a:\n  {other}\n  {}: {}\n", variable.key, serde_json::json!(text));
+        for text in [
+            example.clone(),
+            format!("{example}\n"),
+            format!("\u{feff}{example} \r\n"),
+        ] {
+            let config = read_communities(&file(&text), &[]);
+            assert!(config.is_ok(), "{}: {text:?}: {config:?}", variable.key);
+        }
+        assert_eq!(
+            read_communities(&file(&format!("'{example}'")), &[]).unwrap_err(),
+            format!(
+                "the configuration has a problem:\n  FILE, line {}: a: {} has quotes around it, which would become part of \
+                 it; remove them",
+                2 + other.lines().count(),
+                variable.key
+            )
+        );
+    }
+    // Empty counts as not set, as in the environment.
+    let config = read_communities("a: {api_version: v2, api_key: k, server_ids: , cache_ttl: ''}\n", &[]);
+    assert_eq!(config.unwrap().communities["a"].cache_ttl, Duration::from_secs(25));
+    // A block of YAML ends in a line end.
+    let config = read_communities("\u{feff}a:\n  api_version: v2\n  api_key: |\n    abc123\n", &[]);
+    assert_eq!(config.unwrap().communities["a"].api.key.expose_secret(), "abc123");
 }
 
 #[test]
@@ -483,6 +644,29 @@ fn a_file_describes_communities_by_alias() {
     assert_eq!(blaine.api.key.expose_secret(), "007");
     assert_eq!((blaine.servers.len(), plan(blaine).requests_per_minute), (2, 12));
     assert_eq!(plan(&config.communities["sandy.shores"]).ttl, Duration::from_secs(25));
+}
+
+#[test]
+fn relative_paths_start_from_the_folder_of_their_file() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.join("keys")).unwrap();
+    std::fs::write(folder.0.join("keys/blaine"), "secret").unwrap();
+    let read_key = |key_file: &str| {
+        let file = format!("blaine: {{api_version: v2, api_key_file: '{key_file}'}}\n");
+        std::fs::write(folder.0.join("communities.yml"), file).unwrap();
+        let path = folder.0.join("communities.yml");
+        read(&[("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap())])
+    };
+    let absolute = folder.0.join("key");
+    for key_file in ["key", "./key", "keys/blaine", "keys/../key", absolute.to_str().unwrap()] {
+        let config = read_key(key_file).unwrap_or_else(|error| panic!("{key_file}: {error}"));
+        assert_eq!(config.communities["blaine"].api.key.expose_secret(), "secret");
+    }
+    assert!(
+        read_key("other")
+            .unwrap_err()
+            .contains("blaine: api_key_file cannot be read")
+    );
 }
 
 #[test]
@@ -558,20 +742,161 @@ fn every_problem_of_a_file_is_reported_with_its_line() {
     );
     assert_eq!(
         message.unwrap_err(),
-        "the configuration has 11 problems:\n  \
+        "the configuration has 10 problems:\n  \
          FILE, line 3: one has a setting that does not exist; the nearest one is api_key\n  \
          FILE, line 5: one has a setting of the whole program, which is SONORANCAD_LOG\n  \
          FILE, line 1: one: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
          FILE, line 4: one: cache_ttl is not a duration; for example: 25s\n  \
-         FILE, line 9: one: api_key is there twice\n  \
-         FILE, line 6: one is there twice\n  \
+         FILE, line 6: one is given twice\n  \
+         FILE, line 9: one: api_key is given twice\n  \
          FILE, line 10: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
-         FILE, line 12: the alias: api_key is empty; for example: 0f8a...\n  \
          FILE, line 12: the alias: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
-         FILE, line 15: last: api_key_file cannot be read: No such file or directory (os error 2); for example: \
-         /run/secrets/sonorancad_api_key\n  \
+         FILE, line 15: last: api_key_file cannot be read: No such file or directory (os error 2)\n  \
          SONORANCAD_LOG_FORMAT must be text or json; for example: json"
     );
+}
+
+#[test]
+fn servers_can_be_a_list() {
+    let servers = |text: &str| {
+        let file = format!("blaine:\n  community_id: blaine\n  api_key: abc123\n  server_ids: {text}\n");
+        let community = read_communities(&file, &[])?.communities.remove("blaine").unwrap();
+        let pairs = community.servers.into_iter().map(|server| (server.id, server.name));
+        Ok::<_, String>(pairs.collect::<Vec<_>>())
+    };
+    let named = |id, name: &str| (id, Some(name.to_owned()));
+    assert_eq!(servers("[1, 2]").unwrap(), [(1, None), (2, None)]);
+    assert_eq!(
+        servers("\n  - 1=Main\n  - 02\n").unwrap(),
+        [named(1, "Main"), (2, None)]
+    );
+    assert_eq!(
+        servers("['3=The \"Events\"', 4]").unwrap(),
+        [named(3, "The \"Events\""), (4, None)]
+    );
+    assert_eq!(servers("[]").unwrap(), [(1, None)]);
+    for (text, reason) in [
+        ("[x]", "must list server ids: whole numbers from 1"),
+        ("[1, ]", ""),
+        ("[1, '']", "must list server ids"),
+        ("[1, [2]]", "contains an item that is neither a number nor a text"),
+        ("[{1: Main}]", "contains an item that is neither a number nor a text"),
+        ("[1, ~]", "contains an item that is neither a number nor a text"),
+        ("['\"1\"']", "contains an item that has quotes around it"),
+        ("{1: Main}", "must be a text or a list, not a mapping"),
+        ("[1, 1]", "lists server 1 twice"),
+    ] {
+        if reason.is_empty() {
+            assert!(servers(text).is_ok());
+            continue;
+        }
+        let message = servers(text).unwrap_err();
+        assert!(
+            message.contains(&format!("FILE, line 4: blaine: server_ids {reason}"))
+                && message.ends_with("for example: 1=Main,2=Events")
+                && message.contains("has a problem:"),
+            "{text}: {message}"
+        );
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_hides_no_other_mistake() {
+    let message = read_communities(
+        "one:\n  community_id: [SECRET]\n  api_key: {SECRET: SECRET}\n  server_ids: {1: SECRET}\n  cache_ttl: [1, 2]\n\
+         two: SECRET\nthree: [SECRET]\nfour:\n  api_version: v4\n  api_kye: SECRET\n  [SECRET]: x\n  ~: x\n'fi ve':\n  \
+         api_version: v2\n  api_key: k\n[a, b]:\n  api_version: v2\n  api_key: l\n",
+        &[],
+    );
+    assert_eq!(
+        message.unwrap_err(),
+        "the configuration has 13 problems:\n  \
+         FILE, line 2: one: community_id must be a text, not a list; for example: mycommunity\n  \
+         FILE, line 3: one: api_key must be a text, not a mapping; for example: 0f8a...\n  \
+         FILE, line 4: one: server_ids must be a text or a list, not a mapping; for example: 1=Main,2=Events\n  \
+         FILE, line 5: one: cache_ttl must be a text, not a list; for example: 25s\n  \
+         FILE, line 6: two must be followed by settings, a line each; for example: community_id: mycommunity\n  \
+         FILE, line 7: three must be followed by settings, a line each; for example: community_id: mycommunity\n  \
+         FILE, line 10: four has a setting that does not exist; the nearest one is api_key\n  \
+         FILE, line 11: four has a setting whose name is not a text\n  \
+         FILE, line 12: four has a setting whose name is not a text\n  \
+         FILE, line 8: four: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
+         FILE, line 9: four: api_version must be v1 or v2; for example: v2\n  \
+         FILE, line 13: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
+         FILE, line 16: the alias must be 1 to 64 letters, digits, dots, dashes or underscores"
+    );
+}
+
+#[test]
+fn what_people_often_get_wrong_in_a_file_has_a_reason_that_helps() {
+    for (file, reason) in [
+        (
+            "communities:\n  blaine:\n    api_key: k\n",
+            "FILE, line 2: communities contains a mapping; the alias of a community must be at the start of its line",
+        ),
+        (
+            "a: {zzz: 1}\n",
+            "FILE, line 1: a has a setting that does not exist; these do: community_id, api_key, api_key_file, ",
+        ),
+        (
+            "- a: {api_key: k}\n",
+            "FILE must map an alias to the settings of each community",
+        ),
+        ("", "FILE contains no community"),
+    ] {
+        let message = read_communities(file, &[]).unwrap_err();
+        assert!(message.contains(reason), "{file}: {message}");
+    }
+    let folder = std::env::temp_dir();
+    let message = read(&[("SONORANCAD_COMMUNITIES_FILE", folder.to_str().unwrap())]).unwrap_err();
+    assert!(
+        message.contains("cannot be read: it is a folder (Docker makes one"),
+        "{message}"
+    );
+}
+
+#[test]
+fn words_may_be_in_capitals() {
+    let config = read_with(&[
+        ("SONORANCAD_API_VERSION", "V2"),
+        ("SONORANCAD_ALLOW_HTTP", "True"),
+        ("SONORANCAD_LOG_FORMAT", "JSON"),
+        ("SONORANCAD_LOG", "INFO"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.community.unwrap().api.version, ApiVersion::V2);
+}
+
+#[test]
+fn scalars_of_a_file_are_read_as_they_are_written() {
+    for text in [
+        "007",
+        "0x10",
+        "1e5",
+        "1_000",
+        "1.50",
+        "true",
+        "yes",
+        ".nan",
+        "1e999",
+        "2026-01-01",
+        "-0",
+        "0o17",
+    ] {
+        let config = read_communities(&format!("a: {{api_version: v2, api_key: {text}}}\n"), &[]);
+        let config = config.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(config.communities["a"].api.key.expose_secret(), text);
+    }
+    // Anchors and merged mappings stay what they are.
+    let config = read_communities(
+        "a: &a {api_version: v2, api_key: &key '08', server_ids: [1, 2]}\nb: {<<: *a, api_key: x}\nc: {api_version: v2, api_key: \
+         *key}\n",
+        &[],
+    );
+    let communities = config.unwrap().communities;
+    assert_eq!(communities["b"].servers.len(), 2);
+    assert_eq!(communities["c"].api.key.expose_secret(), "08");
 }
 
 #[test]

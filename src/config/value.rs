@@ -1,6 +1,6 @@
 //! One function per kind of value: it turns a text into its meaning, or says why that is impossible.
 //!
-//! No reason quotes the text: it may be a misplaced secret.
+//! No message quotes the text: it may be a misplaced secret.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use super::problem::Reason;
 use super::{LogFormat, ServerConfig, variable};
-use crate::secret_file::{open_regular, read_secret};
+use crate::files::WatchedFiles;
+use crate::text;
 
 /// The largest key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4 << 10;
@@ -25,7 +26,7 @@ pub(super) enum VersionNumber {
 }
 
 pub(super) fn api_version(text: &str) -> Result<VersionNumber, String> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "v1" => Ok(VersionNumber::One),
         "v2" => Ok(VersionNumber::Two),
         _ => Err("must be v1 or v2".to_owned()),
@@ -33,37 +34,68 @@ pub(super) fn api_version(text: &str) -> Result<VersionNumber, String> {
 }
 
 pub(super) fn community_id(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().any(char::is_control) {
+    if text.chars().any(char::is_control) {
         return Err("must be the community's id, without control characters".to_owned());
     }
     Ok(text.to_owned())
 }
 
-/// The key travels in a header (v2), so it must be visible ASCII.
+/// The key travels in a header (v2), so it must be visible ASCII. What is odd about another one is said, since the
+/// API would only answer that it is wrong.
 pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
     let text = key.expose_secret();
-    if text.is_empty() {
-        return Err("holds no key".to_owned());
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds spaces, line breaks or other characters that no key has; copy the key again".to_owned());
-    }
-    Ok(key.clone())
+    let oddity = if text::is_assignment(text) {
+        "is of the form NAME=value; keep only what follows the equals sign"
+    } else if text::has_stray_quote(text) {
+        "begins or ends with a quote, which no key does; copy the key again, without it"
+    } else if text.contains(char::is_whitespace) {
+        "contains white space or line breaks, which no key does; copy the key again"
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "contains characters that no key has, perhaps invisible ones; copy the key again"
+    } else {
+        return Ok(key.clone());
+    };
+    Err(oddity.to_owned())
 }
 
-/// Reads the key from a file; one trailing line break is not part of it.
-pub(super) fn key_file(path: &str) -> Result<SecretString, String> {
-    let content = secret_file(path, MAX_KEY_BYTES)?;
-    let line = content.strip_suffix('\n').unwrap_or(&content);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    let secret = SecretString::from(line);
-    key(&secret).map_err(|reason| format!("names a file that {reason}"))
+/// What is odd about a key that could be right, with what to do about it.
+pub(super) fn doubt_about_key(key: &str, community_id: &str) -> Option<&'static str> {
+    let is_placeholder =
+        key.contains("...") || key.starts_with('<') && key.ends_with('>') || key.eq_ignore_ascii_case("changeme");
+    if key == community_id {
+        Some(
+            "the configured key is the same as the community's id: copy the key from the CAD's administration under API",
+        )
+    } else if key.starts_with(['/', '.', '~']) {
+        Some("the configured key looks like the path of a file: set it as SONORANCAD_API_KEY_FILE")
+    } else if key.starts_with('$') || key.contains("${") || key.contains("{{") {
+        Some("the configured key looks like a variable that was not replaced by its value")
+    } else if is_placeholder {
+        Some("the configured key looks like a placeholder: copy the key from the CAD's administration under API")
+    } else if key.bytes().all(|byte| byte == b'*') {
+        Some("the configured key consists of asterisks: show it in the CAD's administration before you copy it")
+    } else if key.ends_with('%') {
+        Some("the configured key ends with `%`, which some shells add to what they show: remove it")
+    } else {
+        None
+    }
+}
+
+/// Reads the key from a file.
+pub(super) fn key_file(path: &Path, files: &mut WatchedFiles) -> Result<SecretString, String> {
+    let content = secret_file(path, MAX_KEY_BYTES, files)?;
+    match text::value(&content) {
+        Ok(Some(text)) => key(&text.into()),
+        Ok(None) => return Err("names a file that is empty".to_owned()),
+        Err(oddity) => Err(oddity.to_string()),
+    }
+    .map_err(|reason| format!("names a file whose key {reason}"))
 }
 
 /// The text of a file that contains secrets.
-pub(super) fn secret_file(path: &str, max_bytes: u64) -> Result<Zeroizing<String>, String> {
-    let read = || read_secret(&open_regular(Path::new(path))?, max_bytes);
-    read().map_err(|error| format!("cannot be read: {error}"))
+pub(super) fn secret_file(path: &Path, max_bytes: u64, files: &mut WatchedFiles) -> Result<Zeroizing<String>, String> {
+    let text = files.read(path, max_bytes);
+    text.map_err(|error| format!("cannot be read: {error}"))
 }
 
 pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {
@@ -97,7 +129,7 @@ pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {
 pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
     let mut url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a user, a password, a query or a fragment".into());
+        return Err("must not contain a user, a password, a query or a fragment".into());
     }
     match url.scheme() {
         "https" => {}
@@ -165,6 +197,8 @@ pub(super) fn requests_per_minute(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    // Python and Helm write `True`.
+    let text = text.to_ascii_lowercase();
     text.parse().map_err(|_| "must be true or false".to_owned())
 }
 
@@ -197,7 +231,7 @@ pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err("must be text or json".to_owned()),

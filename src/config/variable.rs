@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::spelling::most_alike;
+use crate::spelling;
+use crate::text;
 
 /// What every variable's name starts with.
 pub(super) const PREFIX: &str = "SONORANCAD_";
@@ -88,40 +89,40 @@ variables! {
         "The community's API key.";
     API_KEY_FILE / api_key_file: String, Identity, in_demo false,
         None, "/run/secrets/sonorancad_api_key",
-        "A file that holds the API key, instead of the variable above.";
+        "A file with the API key, instead of the variable above.";
     SERVER_IDS / server_ids: String, Community, in_demo false,
         Some("1"), "1=Main,2=Events",
-        "The CAD servers to read, with a name if you like: `1=Main,2=Events`.";
+        "The CAD servers to read, with names if you like: `1=Main,2=Events`.";
     API_VERSION / api_version: String, Community, in_demo false,
         Some("v1"), "v2",
         "The version of the API: `v1` or `v2`.";
     API_URL / api_url: String, Community, in_demo false,
         Some("https://api.sonorancad.com"), "https://api.sonorancad.com",
-        "Where the API is.";
+        "The address of the API.";
     API_TIMEOUT / api_timeout: String, Community, in_demo false,
         Some("8s"), "8s",
-        "The longest wait for one answer of the API (100ms to 1m).";
+        "The time limit of one API request (100ms to 1m).";
     CACHE_TTL / cache_ttl: String, Community, in_demo true,
         Some("25s"), "25s",
         "How long an answer counts as fresh (1s to 1h); the budget can make it longer.";
     MAX_STALE / max_stale: String, Community, in_demo true,
         Some("2m"), "2m",
-        "How old call data may get before it is left out (1s to 1h); at least twice the TTL in force.";
+        "The age from which call data is no longer shown (1s to 1h); at least twice the TTL in force.";
     REQUESTS_PER_MINUTE / requests_per_minute: String, Community, in_demo false,
         None, "4",
-        "The budget of API requests per minute, for all servers (1 to 60). Default: 12 on version v1 of the API; on v2, 5 less the number of servers, at least 1.";
+        "The maximum of API requests per minute, for all servers together (1 to 60). Default: 12 on version v1 of the API; on v2, 5 minus the number of servers, at least 1.";
     ALLOW_HTTP / allow_http: String, Community, in_demo false,
         Some("false"), "true",
-        "Whether the API may be asked over plain HTTP on other machines than this one.";
+        "Whether to allow plain HTTP to an API on another machine.";
     COMMUNITIES_FILE / communities_file: String, Program, in_demo false,
         None, "/etc/sonorancad-exporter/communities.yml",
-        "A file of several communities, each served at `/probe?community=<alias>`.";
+        "A file with several communities, each served at `/probe?community=<alias>`.";
     LISTEN_ADDRESS / listen_address: String, Program, in_demo true,
         Some(":10911"), ":10911",
         "The addresses to serve on, separated by commas; `:10911` for all of this machine's addresses, IPv4 and IPv6.";
     SYSTEMD_SOCKET / systemd_socket: String, Program, in_demo true,
         Some("false"), "true",
-        "Whether to serve the sockets that systemd hands over, instead of addresses.";
+        "Whether to use the sockets that systemd passes on, instead of addresses.";
     EXTERNAL_URL / external_url: String, Program, in_demo true,
         None, "https://example.org/sonorancad",
         "Where Prometheus reaches the exporter, if that is through a reverse proxy; `/sd` lists this address.";
@@ -130,10 +131,10 @@ variables! {
         "A file with TLS, users and headers, in the format of every Prometheus exporter.";
     LOG / log: String, Program, in_demo true,
         Some("info"), "info,hyper=warn",
-        "What is logged: a level (error, warn, info, debug, trace, off), and levels per module if you like.";
+        "The log level (error, warn, info, debug, trace, off), with levels for single modules if you like.";
     LOG_FORMAT / log_format: String, Program, in_demo true,
         Some("text"), "json",
-        "How it is logged, to standard error: `text` or `json`.";
+        "The format of the log, which goes to standard error: `text` or `json`.";
 }
 
 impl RawConfig {
@@ -168,21 +169,45 @@ pub fn help() -> String {
     text
 }
 
+/// The section of `demo --help` that lists the variables that a demo obeys.
+#[must_use]
+pub fn demo_help() -> String {
+    let names = VARIABLES.iter().filter(|variable| variable.in_demo);
+    let names: Vec<_> = names.map(|variable| variable.name()).collect();
+    format!(
+        "Environment: of the variables that `--help` of the program lists, a demo obeys these, and ignores the others with a \
+         warning:\n  {}",
+        names.join("\n  ")
+    )
+}
+
+/// Whether a demo ignores this variable although it is meant for the program, right or misspelt.
+#[must_use]
+pub fn is_ignored_in_demo(name: &str, text: &str) -> bool {
+    name.starts_with(PREFIX)
+        && text::value(text) != Ok(None)
+        && match classify(name, text) {
+            Name::Known(variable) => !variable.in_demo,
+            Name::KubernetesLink => false,
+            Name::Unknown { .. } => true,
+        }
+}
+
 /// What this program makes of a name in the environment.
 pub(super) enum Name {
-    Known,
+    Known(&'static Variable),
     /// Kubernetes sets such variables in every container for each Service of its namespace; a Service
     /// called `sonorancad-exporter` makes them begin with our prefix.
     KubernetesLink,
     Unknown {
-        nearest: &'static Variable,
+        nearest: Option<&'static Variable>,
     },
 }
 
 /// Classifies the variable `name`, which has the value `text`.
 pub(super) fn classify(name: &str, text: &str) -> Name {
-    if VARIABLES.iter().any(|variable| variable.name() == name) {
-        return Name::Known;
+    if let Some(variable) = VARIABLES.iter().find(|variable| variable.name() == name) {
+        return Name::Known(variable);
     }
     if is_kubernetes_link(name, text) {
         return Name::KubernetesLink;
@@ -192,10 +217,10 @@ pub(super) fn classify(name: &str, text: &str) -> Name {
     }
 }
 
-/// The one of `variables` whose short name is most similar to `short`.
-pub(super) fn nearest(short: &str, variables: impl Iterator<Item = &'static Variable>) -> &'static Variable {
+/// The one of `variables` that `short` is most likely a typo of.
+pub(super) fn nearest(short: &str, variables: impl Iterator<Item = &'static Variable>) -> Option<&'static Variable> {
     let candidates = variables.map(|variable| (variable.short, variable));
-    most_alike(&short.to_uppercase(), candidates).map_or(&API_KEY, |(_, variable)| variable)
+    spelling::nearest(&short.to_uppercase(), candidates)
 }
 
 /// The shapes of <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
@@ -249,13 +274,15 @@ mod tests {
             ("SONORANCAD_SERVER_ID", "1", "SERVER_IDS"),
             ("SONORANCAD_TTL", "1s", "CACHE_TTL"),
             ("SONORANCAD_LISTEN_PORT", "10911", "LISTEN_ADDRESS"),
-            ("SONORANCAD_URL_PORT_80_HTTP", "80", "ALLOW_HTTP"),
             ("SONORANCAD_log_format", "json", "LOG_FORMAT"),
         ] {
             let Name::Unknown { nearest: found } = classify(name, text) else {
                 panic!("{name} is not unknown");
             };
-            assert_eq!(found.short, nearest, "{name}");
+            assert_eq!(found.map(|variable| variable.short), Some(nearest), "{name}");
+        }
+        for name in ["SONORANCAD_FOO", "SONORANCAD_URL_PORT_80_HTTP", "SONORANCAD_"] {
+            assert!(matches!(classify(name, "x"), Name::Unknown { nearest: None }), "{name}");
         }
     }
 }

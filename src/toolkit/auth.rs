@@ -22,8 +22,10 @@ use serde_saphyr::Spanned;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::warn;
 use zeroize::Zeroizing;
+
+use super::findings::Findings;
+use crate::text;
 
 /// How long a wrong password blocks the queue of the client that sent it.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -66,18 +68,25 @@ pub(super) struct Authenticator {
 
 impl Users {
     /// Users as the web configuration file lists them.
-    pub(super) fn new(texts: Vec<(Spanned<String>, Option<SecretString>)>, problems: &mut Vec<String>) -> Self {
+    pub(super) fn new(texts: Vec<(Spanned<String>, Option<SecretString>)>, findings: &mut Findings) -> Self {
         let mut users = Self::default();
         for (user, hash) in texts {
             // Without the name: a misplaced password or hash may stand there.
             let mut report = |reason: &str| {
                 let line = user.referenced.line();
-                problems.push(format!("basic_auth_users: line {line}: {reason}"));
+                findings.problem(format!("basic_auth_users: line {line}: {reason}"));
             };
             if user.value.contains(':') {
                 report("the user's name is followed by a colon without a space; a name cannot contain a colon");
                 continue;
             }
+            let hash = match text::value(hash.as_ref().map_or("", ExposeSecret::expose_secret)) {
+                Ok(hash) => hash.map(SecretString::from),
+                Err(oddity) => {
+                    report(&format!("the hash {oddity}"));
+                    continue;
+                }
+            };
             match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
                 Some(cost) if cost > MAX_COST => {
                     report(&format!("a hash with a cost above {MAX_COST} takes minutes to check"));
@@ -93,10 +102,10 @@ impl Users {
             }
         }
         if users.cost >= SLOW_COST {
-            warn!(
-                cost = users.cost,
-                "at this bcrypt cost, the first check of each password takes many seconds"
-            );
+            findings.warning(format!(
+                "basic_auth_users: each first check of a password takes many seconds at cost {} of bcrypt",
+                users.cost
+            ));
         }
         users
     }

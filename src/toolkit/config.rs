@@ -2,8 +2,9 @@
 //!
 //! The format is that of
 //! [exporter-toolkit](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md).
-//! A part of the format that this program does not support is refused, never ignored. The file may contain
-//! secrets, so no message quotes it, except for file names: messages name the line instead.
+//! A file that is made for all exporters works here too: what this program cannot do is ignored with a warning. It is
+//! refused where that would admit more clients than the file intends. No message quotes the file, except for file
+//! names, since it may contain secrets: messages name the line instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
-use tracing::warn;
 
 use super::auth::Users;
-use super::files::WatchedFiles;
+use super::findings::Findings;
 use super::tls::{self, TlsSection};
+use crate::files::WatchedFiles;
+use crate::text;
 use crate::yaml::{self, Entries};
 
 /// The headers that can be set, each with its allowed values; an empty list allows any.
@@ -36,6 +38,7 @@ pub(super) struct WebConfig {
     tls: Option<Arc<ServerConfig>>,
     users: Arc<Users>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    warnings: Vec<String>,
 }
 
 /// Everything that is wrong with a web configuration file.
@@ -70,11 +73,11 @@ impl WebConfig {
     ///
     /// # Errors
     ///
-    /// Everything in it that is wrong or not supported.
+    /// Everything that is wrong with it.
     pub(super) fn read(path: &Path, files: &mut WatchedFiles) -> Result<Self, WebConfigError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let text = files
-            .read(path)
+            .read(path, tls::MAX_FILE_BYTES)
             .map_err(|error| vec![format!("it cannot be read: {error}")]);
         text.and_then(|text| Sections::parse(&text)?.validate(folder, files))
             .map_err(|problems| WebConfigError {
@@ -93,6 +96,11 @@ impl WebConfig {
         &self.users
     }
 
+    /// What is accepted but may surprise.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// The headers that every response gets.
     pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
@@ -103,7 +111,7 @@ impl WebConfig {
 ///
 /// # Errors
 ///
-/// Everything in it that is wrong or not supported.
+/// Everything that is wrong with it.
 pub fn parse(text: &str) -> Result<(), WebConfigError> {
     let sections = Sections::parse(text).map(|mut sections| {
         if let Some(tls) = &mut sections.tls_server_config {
@@ -127,35 +135,35 @@ impl Sections {
     }
 
     fn validate(self, folder: &Path, files: &mut WatchedFiles) -> Result<WebConfig, Vec<String>> {
-        let mut problems = Vec::new();
+        let mut findings = Findings::default();
         if self.rate_limit.is_some() {
-            problems
-                .push("rate_limit: is not supported; the cache and the listener's limits protect the API".to_owned());
+            findings.warning("rate_limit has no effect: the listener has limits of its own");
         }
         let http = self.http_server_config.unwrap_or_default();
         if http.http2 == Some(true) {
-            problems.push("http_server_config: http2: is not supported; the exporter speaks HTTP/1.1 only".to_owned());
+            findings.warning("http_server_config: http2 has no effect: HTTP/1.1 is served, which every client speaks");
         }
-        let headers = headers(http.headers.map_or_else(Vec::new, |headers| headers.0), &mut problems);
+        let headers = headers(http.headers.map_or_else(Vec::new, |headers| headers.0), &mut findings);
         let are_users_listed = self.basic_auth_users.is_some();
         let users = self.basic_auth_users.map_or_else(Vec::new, |users| users.0);
-        let users = Users::new(users, &mut problems);
+        let users = Users::new(users, &mut findings);
         let tls = self
             .tls_server_config
             .filter(|section| !section.is_empty())
-            .and_then(|section| tls::server_config(&section, folder, files, &mut problems));
-        if problems.is_empty() {
-            // An empty list lets everyone in, as in exporter-toolkit, but may be a mistake. No list at all is not.
-            if are_users_listed && users.is_empty() {
-                warn!("basic_auth_users is empty: no password is required");
-            }
+            .and_then(|section| tls::server_config(&section, folder, files, &mut findings));
+        // An empty list lets everyone in, as in exporter-toolkit, but may be a mistake. No list at all is not.
+        if are_users_listed && users.is_empty() {
+            findings.warning("basic_auth_users is empty: no password is required");
+        }
+        if findings.problems.is_empty() {
             Ok(WebConfig {
                 tls: tls.map(Arc::new),
                 users: Arc::new(users),
                 headers,
+                warnings: findings.warnings,
             })
         } else {
-            Err(problems)
+            Err(findings.problems)
         }
     }
 }
@@ -172,31 +180,33 @@ where
 }
 
 /// The headers to set; one without a value is left out.
-fn headers(
-    texts: Vec<(Spanned<String>, Option<String>)>,
-    problems: &mut Vec<String>,
-) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(texts: Vec<(Spanned<String>, Option<String>)>, findings: &mut Findings) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     for (name, text) in texts {
         let Some((name, values)) = HEADERS.iter().find(|(known, _)| *known == name.value) else {
             let known = HEADERS.map(|(name, _)| name).join(", ");
-            problems.push(format!(
+            findings.problem(format!(
                 "http_server_config: headers: line {}: cannot be set; these can: {known}",
                 name.referenced.line()
             ));
             continue;
         };
         let place = format!("http_server_config: headers: {name}");
-        let Some(text) = text.filter(|text| !text.is_empty()) else {
-            continue;
+        let text = match text::value(text.as_deref().unwrap_or_default()) {
+            Ok(Some(text)) => text,
+            Ok(None) => continue,
+            Err(oddity) => {
+                findings.problem(format!("{place}: {oddity}"));
+                continue;
+            }
         };
-        if !values.is_empty() && !values.contains(&&*text) {
-            problems.push(format!("{place}: must be {}", values.join(" or ")));
+        if !values.is_empty() && !values.contains(&text) {
+            findings.problem(format!("{place}: must be {}", values.join(" or ")));
             continue;
         }
         match (name.parse(), HeaderValue::try_from(text)) {
             (Ok(name), Ok(value)) => headers.push((name, value)),
-            _ => problems.push(format!("{place}: contains characters that a header cannot")),
+            _ => findings.problem(format!("{place}: contains characters that a header cannot")),
         }
     }
     headers

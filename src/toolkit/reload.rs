@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::config::{WebConfig, WebConfigError};
-use super::files::WatchedFiles;
+use crate::files::WatchedFiles;
 
 /// How often the files are checked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ impl ReloadingConfig {
             Some(path) => WebConfig::read(path, &mut files)?,
             None => WebConfig::default(),
         };
+        log_warnings(&current);
         Ok(Self {
             path: path.map(Path::to_owned),
             state: RwLock::new(State {
@@ -90,12 +91,22 @@ impl ReloadingConfig {
         let read = self.state.read().files.clone();
         let now = read.look_again();
         if now != read && now == *last {
-            self.read_again(path);
+            // What cannot be used is logged.
+            let _ = self.read_again(path);
         }
         now
     }
 
-    fn read_again(&self, path: &Path) {
+    /// Reads the file now, if there is one; what cannot be used is logged and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be used.
+    pub(super) fn reload(&self) -> Result<(), WebConfigError> {
+        self.path.as_deref().map_or(Ok(()), |path| self.read_again(path))
+    }
+
+    fn read_again(&self, path: &Path) -> Result<(), WebConfigError> {
         let mut files = WatchedFiles::default();
         let config = WebConfig::read(path, &mut files);
         let mut state = self.state.write();
@@ -110,12 +121,21 @@ impl ReloadingConfig {
                 if !before.users().is_empty() && state.current.users().is_empty() {
                     warn!("from now on, no password is required");
                 }
+                log_warnings(&state.current);
                 info!(path = %path.display(), "the web configuration has been read again");
+                Ok(())
             }
             Err(error) => {
                 error!(%error, "the web configuration stays as it was");
+                Err(error)
             }
         }
+    }
+}
+
+fn log_warnings(config: &WebConfig) {
+    for warning in config.warnings() {
+        warn!("the web configuration: {warning}");
     }
 }
 

@@ -17,11 +17,15 @@ use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, Sup
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
-use tracing::warn;
 use zeroize::Zeroizing;
 
 use self::names::SanVerifier;
-use super::files::WatchedFiles;
+use super::findings::Findings;
+use crate::files::WatchedFiles;
+use crate::text;
+
+/// The largest file that is read: a chain of certificates takes a few KiB.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The cipher suites of TLS 1.2, by their names in Go.
 const TLS12_SUITES: [(&str, CipherSuite); 6] = [
@@ -57,6 +61,21 @@ const TLS13_SUITES: [&str; 3] = [
     "TLS_AES_256_GCM_SHA384",
     "TLS_CHACHA20_POLY1305_SHA256",
 ];
+
+/// Those that the format offers beside them. They are weaker, so that nobody is let in by their absence.
+const OTHER_SUITES: [&str; 8] = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+];
+
+/// Curves of the format that the TLS library does not have.
+const OTHER_CURVES: [&str; 2] = ["CurveP521", "X25519MLKEM768"];
 
 const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
     ("CurveP256", ring::kx_group::SECP256R1),
@@ -118,6 +137,9 @@ impl TlsSection {
     }
 }
 
+/// A relative path of this length in the alphabet of base64 counts as a line of a key. Those of PEM have 64 characters.
+const MIN_BASE64_LINE: usize = 48;
+
 /// Whether a client must show a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientAuth {
@@ -131,13 +153,25 @@ pub(super) fn server_config(
     section: &TlsSection,
     folder: &Path,
     files: &mut WatchedFiles,
-    problems: &mut Vec<String>,
+    findings: &mut Findings,
 ) -> Option<ServerConfig> {
-    let before = problems.len();
-    let mut report = |reason: String| problems.push(format!("tls_server_config: {reason}"));
-    let versions = versions(section).map_err(&mut report).ok();
-    let provider = provider(section, &mut report);
-    let auth = client_auth(section).map_err(&mut report).ok();
+    let mut own = Findings::default();
+    let config = build(section, folder, files, &mut own);
+    let in_section = |text: String| format!("tls_server_config: {text}");
+    findings.problems.extend(own.problems.into_iter().map(in_section));
+    findings.warnings.extend(own.warnings.into_iter().map(in_section));
+    config
+}
+
+fn build(
+    section: &TlsSection,
+    folder: &Path,
+    files: &mut WatchedFiles,
+    findings: &mut Findings,
+) -> Option<ServerConfig> {
+    let versions = versions(section, findings);
+    let provider = provider(section, versions.as_deref().unwrap_or_default(), findings);
+    let auth = client_auth(section, findings);
     let mut part = |name: &str, text, file| part(name, text, file, folder, files);
     let inline_key = section.key.as_ref().map(ExposeSecret::expose_secret);
     let certificates = part("cert", section.cert.as_deref(), section.cert_file.as_ref()).and_then(certificates);
@@ -147,15 +181,23 @@ pub(super) fn server_config(
         section.client_ca.as_deref(),
         section.client_ca_file.as_ref(),
     );
-    let certificates = certificates.map_err(&mut report).ok();
-    let key = key.map_err(&mut report).ok();
-    let authorities = authorities.map_err(&mut report).ok();
+    let versions = findings.keep(versions);
+    let auth = findings.keep(auth);
+    let certificates = findings.keep(certificates);
+    let key = findings.keep(key);
+    let authorities = findings.keep(authorities);
     let verifier = auth.zip(authorities).and_then(|(auth, authorities)| {
-        let verifier = verifier(authorities, auth, section.client_allowed_sans.as_deref(), &provider);
-        verifier.map_err(&mut report).ok()
+        let verifier = verifier(
+            authorities,
+            auth,
+            section.client_allowed_sans.as_deref(),
+            &provider,
+            findings,
+        );
+        findings.keep(verifier)
     });
     let (versions, certificates, key, verifier) = (versions?, certificates?, key?, verifier?);
-    if problems.len() > before {
+    if !findings.problems.is_empty() {
         return None;
     }
     let config = ServerConfig::builder_with_provider(provider)
@@ -165,15 +207,8 @@ pub(super) fn server_config(
                 .with_client_cert_verifier(verifier)
                 .with_single_cert(certificates, key)
         });
-    match config {
-        Ok(config) => Some(with_defaults(config, section)),
-        Err(error) => {
-            problems.push(format!(
-                "tls_server_config: certificate and key cannot be used: {error}"
-            ));
-            None
-        }
-    }
+    let config = config.map_err(|error| format!("certificate and key cannot be used: {error}"));
+    findings.keep(config).map(|config| with_defaults(config, section))
 }
 
 /// Adds what does not depend on certificates: order of preference, no resumption, HTTP/1.1 only.
@@ -185,69 +220,104 @@ fn with_defaults(mut config: ServerConfig, section: &TlsSection) -> ServerConfig
     config
 }
 
-fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
-    let read = |key: &str, text: &Option<String>, default: u8| match text.as_deref() {
-        None | Some("") => Ok(default),
+fn versions(section: &TlsSection, findings: &mut Findings) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
+    let read = |key: &str, text: &Option<String>, default: u8| match value(key, text.as_deref())? {
+        None => Ok(default),
+        Some("TLS10" | "TLS11") => Ok(11),
         Some("TLS12") => Ok(12),
         Some("TLS13") => Ok(13),
-        Some("TLS10" | "TLS11") => Err(format!("{key}: TLS below 1.2 is not supported, as it is not secure")),
         Some(_) => Err(format!("{key}: must be TLS12 or TLS13")),
     };
-    let least = read("min_version", &section.min_version, 12)?;
-    let most = read("max_version", &section.max_version, 13)?;
-    if least > most {
+    let min = read("min_version", &section.min_version, 12)?;
+    let max = read("max_version", &section.max_version, 13)?;
+    if max < 12 {
+        return Err("max_version: TLS below 1.2 is not supported, as it is not secure".to_owned());
+    }
+    if min > max {
         return Err("min_version: is above max_version".to_owned());
     }
+    if min < 12 {
+        findings.warning("min_version: TLS below 1.2 is not secure and not offered; TLS12 is the minimum in use");
+    }
     let known = [(12, &TLS12), (13, &TLS13)];
-    let allowed = known
-        .into_iter()
-        .filter(|(version, _)| (least..=most).contains(version));
+    let allowed = known.into_iter().filter(|(version, _)| (min..=max).contains(version));
     Ok(allowed.map(|(_, version)| version).collect())
 }
 
 /// The cipher suites and curves that are allowed, in order of preference.
-fn provider(section: &TlsSection, report: &mut impl FnMut(String)) -> Arc<CryptoProvider> {
+fn provider(
+    section: &TlsSection,
+    versions: &[&SupportedProtocolVersion],
+    findings: &mut Findings,
+) -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     if let Some(names) = section.cipher_suites.as_deref().filter(|names| !names.is_empty()) {
         let all = provider.cipher_suites.clone();
         provider
             .cipher_suites
             .retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
+        let mut has_tls12 = false;
         for name in names {
+            let line = name.referenced.line();
             let suite = TLS12_SUITES.iter().find(|(known, _)| *known == name.value);
             match suite.and_then(|(_, id)| all.iter().find(|suite| suite.suite() == *id)) {
-                Some(suite) => provider.cipher_suites.push(*suite),
+                Some(suite) => {
+                    provider.cipher_suites.push(*suite);
+                    has_tls12 = true;
+                }
                 None if TLS13_SUITES.contains(&&*name.value) => {}
-                None => report(format!(
-                    "cipher_suites: line {}: is not supported; these are: {}",
-                    name.referenced.line(),
+                None if OTHER_SUITES.contains(&&*name.value) => {
+                    findings.warning(format!(
+                        "cipher_suites: line {line}: is not offered, as it is not secure"
+                    ));
+                }
+                None => findings.problem(format!(
+                    "cipher_suites: line {line}: is not supported; these are: {}",
                     TLS12_SUITES.map(|(name, _)| name).join(", ")
                 )),
             }
+        }
+        if !has_tls12 && findings.problems.is_empty() && *versions == [&TLS12] {
+            findings.problem("cipher_suites: none of them can be used with max_version TLS12");
         }
     }
     if let Some(names) = section.curve_preferences.as_deref().filter(|names| !names.is_empty()) {
         provider.kx_groups.clear();
         for name in names {
+            let line = name.referenced.line();
             match CURVES.iter().find(|(known, _)| *known == name.value) {
                 Some((_, group)) => provider.kx_groups.push(*group),
-                None => report(format!(
-                    "curve_preferences: line {}: is not supported; these are: {}",
-                    name.referenced.line(),
+                None if OTHER_CURVES.contains(&&*name.value) => {
+                    findings.warning(format!(
+                        "curve_preferences: line {line}: is not supported, and not offered"
+                    ));
+                }
+                None => findings.problem(format!(
+                    "curve_preferences: line {line}: is not supported; these are: {}",
                     CURVES.map(|(name, _)| name).join(", ")
                 )),
             }
+        }
+        if provider.kx_groups.is_empty() && findings.problems.is_empty() {
+            let supported = CURVES.map(|(name, _)| name).join(", ");
+            findings.problem(format!(
+                "curve_preferences: none of them is supported; these are: {supported}"
+            ));
         }
     }
     Arc::new(provider)
 }
 
-fn client_auth(section: &TlsSection) -> Result<ClientAuth, String> {
-    let auth = match section.client_auth_type.as_deref() {
-        None | Some("" | "NoClientCert") => ClientAuth::None,
+fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAuth, String> {
+    let auth = match value("client_auth_type", section.client_auth_type.as_deref())? {
+        None | Some("NoClientCert") => ClientAuth::None,
+        Some("RequestClientCert") => {
+            findings.warning("client_auth_type: RequestClientCert has no effect: it would let in everyone, too");
+            ClientAuth::None
+        }
         Some("VerifyClientCertIfGiven") => ClientAuth::IfGiven,
         Some("RequireAndVerifyClientCert") => ClientAuth::Required,
-        Some("RequestClientCert" | "RequireAnyClientCert" | "RequireClientCert") => {
+        Some("RequireAnyClientCert" | "RequireClientCert") => {
             return Err(
                 "client_auth_type: types that do not verify the certificate are not supported, since anyone can make one; \
                  use RequireAndVerifyClientCert"
@@ -265,6 +335,9 @@ fn client_auth(section: &TlsSection) -> Result<ClientAuth, String> {
         (ClientAuth::None, Some(_)) => {
             Err("client_allowed_sans: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned())
         }
+        (_, Some(sans)) if sans.is_empty() => {
+            Err("client_allowed_sans: is empty, so that nobody could connect".to_owned())
+        }
         (_, Some(sans)) if sans.is_empty() => Err("client_allowed_sans: is empty, so nobody could connect".to_owned()),
         _ => Ok(auth),
     }
@@ -278,8 +351,10 @@ fn part(
     folder: &Path,
     files: &mut WatchedFiles,
 ) -> Result<Option<Zeroizing<String>>, String> {
-    let text = text.filter(|text| !text.is_empty());
-    match (text, file.filter(|file| !file.as_os_str().is_empty())) {
+    let file = file.map(|file| file.to_string_lossy());
+    let text = value(name, text)?;
+    let file = value(&format!("{name}_file"), file.as_deref())?;
+    match (text, file) {
         (Some(_), Some(_)) => Err(format!("{name} and {name}_file are both set; keep one of them")),
         (Some(text), None) => Ok(Some(text.to_owned().into())),
         (None, Some(file)) if !is_name(file) => Err(format!(
@@ -287,7 +362,7 @@ fn part(
         )),
         (None, Some(file)) => {
             let path = folder.join(file);
-            let text = files.read(&path);
+            let text = files.read(&path, MAX_FILE_BYTES);
             text.map(Some)
                 .map_err(|error| format!("{name}_file: {} cannot be read: {error}", path.display()))
         }
@@ -295,10 +370,16 @@ fn part(
     }
 }
 
-/// Whether it looks like the name of a file, which messages show, and not like PEM, which may be a key.
-fn is_name(file: &Path) -> bool {
-    let name = file.to_string_lossy();
-    !name.contains(char::is_control) && !name.contains("-----BEGIN")
+/// A text without what surrounds it; `None` if it is empty.
+fn value<'a>(name: &str, text: Option<&'a str>) -> Result<Option<&'a str>, String> {
+    text::value(text.unwrap_or_default()).map_err(|oddity| format!("{name}: {oddity}"))
+}
+
+/// Whether it can be the name of a file, which messages show, and not PEM, which may be a key, nor a line of it.
+fn is_name(name: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    let is_line = name.len() >= MIN_BASE64_LINE && !name.starts_with('/') && name.bytes().all(is_base64);
+    !name.contains(char::is_control) && !name.contains("-----BEGIN") && !is_line
 }
 
 /// Every certificate of a PEM text; at least one.
@@ -306,6 +387,9 @@ fn parse_certificates(name: &str, text: &str) -> Result<Vec<CertificateDer<'stat
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| format!("{name}: contains something that is not a PEM certificate"))?;
+    if certificates.is_empty() && text.contains(" PRIVATE KEY-----") {
+        return Err(format!("{name}: contains a private key, but no certificate"));
+    }
     if certificates.is_empty() {
         return Err(format!("{name}: contains no PEM certificate"));
     }
@@ -318,7 +402,20 @@ fn certificates(text: Option<Zeroizing<String>>) -> Result<Vec<CertificateDer<'s
 
 fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String> {
     let text = text.ok_or("key: is missing; set it or key_file")?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| "key: contains no PEM private key".to_owned())
+    // Of PKCS #8, and of the older format.
+    if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(
+            "key: is encrypted, and there is no setting for its password; decrypt it: openssl pkey -in FILE -out NEWFILE"
+                .to_owned(),
+        );
+    }
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
+        if text.contains("-----BEGIN CERTIFICATE-----") {
+            "key: contains a certificate, but no private key".to_owned()
+        } else {
+            "key: contains no PEM private key".to_owned()
+        }
+    })
 }
 
 fn verifier(
@@ -326,6 +423,7 @@ fn verifier(
     auth: ClientAuth,
     allowed_names: Option<&[String]>,
     provider: &Arc<CryptoProvider>,
+    findings: &mut Findings,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let roots = match (authorities, auth) {
         (None, ClientAuth::None) => return Ok(WebPkiClientVerifier::no_client_auth()),
@@ -333,7 +431,7 @@ fn verifier(
             return Err("client_ca: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned());
         }
         (Some(text), _) => named_roots(&text)?,
-        (None, _) => system_roots()?,
+        (None, _) => system_roots(findings)?,
     };
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     let builder = match auth {
@@ -343,13 +441,15 @@ fn verifier(
     let verifier = builder
         .build()
         .map_err(|error| format!("client_ca: cannot be used: {error}"))?;
-    Ok(match allowed_names {
-        None => verifier,
-        Some(names) => Arc::new(SanVerifier {
-            verifier,
-            allowed: names.to_vec(),
-        }),
-    })
+    let Some(names) = allowed_names else {
+        return Ok(verifier);
+    };
+    let names = names.iter().map(|name| value("client_allowed_sans", Some(name)));
+    let allowed = names.filter_map(|name| Some(name.transpose()?.map(str::to_owned)));
+    Ok(Arc::new(SanVerifier {
+        verifier,
+        allowed: allowed.collect::<Result<_, _>>()?,
+    }))
 }
 
 /// The authorities that the file names.
@@ -364,12 +464,18 @@ fn named_roots(text: &str) -> Result<RootCertStore, String> {
 }
 
 /// The authorities that this machine trusts: the format's default if the file names none.
-fn system_roots() -> Result<RootCertStore, String> {
+fn system_roots(findings: &mut Findings) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err("client_ca: is missing, and this machine trusts no authority either".to_owned());
+        let cause = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
+        return Err(format!(
+            "client_ca: is missing, and this machine trusts no authority either{cause}"
+        ));
     }
-    warn!("client_ca is missing: certificates of any authority that this machine trusts are accepted from clients");
+    findings.warning(
+        "client_ca is missing: certificates of any authority that this machine trusts are accepted from clients",
+    );
     Ok(roots)
 }

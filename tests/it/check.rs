@@ -8,7 +8,7 @@ use sonorancad_exporter::demo;
 use tempfile::tempdir;
 
 use crate::support::cad::{Answer, Cad};
-use crate::support::program::{BINARY, text};
+use crate::support::program::{BINARY, run, text};
 use crate::support::simulated;
 
 const BUSY: &str = include_str!("../fixtures/busy_v2.json");
@@ -37,7 +37,9 @@ async fn check_prints_a_table_of_what_it_found() {
     let found = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{found}");
     assert!(
-        found.starts_with("The configuration is valid.\n\nServer 1 (Main): the API answered in 0."),
+        found.starts_with(
+            "The configuration is valid, and the API answers for every server.\n\nServer 1 (Main): the API answered in 0."
+        ),
         "{found}"
     );
     let (_, table) = found.split_once(" s.\n").unwrap();
@@ -179,8 +181,88 @@ async fn check_gives_advice_on_each_failure() {
         assert!(found.contains(&format!("Server 1: {error}")), "{found}");
         let (_, to_do) = found.split_once("  What to do: ").unwrap();
         assert!(to_do.contains(advice), "{advice}: {found}");
-        assert_eq!(cad.requests().len(), 1, "{error}");
-        assert!(!found.contains("the-secret-key"));
+        // The list of servers tells more about this one.
+        let requests = if error == "UNKNOWN SERVER" { 2 } else { 1 };
+        assert_eq!(cad.requests().len(), requests, "{error}");
+        assert!(
+            !found.contains("the-secret-key") && found.starts_with("The server cannot be read.\n"),
+            "{found}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn advice_fits_what_is_odd_about_the_configuration() {
+    let refusal = || Answer::status(400, &[], "INVALID API KEY");
+    let unauthorized = || Answer::problem(401, "{}");
+    let gone = || Answer::status(404, &[], "");
+    let path = "SONORANCAD_API_URL contains a path";
+    for (version, answer, url_path, key, advice) in [
+        ("v1", gone(), "/emergency/get_calls", "key", path),
+        (
+            "v1",
+            Answer::ok("Backend Service Reached"),
+            "/emergency/get_calls/",
+            "key",
+            path,
+        ),
+        (
+            "v1",
+            Answer::status(400, &[], "INVALID REQUEST TYPE"),
+            "/x",
+            "key",
+            path,
+        ),
+        ("v1", Answer::ok("<html>"), "/x", "key", path),
+        ("v1", Answer::status(302, &[("Location", "/")], ""), "/x", "key", path),
+        ("v2", gone(), "/v2", "key", path),
+        ("v1", gone(), "", "key", "try SONORANCAD_API_VERSION=v2"),
+        ("v1", refusal(), "/x", "key", "copy the key again"),
+        (
+            "v2",
+            Answer::status(403, &[], "VERSION PLUS REQUIRED"),
+            "",
+            "key",
+            "check which plan",
+        ),
+        (
+            "v1",
+            refusal(),
+            "",
+            "mycommunity",
+            "the configured key is the same as the community's id",
+        ),
+        (
+            "v1",
+            refusal(),
+            "",
+            "/run/secrets/key",
+            "looks like the path of a file: set it as SONORANCAD_API_KEY_FILE",
+        ),
+        (
+            "v2",
+            unauthorized(),
+            "",
+            "${API_KEY}",
+            "looks like a variable that was not replaced",
+        ),
+        ("v2", unauthorized(), "", "0f8a...", "looks like a placeholder"),
+        ("v2", unauthorized(), "", "<key>", "looks like a placeholder"),
+        ("v2", unauthorized(), "", "********", "consists of asterisks"),
+        ("v2", unauthorized(), "", "abc%", "ends with `%`"),
+        ("v1", Answer::status(500, &[], ""), "/x", "0f8a...", "wait"),
+    ] {
+        let cad = Cad::start().await;
+        cad.answer(answer);
+        let url = cad.url() + url_path;
+        let variables = [
+            ("SONORANCAD_API_VERSION", version),
+            ("SONORANCAD_API_URL", &url),
+            ("SONORANCAD_API_KEY", key),
+        ];
+        let found = text(&check(&cad, &[], &variables).await.stdout);
+        let (_, to_do) = found.split_once("  What to do: ").unwrap();
+        assert!(to_do.contains(advice), "{advice}: {found}");
     }
 }
 
@@ -223,26 +305,41 @@ async fn problems_of_the_configuration_are_findings() {
 }
 
 #[tokio::test]
-async fn check_warns_of_a_server_that_the_community_does_not_have() {
-    for (version, line) in [
-        ("v1", "POST /general/get_servers HTTP/1.1"),
-        ("v2", "GET /v2/general/servers HTTP/1.1"),
+async fn a_server_that_the_community_does_not_have_is_a_failure() {
+    for (version, line, answer) in [
+        ("v1", "POST /general/get_servers HTTP/1.1", Answer::ok(BUSY)),
+        ("v2", "GET /v2/general/servers HTTP/1.1", Answer::ok(BUSY)),
+        ("v2", "GET /v2/general/servers HTTP/1.1", Answer::problem(404, "{}")),
+        // Of a gateway, which says nothing of servers.
+        (
+            "v2",
+            "GET /v2/general/servers HTTP/1.1",
+            Answer::status(404, &[], "<html>"),
+        ),
     ] {
         let cad = Cad::start().await;
         cad.answer(Answer::ok(BUSY));
+        cad.answer_server(2, answer);
         cad.answer_servers(Answer::ok(
-            r#"{"servers":[{"id":1,"name":"Main","mapIp":"203.0.113.10","outboundIp":"198.51.100.7"},{"id":3}]}"#,
+            r#"{"servers":[{"id":1,"name":"Main","mapIp":"203.0.113.10","outboundIp":"198.51.100.7"},
+                {"id":3,"name":"Events\u001b[2J"},{"id":4}]}"#,
         ));
         let variables = [("SONORANCAD_SERVER_IDS", "1,2"), ("SONORANCAD_API_VERSION", version)];
         let output = check(&cad, &[], &variables).await;
         let found = text(&output.stdout);
-        // Its calls could be read, so nothing is broken.
-        assert_eq!(output.status.code(), Some(0), "{found}");
+        assert_eq!(output.status.code(), Some(1), "{found}");
+        assert!(found.starts_with("1 of 2 servers cannot be read.\n"), "{found}");
         assert!(
-            found.contains("Warning: the community has no server 2; its servers are 1, 3.\n"),
+            found.contains(
+                "Server 2: UNKNOWN SERVER\n  What happened: there is no server 2; the servers of the community are 1 (Main), \
+                 3 (Events[2J, not configured), 4 (not configured)"
+            ),
             "{found}"
         );
-        assert!(!found.contains("no server 1") && !found.contains("203.0.113") && !found.contains("198.51.100"));
+        assert!(found.contains("What to do: set SONORANCAD_SERVER_IDS"), "{found}");
+        // Its numbers would mean nothing.
+        assert_eq!(found.matches("Emergency calls").count(), 1, "{found}");
+        assert!(!found.contains("203.0.113") && !found.contains("198.51.100") && !found.contains('\u{1b}'));
         let requests = cad.requests();
         let request = requests.last().unwrap();
         assert_eq!(request.line, line);
@@ -254,6 +351,73 @@ async fn check_warns_of_a_server_that_the_community_does_not_have() {
         } else {
             assert_eq!(request.header("authorization"), Some("Bearer the-secret-key"));
         }
+        let output = check(&cad, &["--json"], &variables).await;
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&found["ok"], &found["servers"][1]["ok"]),
+            (&false.into(), &false.into())
+        );
+        assert_eq!(found["servers"][1]["failure"]["error"], "UNKNOWN SERVER");
+        assert!(found["servers"][1].get("calls").is_none());
+    }
+}
+
+#[tokio::test]
+async fn warnings_of_communities_that_share_a_key_come_once() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::status(400, &[], "INVALID API KEY"));
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("communities.yml");
+    let community = |number| {
+        let key = if number == 13 { "other" } else { "shared" };
+        let url = cad.url();
+        format!("c{number:02}: {{api_version: v2, api_key: {key}, api_url: '{url}', requests_per_minute: 5}}\n")
+    };
+    std::fs::write(&path, (1..=13).map(community).collect::<String>()).unwrap();
+    let variables = [
+        ("SONORANCAD_COMMUNITIES_FILE", path.to_str().unwrap()),
+        ("SONORANCAD_COMMUNITY_ID", ""),
+        ("SONORANCAD_API_KEY", ""),
+        ("SONORANCAD_API_URL", ""),
+    ];
+    let found = text(&check(&cad, &[], &variables).await.stdout);
+    let warnings: Vec<_> = found.lines().filter(|line| line.starts_with("Warning: ")).collect();
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    assert!(
+        warnings[0].starts_with("Warning: c01, c02, c03, c04, c05 and 7 more: 12 servers use up the API's limit"),
+        "{warnings:#?}"
+    );
+    assert!(
+        warnings[2].starts_with("Warning: c13: 5 requests per minute"),
+        "{warnings:#?}"
+    );
+}
+
+#[test]
+fn with_nothing_set_it_says_where_to_begin() {
+    for (arguments, variables) in [
+        (&["check"][..], &[][..]),
+        (&["check", "--json"], &[]),
+        (&["serve"], &[]),
+        (
+            &["check"],
+            &[("SONORANCAD_LISTEN_ADDRESS", ":1"), ("SONORANCAD_API_KEY", " ")],
+        ),
+    ] {
+        let output = run(arguments, variables);
+        let found = text(&[output.stdout, output.stderr].concat());
+        assert!(
+            found.contains("in the CAD's administration, under API") && found.contains("sonorancad-exporter demo"),
+            "{found}"
+        );
+    }
+    for variable in [
+        ("SONORANCAD_API_KEY", "k"),
+        ("SONORANCAD_APIKEY", "k"),
+        ("SONORANCAD_COMMUNITIES_FILE", "/x"),
+    ] {
+        let found = text(&run(&["check"], &[variable]).stdout);
+        assert!(found.contains("problem") && !found.contains("demo"), "{found}");
     }
 }
 
@@ -278,6 +442,22 @@ async fn an_unreadable_list_of_servers_is_not_a_failure() {
         );
         assert!(!found.contains("the-secret-key"), "{found}");
     }
+}
+
+#[tokio::test]
+async fn what_has_no_effect_in_the_web_configuration_is_warned_of() {
+    let cad = Cad::start().await;
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("web.yml");
+    std::fs::write(&path, "http_server_config:\n  http2: true\n").unwrap();
+    let variables = [("SONORANCAD_WEB_CONFIG_FILE", path.to_str().unwrap())];
+    let output = check(&cad, &[], &variables).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    assert!(
+        found.contains("Warning: http_server_config: http2 has no effect: HTTP/1.1 is served"),
+        "{found}"
+    );
 }
 
 #[tokio::test]
@@ -311,10 +491,14 @@ async fn every_community_of_a_file_is_checked() {
 async fn the_simulated_cad_lists_its_servers() {
     let (_, url) = simulated::start(1, 100, 2, &Clock::system()).await;
     let unused = Cad::start().await;
-    for (version, id, warning) in [
+    for (version, id, failure) in [
         ("v1", "2", None),
         ("v2", "2", None),
-        ("v1", "3", Some("the community has no server 3; its servers are 1, 2")),
+        (
+            "v1",
+            "3",
+            Some("there is no server 3; the servers of the community are 1 (Simulated 1, not configured), 2 (Sim"),
+        ),
     ] {
         let variables = [
             ("SONORANCAD_API_URL", &*url),
@@ -324,7 +508,7 @@ async fn the_simulated_cad_lists_its_servers() {
             ("SONORANCAD_SERVER_IDS", id),
         ];
         let found = text(&check(&unused, &[], &variables).await.stdout);
-        assert_eq!(found.contains("Warning"), warning.is_some(), "{found}");
-        assert!(found.contains(warning.unwrap_or("the API answered")), "{found}");
+        assert_eq!(found.contains("UNKNOWN SERVER"), failure.is_some(), "{found}");
+        assert!(found.contains(failure.unwrap_or("the API answered")), "{found}");
     }
 }

@@ -109,11 +109,11 @@ fn missing_ca_certificates_are_explained() {
         ("SSL_CERT_DIR", "/nowhere"),
     ];
     let output = run(&[], &variables);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
     assert!(
-        text(&output.stderr).contains("CA certificates"),
-        "{}",
-        text(&output.stderr)
+        message.contains("\n  SSL_CERT_FILE cannot be read: ") && message.contains("\n  SSL_CERT_DIR names a folder"),
+        "{message}"
     );
 }
 
@@ -128,7 +128,8 @@ fn demo(options: &[&str]) -> Command {
         .env("SONORANCAD_API_URL", "https://api.example.org")
         .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0")
         .env("SSL_CERT_FILE", "/nowhere/ca.pem")
-        .env("SSL_CERT_DIR", "/nowhere");
+        .env("SSL_CERT_DIR", "/nowhere")
+        .env("HTTPS_PROXY", "no proxy");
     command
 }
 
@@ -147,6 +148,13 @@ async fn a_demo_needs_no_key_and_shows_calls_at_once() {
             "{banner}"
         );
         let truth_url = program.wait_for("Simulated CAD");
+        // Before anything is scraped.
+        let page = http().get(format!("http://{}/", program.address)).send().await.unwrap();
+        let page = page.text().await.unwrap();
+        assert!(
+            page.contains("Simulated 1") && page.matches("Not asked yet").count() <= 1,
+            "{page}"
+        );
         let scrape = program.scrape().await;
         assert_eq!(value(&scrape, "sonorancad_up{server_id=\"1\"}"), 1.0);
         let calls = scrape
@@ -166,6 +174,31 @@ async fn a_demo_needs_no_key_and_shows_calls_at_once() {
         let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
         assert!(truth["opened"][0][0].as_u64().is_some_and(|count| count > 0), "{truth}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_says_which_variables_have_an_effect() {
+    let help = text(&demo(&["--help"]).output().unwrap().stdout);
+    for variable in VARIABLES {
+        let is_listed = help.contains(&format!("\n  {}\n", variable.name()))
+            || help.trim_end().ends_with(&format!("\n  {}", variable.name()));
+        assert_eq!(is_listed, variable.in_demo, "{}: {help}", variable.name());
+    }
+    let mut command = demo(&[]);
+    command
+        .env("SONORANCAD_REQUESTS_PER_MINUTE", "3")
+        .env("SONORANCAD_CACHE_TLT", "3s")
+        .env("SONORANCAD_CACHE_TTL", "3s")
+        .env("SONORANCAD_COMMUNITY_ID", "")
+        .env("SONORANCAD_SERVICE_HOST", "10.0.0.1");
+    let mut program = Program::start(command);
+    let warning = program.log.iter().find(|line| line.starts_with("Warning: "));
+    assert_eq!(
+        warning.unwrap(),
+        "Warning: these variables have no effect in a demo: SONORANCAD_API_KEY_FILE, SONORANCAD_API_URL, \
+         SONORANCAD_CACHE_TLT, SONORANCAD_REQUESTS_PER_MINUTE."
+    );
+    program.wait_for("Simulated CAD");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules along the path of the data; each imports only from those before it.
-const MODULES: [&[&str]; 13] = [
-    &["label", "clock", "histogram", "process", "secret_file", "spelling"],
-    &["yaml"],
+const MODULES: [&[&str]; 14] = [
+    &["label", "clock", "histogram", "process", "text", "spelling"],
+    &["secret_file"],
+    &["yaml", "files"],
     &["config"],
     &["snapshot"],
     &["account"],
@@ -22,7 +23,7 @@ const MODULES: [&[&str]; 13] = [
 ];
 
 /// What `toolkit` may import: it serves any router and knows nothing of a CAD.
-const TOOLKIT_IMPORTS: [&str; 4] = ["toolkit", "process", "secret_file", "yaml"];
+const TOOLKIT_IMPORTS: [&str; 5] = ["toolkit", "process", "text", "files", "yaml"];
 
 /// The module beside the path, and all that it may import.
 const BESIDE: (&str, &[&str]) = ("demo", &["clock"]);

@@ -21,9 +21,9 @@ fn users(list: &[(&str, &str, u32)]) -> Arc<Users> {
         let hash = bcrypt::hash_with_salt(password, *cost, [7; 16]).unwrap();
         (spanned(user), Some(hash.to_string().into()))
     });
-    let mut problems = Vec::new();
-    let users = Users::new(texts.collect(), &mut problems);
-    assert_eq!(problems, [""; 0]);
+    let mut findings = Findings::default();
+    let users = Users::new(texts.collect(), &mut findings);
+    assert_eq!(findings.problems, [""; 0]);
     Arc::new(users)
 }
 
@@ -229,9 +229,9 @@ fn only_bcrypt_hashes_are_hashes() {
 fn a_hash_that_would_take_days_and_one_that_has_lost_its_space_are_refused() {
     let rest = "abcdefghijklmnopqrstuuE3E6zKzgWyqNV1sDzfIbXCLy4w2u7Lm";
     let problems = |user: &str, hash: Option<String>| {
-        let mut problems = Vec::new();
-        Users::new(vec![(spanned(user), hash.map(Into::into))], &mut problems);
-        problems
+        let mut findings = Findings::default();
+        Users::new(vec![(spanned(user), hash.map(Into::into))], &mut findings);
+        findings.problems
     };
     assert!(problems("alice", Some(format!("$2y$18${rest}"))).is_empty());
     let costly = problems("alice", Some(format!("$2y$19${rest}")));

@@ -78,7 +78,7 @@ fn without_a_file_nothing_is_configured() {
 fn what_cannot_be_read_is_the_same_until_it_changes() {
     let mut files = WatchedFiles::default();
     for path in ["/", "/nowhere"] {
-        files.read(Path::new(path)).unwrap_err();
+        files.read(Path::new(path), 1).unwrap_err();
     }
     // Something else would be read, and complained of, at every look.
     assert_eq!(files.look_again(), files);

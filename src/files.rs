@@ -9,14 +9,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::secret_file::{open_regular, read_secret};
-
-/// The largest file that is read: a chain of certificates takes a few KiB.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::secret_file::{open_regular, read_bytes, read_secret};
 
 /// The files that were read, each as it was then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct WatchedFiles(Vec<(PathBuf, Option<FileStamp>)>);
+pub struct WatchedFiles(Vec<(PathBuf, Option<FileStamp>)>);
 
 /// Metadata that tells whether a file was modified or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +27,48 @@ struct FileStamp {
 }
 
 impl WatchedFiles {
-    /// Reads a text, and remembers the file, whether it exists or not. The text may contain a key: it is wiped when
-    /// it is dropped.
+    /// Reads a text of at most `max_bytes` bytes, and remembers the file, whether it exists or not. The text may contain
+    /// a key: it is wiped when it is dropped.
     ///
     /// # Errors
     ///
-    /// It cannot be opened or read, is not a regular file or not UTF-8, or is larger than 1 MiB.
-    pub(super) fn read(&mut self, path: &Path) -> io::Result<Zeroizing<String>> {
+    /// It cannot be opened or read, is not a regular file or not UTF-8, or is larger.
+    pub fn read(&mut self, path: &Path, max_bytes: u64) -> io::Result<Zeroizing<String>> {
+        self.remember(path);
+        open_regular(path).and_then(|file| read_secret(&file, max_bytes))
+    }
+
+    /// The same of bytes that contain no secret.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened or read, is not a regular file, or is larger.
+    pub fn read_bytes(&mut self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+        self.remember(path);
+        read_bytes(path, max_bytes)
+    }
+
+    /// Remembers a file or folder. A folder changes with the names in it.
+    pub fn remember(&mut self, path: &Path) {
         // The stamp first, so that the next check notices a change during the read.
         self.0.push((path.to_owned(), FileStamp::of(path)));
-        open_regular(path).and_then(|file| read_secret(&file, MAX_BYTES))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The same files as they are now.
-    pub(super) fn look_again(&self) -> Self {
+    #[must_use]
+    pub fn look_again(&self) -> Self {
         let look = |(path, _): &(PathBuf, _)| (path.clone(), FileStamp::of(path));
         Self(self.0.iter().map(look).collect())
     }
