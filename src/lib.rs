@@ -157,7 +157,7 @@ impl Exporter {
         self.toolkit.serve(self.listener, router, MAX_FILES, shutdown).await;
     }
 
-    /// Lets clients ask to read the configuration again; whoever gets their requests has to answer them.
+    /// Lets clients ask to read the configuration again. Each request that is received must be answered.
     pub fn enable_reloads(&mut self) -> mpsc::Receiver<ReloadRequest> {
         let (sender, requests) = mpsc::channel(1);
         self.reloads = Some(sender);

@@ -128,7 +128,12 @@ fn each_bad_value_has_its_reason() {
         (
             "API_URL",
             "nowhere",
-            "is not an address: relative URL without a base; for example: https://api.sonorancad.com",
+            "must begin with https://; for example: https://api.sonorancad.com",
+        ),
+        (
+            "API_URL",
+            "https://",
+            "is not an address: empty host; for example: https://api.sonorancad.com",
         ),
         (
             "API_URL",
@@ -435,6 +440,7 @@ fn the_key_can_come_from_a_file() {
             "export API_KEY=secret\nOTHER=x\n",
             "names a file whose key is of the form NAME=value",
         ),
+        ("secret # of blaine", "names a file whose key is followed by a comment"),
         ("sec ret", "names a file whose key contains white space"),
         (
             "schlüssel",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 use zeroize::Zeroizing;
 
 use super::problem::Reason;
@@ -48,6 +48,8 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
         "is of the form NAME=value; keep only what follows the equals sign"
     } else if text::has_stray_quote(text) {
         "begins or ends with a quote, which no key does; copy the key again, without it"
+    } else if text.contains(" #") {
+        "is followed by a comment, which became part of it; move the comment to a line of its own"
     } else if text.contains(char::is_whitespace) {
         "contains white space or line breaks, which no key does; copy the key again"
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -127,7 +129,10 @@ pub(super) fn servers(text: &str) -> Result<Vec<ServerConfig>, String> {
 
 /// Plain HTTP shows the key to the network, so it goes to this machine only, unless allowed.
 pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
-    let mut url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
+    let mut url = Url::parse(text).map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => "must begin with https://".to_owned(),
+        error => format!("is not an address: {error}"),
+    })?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("must not contain a user, a password, a query or a fragment".into());
     }

@@ -505,7 +505,7 @@ async fn sighup_reloads_the_communities() {
     write("one: {community_id: x, api_key: THE-SECRET, api_url: nowhere}\n");
     Program::signal("HUP", program.child.id());
     let line = program.wait_for("stays as it was");
-    assert!(line.contains("line 1: one: api_url is not an address"), "{line}");
+    assert!(line.contains("line 1: one: api_url must begin with https:"), "{line}");
     assert!(!program.log.join("").contains("THE-SECRET"));
     let reloaded = "sonorancad_config_last_reload_successful";
     assert_eq!(value(&program.scrape().await, reloaded), 0.0);

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 
+use crate::support::authority::Authority;
 use crate::support::cad::Cad;
-use crate::support::exporter::{http, value};
+use crate::support::exporter::{eventually, failures, http, value};
 use crate::support::program::{KEY, Program, command};
 
 const RELOADED: &str = "sonorancad_config_last_reload_successful";
@@ -113,6 +114,33 @@ async fn a_changed_key_file_of_the_environment_is_read_without_a_signal() {
     program.wait_for("SONORANCAD_API_KEY_FILE cannot be read");
     std::fs::write(&path, "third-key").unwrap();
     program.wait_for("the configuration has been read again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_authority_is_trusted_without_a_signal() {
+    let folder = Folder::new();
+    let path = folder.path().join("ca.pem");
+    let authority = Authority::new();
+    let cad = Cad::start_tls(authority.issue(&["localhost"]).acceptor()).await;
+    std::fs::write(&path, Authority::new().pem()).unwrap();
+    let url = format!("https://localhost:{}", cad.address.port());
+    let variables = [
+        ("SONORANCAD_API_URL", &*url),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+        ("SSL_CERT_FILE", path.to_str().unwrap()),
+    ];
+    let mut program = Program::start(command(&cad, &variables));
+    assert_eq!(failures(&program.scrape().await), [("TLS".to_owned(), 1)]);
+    // What cannot be used does not replace what can.
+    std::fs::write(&path, "no certificate").unwrap();
+    program.wait_for("SSL_CERT_FILE contains no certificate");
+    std::fs::write(&path, authority.pem()).unwrap();
+    program.wait_for("the configuration has been read again");
+    eventually("it trusts the new authority", async || {
+        value(&program.scrape().await, "sonorancad_up{server_id=\"1\"}") == 1.0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
