@@ -517,7 +517,7 @@ async fn a_thousand_communities_take_less_than_three_times_the_memory_of_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "slow"]
-async fn who_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory() {
+async fn a_client_that_asks_for_thousands_of_communities_and_reads_nothing_takes_no_memory() {
     let cad = Cad::start().await;
     let program = start_with_many(4000, &cad).program;
     let request = format!("GET /sd HTTP/1.1\r\nHost: {}:65535\r\n\r\n", "x".repeat(253));

@@ -98,7 +98,7 @@ async fn is_served(client: ClientBuilder, program: &Program) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn https_is_served_and_who_speaks_http_is_told() {
+async fn https_is_served_and_a_client_that_speaks_http_is_told() {
     let place = Place::new().await;
     place.configure_tls("");
     let program = place.start();

@@ -288,7 +288,7 @@ async fn a_gzip_bomb_is_refused_at_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deep_nesting_is_passed_over() {
+async fn deep_nesting_is_ignored() {
     let nestings = [
         ("arrays for an answer", nested("", "[", "]", ""), "INVALID RESPONSE"),
         (
@@ -635,7 +635,7 @@ async fn large_answers_of_many_communities_share_one_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_for_room_in_vain_has_timed_out() {
+async fn a_body_that_waits_for_memory_in_vain_times_out() {
     let cad = Cad::start().await;
     let large = [CHUNKED, b"200000\r\n", &vec![b' '; 2 * MEBIBYTE]].concat();
     cad.answer_server(1, Answer::BytesThenStall(large.clone()));

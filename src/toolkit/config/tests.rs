@@ -2,6 +2,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 
 use super::*;
 
@@ -99,6 +103,56 @@ fn certificates_come_from_files_or_stand_inline() {
     }
 }
 
+/// Connects in memory, and gives the kind of handshake.
+fn shake_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
+    let mut client = ClientConnection::new(client.clone(), "localhost".try_into().unwrap()).unwrap();
+    let mut server = ServerConnection::new(server.clone()).unwrap();
+    while client.wants_write() || server.wants_write() {
+        let (mut sent, mut answered) = (Vec::new(), Vec::new());
+        while client.wants_write() {
+            client.write_tls(&mut sent).unwrap();
+        }
+        let mut sent = &sent[..];
+        while !sent.is_empty() {
+            server.read_tls(&mut sent).unwrap();
+            server.process_new_packets().unwrap();
+        }
+        while server.wants_write() {
+            server.write_tls(&mut answered).unwrap();
+        }
+        let mut answered = &answered[..];
+        while !answered.is_empty() {
+            client.read_tls(&mut answered).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    client.handshake_kind().unwrap()
+}
+
+#[test]
+fn sessions_are_not_resumed() {
+    let folder = Folder::new("resumption");
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(folder.text("ca.pem").as_bytes()).unwrap();
+    roots.add(authority).unwrap();
+    for version in ["TLS12", "TLS13"] {
+        let config = folder.read_tls(&format!("max_version: {version}")).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let client = Arc::new(client);
+        for _ in 0..3 {
+            assert_eq!(
+                shake_hands(&client, config.tls().unwrap()),
+                HandshakeKind::Full,
+                "{version}"
+            );
+        }
+    }
+}
+
 #[test]
 fn everything_that_the_format_offers_and_is_secure_is_accepted() {
     let folder = Folder::new("everything");
@@ -167,6 +221,7 @@ fn what_is_not_in_the_format_is_refused_with_its_line() {
             "http_server_config: {}\nhttp_server_config: {}",
             "line 2: has a duplicate key",
         ),
+        ("", "it is empty; `{}` means plain HTTP for everyone"),
         ("[]", "line 1, column 1"),
         ("tls_server_config: [", "line 1"),
     ] {
