@@ -1,11 +1,11 @@
 use std::fs;
-use std::path::PathBuf;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
+use tempfile::TempDir;
 
 use super::*;
 
@@ -13,12 +13,10 @@ use super::*;
 const HASH: &str = "$2y$04$abcdefghijklmnopqrstuuE3E6zKzgWyqNV1sDzfIbXCLy4w2u7Lm";
 
 /// A folder with `cert.pem` and `key.pem`, the authority `ca.pem` and another key `other.pem`; removed when dropped.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sonorancad-web-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+    fn new() -> Self {
         let mut authority = CertificateParams::new([]).unwrap();
         authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
@@ -27,7 +25,7 @@ impl Folder {
             .unwrap()
             .signed_by(&key, &authority)
             .unwrap();
-        let folder = Self(path);
+        let folder = Self(tempfile::tempdir().unwrap());
         folder.write("cert.pem", &certificate.pem());
         folder.write("key.pem", &key.serialize_pem());
         folder.write("ca.pem", &authority.pem());
@@ -37,18 +35,18 @@ impl Folder {
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
+        fs::write(self.0.path().join(name), text).unwrap();
     }
 
     fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap()
+        fs::read_to_string(self.0.path().join(name)).unwrap()
     }
 
     /// What a web configuration file here means.
     fn read(&self, text: &str) -> Result<WebConfig, String> {
         self.write("web.yml", text);
         let mut files = WatchedFiles::default();
-        WebConfig::read(&self.0.join("web.yml"), &mut files).map_err(|error| error.to_string())
+        WebConfig::read(&self.0.path().join("web.yml"), &mut files).map_err(|error| error.to_string())
     }
 
     /// The same of a section of TLS with a certificate and a key, and this beside them.
@@ -56,12 +54,6 @@ impl Folder {
         self.read(&format!(
             "tls_server_config: {{cert_file: cert.pem, key_file: key.pem, {more}}}\n"
         ))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -73,7 +65,7 @@ fn assert_refused(outcome: Result<WebConfig, String>, reason: &str) {
 
 #[test]
 fn a_file_that_says_nothing_changes_nothing() {
-    let folder = Folder::new("nothing");
+    let folder = Folder::new();
     for text in [
         "{}",
         "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\nrate_limit:\n",
@@ -87,7 +79,7 @@ fn a_file_that_says_nothing_changes_nothing() {
 
 #[test]
 fn certificates_come_from_files_or_stand_inline() {
-    let folder = Folder::new("certificates");
+    let folder = Folder::new();
     let inline = |key: &str, name: &str| {
         let text = folder.text(name).replace('\n', "\n    ");
         format!("  {key}: |\n    {text}\n")
@@ -131,7 +123,7 @@ fn shake_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Handsh
 
 #[test]
 fn sessions_are_not_resumed() {
-    let folder = Folder::new("resumption");
+    let folder = Folder::new();
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_slice(folder.text("ca.pem").as_bytes()).unwrap();
     roots.add(authority).unwrap();
@@ -155,7 +147,7 @@ fn sessions_are_not_resumed() {
 
 #[test]
 fn everything_that_the_format_offers_and_is_secure_is_accepted() {
-    let folder = Folder::new("everything");
+    let folder = Folder::new();
     for more in [
         "client_auth_type: NoClientCert",
         "client_auth_type: VerifyClientCertIfGiven, client_ca_file: ca.pem",
@@ -175,7 +167,7 @@ fn everything_that_the_format_offers_and_is_secure_is_accepted() {
 
 #[test]
 fn what_is_not_supported_is_refused_in_words() {
-    let folder = Folder::new("unsupported");
+    let folder = Folder::new();
     for (text, reason) in [
         ("rate_limit: {interval: 1s, burst: 20}", "rate_limit: is not supported"),
         ("http_server_config: {http2: true}", "http2: is not supported"),
@@ -203,7 +195,7 @@ fn what_is_not_supported_is_refused_in_words() {
 
 #[test]
 fn what_is_not_in_the_format_is_refused_with_its_line() {
-    let folder = Folder::new("format");
+    let folder = Folder::new();
     for (text, reason) in [
         (
             "tls_server_config: {cert_filse: cert.pem}",
@@ -231,7 +223,7 @@ fn what_is_not_in_the_format_is_refused_with_its_line() {
 
 #[test]
 fn what_makes_no_sense_is_refused_in_words() {
-    let folder = Folder::new("senseless");
+    let folder = Folder::new();
     folder.write("large.pem", &"x".repeat((1 << 20) + 1));
     for (text, reason) in [
         ("tls_server_config: {cert_file: cert.pem}", "key: is missing"),
@@ -331,7 +323,7 @@ fn what_makes_no_sense_is_refused_in_words() {
 
 #[test]
 fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
-    let folder = Folder::new("mixed-up");
+    let folder = Folder::new();
     let key = folder.text("key.pem");
     let body = key.lines().nth(1).unwrap();
     let block = |mark: &str| format!("{mark}\n    {}\n", key.replace('\n', "\n    "));
@@ -347,12 +339,12 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
             let text = format!("tls_server_config:\n  {name}_file: {text}");
             folder.write("web.yml", &text);
             let mut files = WatchedFiles::default();
-            let error = WebConfig::read(&folder.0.join("web.yml"), &mut files).unwrap_err();
+            let error = WebConfig::read(&folder.0.path().join("web.yml"), &mut files).unwrap_err();
             let error = error.to_string();
             let reason = format!("{name}_file: contains a key or certificate itself, not a file's name; use `{name}`");
             assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
             let mut only = WatchedFiles::default();
-            only.read(&folder.0.join("web.yml")).unwrap();
+            only.read(&folder.0.path().join("web.yml")).unwrap();
             assert_eq!(files, only, "{text}");
         }
     }
@@ -360,7 +352,7 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let folder = Folder::new("problems");
+    let folder = Folder::new();
     let error = folder
         .read(
             "rate_limit: {burst: 1}\n\
@@ -387,7 +379,7 @@ fn all_problems_are_reported_at_once() {
 
 #[test]
 fn no_message_shows_a_value() {
-    let folder = Folder::new("values");
+    let folder = Folder::new();
     for text in [
         "tls_server_config: SECRET",
         "SECRET",
@@ -429,7 +421,7 @@ fn no_message_shows_a_value() {
 
 #[test]
 fn headers_are_read_as_texts() {
-    let folder = Folder::new("headers");
+    let folder = Folder::new();
     let config = folder
         .read(
             "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 1\n    \
