@@ -167,7 +167,8 @@ impl<L: Copy> ListTracker<L> {
     fn plan_next_closed_list(&mut self, closed: &List<L>) {
         let is_known = |id: &u64| self.gone.contains(*id);
         let is_all_new = self.has_listed_closed && !closed.calls.is_empty() && !closed.calls.keys().any(is_known);
-        self.is_cut_off = is_all_new && closed.length >= self.closed_limit as usize;
+        let is_full = u32::try_from(closed.length).map_or(true, |length| length >= self.closed_limit);
+        self.is_cut_off = is_all_new && is_full;
         self.closed_limit = if is_all_new { MAX_CLOSED } else { DEFAULT_CLOSED };
     }
 
