@@ -7,8 +7,8 @@
 
 mod api;
 mod limit;
+mod outages;
 mod server;
-mod trouble;
 mod wire;
 
 use std::io;
@@ -19,9 +19,9 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use self::limit::RateLimit;
+use self::outages::Outages;
 use self::server::Server;
 pub use self::server::{MIN_CALL, Statistics};
-use self::trouble::Trouble;
 use crate::clock::{Clock, Now};
 
 /// The id of the simulated community.
@@ -59,7 +59,7 @@ pub struct Cad {
 #[derive(Debug)]
 struct State {
     servers: Vec<Server>,
-    trouble: Trouble,
+    outages: Outages,
     limit: RateLimit,
 }
 
@@ -76,12 +76,12 @@ impl Cad {
                 server
             })
             .collect();
-        let trouble = Trouble::new(settings.has_trouble, random.fork());
+        let outages = Outages::new(settings.has_trouble, random.fork());
         let limit = RateLimit::new(settings.servers);
         Self {
             state: Arc::new(Mutex::new(State {
                 servers,
-                trouble,
+                outages,
                 limit,
             })),
             clock: clock.clone(),

@@ -24,7 +24,7 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(requests_per_minute: u32) -> Self {
         Self {
-            slots: requests_per_minute as usize,
+            slots: slots(requests_per_minute),
             in_flight: 0,
             answered_at: Vec::new(),
         }
@@ -32,7 +32,7 @@ impl Budget {
 
     /// Changes the budget; requests that still count keep their slots.
     pub(super) fn resize(&mut self, requests_per_minute: u32) {
-        self.slots = requests_per_minute as usize;
+        self.slots = slots(requests_per_minute);
     }
 
     /// Takes a slot that is free at `now` or will be within `patience`. Returns how long to wait until it may be used;
@@ -75,6 +75,10 @@ impl Budget {
 /// Whether a request answered at this moment still counts.
 fn counts(answered_at: Instant, now: Now) -> bool {
     now.instant.saturating_duration_since(answered_at) < WINDOW
+}
+
+fn slots(requests_per_minute: u32) -> usize {
+    usize::try_from(requests_per_minute).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

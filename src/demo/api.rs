@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::trouble::Fault;
+use super::outages::Fault;
 use super::{API_KEY, COMMUNITY_ID, Cad, wire};
 
 /// Closed calls in an answer: the default and the maximum.
@@ -36,7 +36,7 @@ pub(super) fn router(cad: Cad) -> Router {
 async fn v1_calls(State(cad): State<Cad>, body: String) -> Response {
     let mut state = cad.state.lock();
     let time = cad.time();
-    if let Some(fault) = state.trouble.at(time.elapsed) {
+    if let Some(fault) = state.outages.at(time.elapsed) {
         return answer_fault(fault);
     }
     let request: Value = serde_json::from_str(&body).unwrap_or_default();
@@ -111,7 +111,7 @@ async fn v2_calls(
 ) -> Response {
     let mut state = cad.state.lock();
     let time = cad.time();
-    if let Some(fault) = state.trouble.at(time.elapsed) {
+    if let Some(fault) = state.outages.at(time.elapsed) {
         return answer_fault(fault);
     }
     if !is_authorized(&headers) {

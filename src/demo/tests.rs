@@ -46,6 +46,22 @@ fn a_seed_makes_it_repeatable() {
 }
 
 #[test]
+fn closed_calls_are_listed_the_newest_first() {
+    let (cad, clock) = cad(&SETTINGS);
+    clock.advance(Duration::from_secs(3600));
+    let mut state = cad.state.lock();
+    let server = state.live_until(cad.time().unix, 1).unwrap();
+    assert!(server.closed().len() > 10);
+    assert!(
+        server
+            .closed()
+            .iter()
+            .map(|call| call.updated_at)
+            .is_sorted_by(|one, next| one >= next)
+    );
+}
+
+#[test]
 fn calls_come_at_the_pace_and_by_the_rhythm() {
     let (cad, clock) = cad(&SETTINGS);
     let begin = opened(&cad);
@@ -114,17 +130,17 @@ fn what_it_says_agrees_with_its_statistics() {
 }
 
 #[test]
-fn there_is_trouble_soon_and_then_rarely() {
-    let mut trouble = Trouble::new(true, fastrand::Rng::with_seed(1));
+fn there_are_outages_soon_and_then_rarely() {
+    let mut outages = Outages::new(true, fastrand::Rng::with_seed(1));
     let faults: Vec<_> = (0..24 * 3600)
-        .map(|second| trouble.at(Duration::from_secs(second)))
+        .map(|second| outages.at(Duration::from_secs(second)))
         .collect();
     assert_eq!(faults[59..96].iter().flatten().count(), 30);
-    assert_eq!(faults[70], Some(trouble::Fault::Outage));
-    assert!(matches!(faults[340], Some(trouble::Fault::RateLimited(_))));
+    assert_eq!(faults[70], Some(outages::Fault::Outage));
+    assert!(matches!(faults[340], Some(outages::Fault::RateLimited(_))));
     let share = faults.iter().flatten().count() * 100 / faults.len();
     assert!((1..10).contains(&share), "{share} %");
-    let mut none = Trouble::new(false, fastrand::Rng::with_seed(1));
+    let mut none = Outages::new(false, fastrand::Rng::with_seed(1));
     assert!((0..24 * 3600).all(|second| none.at(Duration::from_secs(second)).is_none()));
 }
 

@@ -118,7 +118,7 @@ async fn a_changed_key_file_of_the_environment_is_read_without_a_signal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_authority_is_trusted_without_a_signal() {
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     let authority = Authority::new();
     let cad = Cad::start_tls(authority.issue(&["localhost"]).acceptor()).await;

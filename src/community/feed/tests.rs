@@ -140,6 +140,32 @@ async fn a_fetch_goes_on_when_everyone_has_hung_up() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_permit_is_given_back_before_the_end_is_announced() {
+    let fixture = Fixture::new("1", "1");
+    let feed = fixture.feeds[0].clone();
+    let (sender, receiver) = oneshot::channel();
+    let mut completion = feed.join_or_start_with(sent_to(receiver)).unwrap();
+    while feed.report().counts.requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    let account = feed.source.account.clone();
+    let waiting = tokio::task::spawn_blocking(move || {
+        // While this is held, no fetch can end.
+        let _state = feed.state.lock();
+        sender.send(good()).unwrap();
+        // Far more often than it takes.
+        (0..60_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            // A slot that was given back is free a minute later.
+            fixture.pass(60);
+            !account.is_in_use()
+        })
+    });
+    assert!(waiting.await.unwrap());
+    completion.changed().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_panic_in_a_fetch_is_a_failure_like_any_other() {
     let fixture = Fixture::new("1", "4");

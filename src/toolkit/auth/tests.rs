@@ -50,7 +50,7 @@ async fn the_right_password_of_the_right_user_is_admitted() {
 }
 
 #[tokio::test]
-async fn who_was_right_once_is_not_checked_again() {
+async fn a_password_that_was_right_is_not_checked_again() {
     let users = users(&[("alice", "secret", 4)]);
     let authenticator = Arc::new(Authenticator::new());
     assert!(admits(&authenticator, &users, "alice", "secret").await);
@@ -82,7 +82,7 @@ fn cpu_time() -> u64 {
 }
 
 #[test]
-fn a_check_costs_the_same_whoever_asks() {
+fn a_check_costs_the_same_for_every_user() {
     let users = users(&[("low", "secret", 5), ("high", "secret", 9)]);
     let time = |user: &str, password: &str| {
         let credentials = credentials(user, password);
@@ -145,7 +145,7 @@ async fn one_clients_wrong_passwords_hold_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_is_held_up_all_the_same() {
+async fn a_client_that_disconnects_still_serves_its_penalty() {
     let users = users(&[("alice", "secret", 4)]);
     let authenticator = Arc::new(Authenticator::new());
     let begin = Instant::now();

@@ -1,7 +1,11 @@
 use std::fs;
-use std::path::PathBuf;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
+use tempfile::TempDir;
 
 use super::*;
 
@@ -9,12 +13,10 @@ use super::*;
 const HASH: &str = "$2y$04$abcdefghijklmnopqrstuuE3E6zKzgWyqNV1sDzfIbXCLy4w2u7Lm";
 
 /// A folder with `cert.pem` and `key.pem`, the authority `ca.pem` and another key `other.pem`; removed when dropped.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sonorancad-web-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+    fn new() -> Self {
         let mut authority = CertificateParams::new([]).unwrap();
         authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
@@ -23,7 +25,7 @@ impl Folder {
             .unwrap()
             .signed_by(&key, &authority)
             .unwrap();
-        let folder = Self(path);
+        let folder = Self(tempfile::tempdir().unwrap());
         folder.write("cert.pem", &certificate.pem());
         folder.write("key.pem", &key.serialize_pem());
         folder.write("ca.pem", &authority.pem());
@@ -33,18 +35,18 @@ impl Folder {
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
+        fs::write(self.0.path().join(name), text).unwrap();
     }
 
     fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap()
+        fs::read_to_string(self.0.path().join(name)).unwrap()
     }
 
     /// What a web configuration file here means.
     fn read(&self, text: &str) -> Result<WebConfig, String> {
         self.write("web.yml", text);
         let mut files = WatchedFiles::default();
-        WebConfig::read(&self.0.join("web.yml"), &mut files).map_err(|error| error.to_string())
+        WebConfig::read(&self.0.path().join("web.yml"), &mut files).map_err(|error| error.to_string())
     }
 
     /// The same of a section of TLS with a certificate and a key, and this beside them.
@@ -52,12 +54,6 @@ impl Folder {
         self.read(&format!(
             "tls_server_config: {{cert_file: cert.pem, key_file: key.pem, {more}}}\n"
         ))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -69,7 +65,7 @@ fn assert_refused(outcome: Result<WebConfig, String>, reason: &str) {
 
 #[test]
 fn a_file_that_says_nothing_changes_nothing() {
-    let folder = Folder::new("nothing");
+    let folder = Folder::new();
     for text in [
         "{}",
         "tls_server_config:\nhttp_server_config:\nbasic_auth_users:\nrate_limit:\n",
@@ -83,7 +79,7 @@ fn a_file_that_says_nothing_changes_nothing() {
 
 #[test]
 fn certificates_come_from_files_or_stand_inline() {
-    let folder = Folder::new("certificates");
+    let folder = Folder::new();
     let inline = |key: &str, name: &str| {
         let text = folder.text(name).replace('\n', "\n    ");
         format!("  {key}: |\n    {text}\n")
@@ -99,9 +95,59 @@ fn certificates_come_from_files_or_stand_inline() {
     }
 }
 
+/// Connects in memory, and gives the kind of handshake.
+fn shake_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
+    let mut client = ClientConnection::new(client.clone(), "localhost".try_into().unwrap()).unwrap();
+    let mut server = ServerConnection::new(server.clone()).unwrap();
+    while client.wants_write() || server.wants_write() {
+        let (mut sent, mut answered) = (Vec::new(), Vec::new());
+        while client.wants_write() {
+            client.write_tls(&mut sent).unwrap();
+        }
+        let mut sent = &sent[..];
+        while !sent.is_empty() {
+            server.read_tls(&mut sent).unwrap();
+            server.process_new_packets().unwrap();
+        }
+        while server.wants_write() {
+            server.write_tls(&mut answered).unwrap();
+        }
+        let mut answered = &answered[..];
+        while !answered.is_empty() {
+            client.read_tls(&mut answered).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    client.handshake_kind().unwrap()
+}
+
+#[test]
+fn sessions_are_not_resumed() {
+    let folder = Folder::new();
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(folder.text("ca.pem").as_bytes()).unwrap();
+    roots.add(authority).unwrap();
+    for version in ["TLS12", "TLS13"] {
+        let config = folder.read_tls(&format!("max_version: {version}")).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let client = Arc::new(client);
+        for _ in 0..3 {
+            assert_eq!(
+                shake_hands(&client, config.tls().unwrap()),
+                HandshakeKind::Full,
+                "{version}"
+            );
+        }
+    }
+}
+
 #[test]
 fn everything_that_the_format_offers_and_is_secure_is_accepted() {
-    let folder = Folder::new("everything");
+    let folder = Folder::new();
     for more in [
         "client_auth_type: NoClientCert",
         "client_auth_type: VerifyClientCertIfGiven, client_ca_file: ca.pem",
@@ -121,7 +167,7 @@ fn everything_that_the_format_offers_and_is_secure_is_accepted() {
 
 #[test]
 fn what_is_not_supported_is_refused_in_words() {
-    let folder = Folder::new("unsupported");
+    let folder = Folder::new();
     for (more, reason) in [
         ("max_version: TLS11", "max_version: TLS below 1.2 is not supported"),
         ("client_auth_type: RequireAnyClientCert", "types that do not verify"),
@@ -141,7 +187,7 @@ fn what_is_not_supported_is_refused_in_words() {
 
 #[test]
 fn what_has_no_effect_here_is_accepted_with_a_warning() {
-    let folder = Folder::new("no-effect");
+    let folder = Folder::new();
     for (text, warning) in [
         ("rate_limit: {interval: 1s, burst: 20}", "rate_limit has no effect"),
         (
@@ -192,13 +238,13 @@ fn what_has_no_effect_here_is_accepted_with_a_warning() {
 
 #[test]
 fn a_key_that_is_encrypted_or_no_key_is_said_to_be_so() {
-    let folder = Folder::new("no-key");
+    let folder = Folder::new();
     let armoured =
         |label: &str, head: &str| format!("-----BEGIN {label}-----\n{head}MIIFHDBOBgkqhkiG\n-----END {label}-----\n");
     folder.write("pkcs8.pem", &armoured("ENCRYPTED PRIVATE KEY", ""));
     let head = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0011223344556677\n\n";
     folder.write("older.pem", &armoured("RSA PRIVATE KEY", head));
-    fs::write(folder.0.join("key.der"), b"\x30\x82\x04\xa4\xff").unwrap();
+    fs::write(folder.0.path().join("key.der"), b"\x30\x82\x04\xa4\xff").unwrap();
     for (files, reason) in [
         (
             "cert_file: cert.pem, key_file: pkcs8.pem",
@@ -227,7 +273,7 @@ fn a_key_that_is_encrypted_or_no_key_is_said_to_be_so() {
 
 #[test]
 fn what_is_not_in_the_format_is_refused_with_its_line() {
-    let folder = Folder::new("format");
+    let folder = Folder::new();
     for (text, reason) in [
         (
             "tls_server_config: {cert_filse: cert.pem}",
@@ -245,6 +291,7 @@ fn what_is_not_in_the_format_is_refused_with_its_line() {
             "http_server_config: {}\nhttp_server_config: {}",
             "line 2: has a duplicate key",
         ),
+        ("", "it is empty; `{}` means plain HTTP for everyone"),
         ("[]", "line 1, column 1"),
         ("tls_server_config: [", "line 1"),
     ] {
@@ -254,7 +301,7 @@ fn what_is_not_in_the_format_is_refused_with_its_line() {
 
 #[test]
 fn what_makes_no_sense_is_refused_in_words() {
-    let folder = Folder::new("senseless");
+    let folder = Folder::new();
     folder.write("large.pem", &"x".repeat((1 << 20) + 1));
     for (text, reason) in [
         ("tls_server_config: {cert_file: cert.pem}", "key: is missing"),
@@ -354,7 +401,7 @@ fn what_makes_no_sense_is_refused_in_words() {
 
 #[test]
 fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
-    let folder = Folder::new("mixed-up");
+    let folder = Folder::new();
     let key = folder.text("key.pem");
     let body = key.lines().nth(1).unwrap();
     let block = |mark: &str| format!("{mark}\n    {}\n", key.replace('\n', "\n    "));
@@ -370,12 +417,12 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
             let text = format!("tls_server_config:\n  {name}_file: {text}");
             folder.write("web.yml", &text);
             let mut files = WatchedFiles::default();
-            let error = WebConfig::read(&folder.0.join("web.yml"), &mut files).unwrap_err();
+            let error = WebConfig::read(&folder.0.path().join("web.yml"), &mut files).unwrap_err();
             let error = error.to_string();
             let reason = format!("{name}_file: contains a key or certificate itself, not a file's name; use `{name}`");
             assert!(error.contains(&reason) && !error.contains(body), "{text}: {error}");
             let mut only = WatchedFiles::default();
-            only.read(&folder.0.join("web.yml"), 1 << 20).unwrap();
+            only.read(&folder.0.path().join("web.yml"), 1 << 20).unwrap();
             assert_eq!(files, only, "{text}");
         }
     }
@@ -383,7 +430,7 @@ fn what_stands_in_the_place_of_a_files_name_is_neither_opened_nor_shown() {
 
 #[test]
 fn what_surrounds_a_value_is_removed_and_quotes_are_refused() {
-    let folder = Folder::new("surrounded");
+    let folder = Folder::new();
     folder.write("bom.pem", &format!("\u{feff}{}", folder.text("cert.pem")));
     let config = folder.read(&format!(
         "\u{feff}tls_server_config:\n  cert_file: \"bom.pem\\r\\n\"\n  key_file: |\n    key.pem\n  min_version: ' TLS13 '\n  \
@@ -410,14 +457,14 @@ fn what_surrounds_a_value_is_removed_and_quotes_are_refused() {
         assert_refused(folder.read(text), reason);
     }
     let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    fs::write(folder.0.join("web.yml"), utf16).unwrap();
-    let error = WebConfig::read(&folder.0.join("web.yml"), &mut WatchedFiles::default()).unwrap_err();
+    fs::write(folder.0.path().join("web.yml"), utf16).unwrap();
+    let error = WebConfig::read(&folder.0.path().join("web.yml"), &mut WatchedFiles::default()).unwrap_err();
     assert!(error.to_string().contains("it is UTF-16, not UTF-8"), "{error}");
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let folder = Folder::new("problems");
+    let folder = Folder::new();
     let error = folder
         .read(
             "rate_limit: {burst: 1}\n\
@@ -442,7 +489,7 @@ fn all_problems_are_reported_at_once() {
 
 #[test]
 fn no_message_shows_a_value() {
-    let folder = Folder::new("values");
+    let folder = Folder::new();
     for text in [
         "tls_server_config: SECRET",
         "SECRET",
@@ -483,7 +530,7 @@ fn no_message_shows_a_value() {
 
 #[test]
 fn headers_are_read_as_texts() {
-    let folder = Folder::new("headers");
+    let folder = Folder::new();
     let config = folder
         .read(
             "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 1\n    \

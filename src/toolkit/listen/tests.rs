@@ -224,7 +224,7 @@ async fn the_wait_for_a_request_is_no_part_of_it() {
 }
 
 #[tokio::test]
-async fn who_takes_no_answer_makes_room_and_does_not_hold_it() {
+async fn a_client_that_takes_no_answer_is_evicted_and_keeps_no_slot() {
     let server = Server::open(2, NO_LIMIT).await;
     let mut takers = Vec::new();
     for _ in 0..6 {
@@ -265,7 +265,7 @@ async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others()
 }
 
 #[tokio::test]
-async fn whoever_has_all_in_service_takes_no_place_of_who_waits() {
+async fn a_client_with_all_in_service_evicts_no_other() {
     let server = Server::open(4, NO_LIMIT).await;
     // It has not asked yet.
     let mut other = server.connect_from("127.0.0.2", b"GET / HT").await;
@@ -313,7 +313,7 @@ fn left_behind(port: u16) -> u64 {
 }
 
 #[tokio::test]
-async fn nothing_stays_behind_of_who_takes_no_answer() {
+async fn nothing_stays_behind_of_a_client_that_takes_no_answer() {
     let server = Server::open(4, Duration::from_millis(500)).await;
     let mut clients = Vec::new();
     for number in 0..12 {
@@ -335,7 +335,7 @@ async fn nothing_stays_behind_of_who_takes_no_answer() {
 }
 
 #[tokio::test]
-async fn who_is_slow_to_take_the_last_answer_gets_all_of_it() {
+async fn a_client_that_is_slow_to_take_the_last_answer_gets_all_of_it() {
     let server = Server::open(4, NO_LIMIT).await;
     for closes_before in [false, true] {
         let mut client = server.connect_with_little_room(LAST_REQUEST).await;
@@ -377,7 +377,7 @@ async fn a_fault_is_answered_and_counted_and_the_connection_lives_on() {
 }
 
 #[tokio::test]
-async fn who_asks_for_little_all_the_time_makes_room_before_who_waits_for_long() {
+async fn a_client_with_many_small_requests_is_evicted_before_one_that_waits() {
     let server = Server::open(4, NO_LIMIT).await;
     // It is still shaking hands, or waits for its password to be checked.
     let mut other = server.connect_from("127.0.0.2", b"GET / HT").await;

@@ -335,7 +335,7 @@ fn closed_calls_are_only_counted_by_the_api() {
 }
 
 #[test]
-fn a_byte_order_mark_and_white_space_are_passed_over() {
+fn a_byte_order_mark_and_white_space_are_ignored() {
     let json = "\u{feff} \r\n\t{\"activeCalls\":[]} \n";
     assert_eq!(decode_text(json), decode_text(r#"{"activeCalls":[]}"#));
 }

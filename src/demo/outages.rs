@@ -19,9 +19,9 @@ pub(super) enum Fault {
     RateLimited(Duration),
 }
 
-/// The troubles of one API, in turn.
+/// The outages of one API, in turn.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct Outages {
     is_possible: bool,
     random: fastrand::Rng,
     begin: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Trouble {
     is_outage: bool,
 }
 
-impl Trouble {
+impl Outages {
     pub(super) fn new(is_possible: bool, random: fastrand::Rng) -> Self {
         let (begin, end) = FIRST;
         Self {
