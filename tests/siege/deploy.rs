@@ -296,7 +296,7 @@ fn every_alert_has_a_runbook_section_and_tests_of_both_outcomes() {
         .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
         .collect();
     let alerts = alerts();
-    assert_eq!(alerts.len(), 8);
+    assert_eq!(alerts.len(), 10);
     for alert in alerts {
         let name = alert["alert"].as_str().unwrap();
         assert!(name.starts_with("SonoranCad"), "{name}");
