@@ -34,6 +34,7 @@ pub use self::transport::{MAX_FILES, MAX_REQUESTS};
 use self::transport::{RawResponse, Transport};
 use crate::config::{ApiConfig, ApiVersion, Network, Proxy};
 use crate::process::VERSION;
+use crate::text;
 
 /// The largest answer that is read, compressed or not: 100,000 calls are 33 MB.
 const MAX_BODY_BYTES: usize = 48 << 20;
@@ -341,8 +342,7 @@ fn address(base: &Url, path: &str) -> Url {
 /// A body as one of the API's texts: without a byte order mark, surrounding white space, and the quotes of a JSON
 /// string.
 fn api_text(body: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(body).ok()?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+    let text = std::str::from_utf8(text::without_mark(body)).ok()?.trim();
     Some(
         text.strip_prefix('"')
             .and_then(|text| text.strip_suffix('"'))

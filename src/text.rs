@@ -31,6 +31,12 @@ pub enum Oddity {
     NotUtf8,
 }
 
+/// The bytes without a byte order mark of UTF-8.
+#[must_use]
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 /// The bytes of a file or of a variable as a text, without a byte order mark.
 ///
 /// # Errors

@@ -341,8 +341,7 @@ fn certificates_of_machine() -> Vec<CertificateDer<'static>> {
 
 fn usable_certificates(bytes: &[u8]) -> Vec<CertificateDer<'static>> {
     // The parser would ignore the line of a byte order mark, and so the certificate that it begins.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    CertificateDer::pem_slice_iter(bytes)
+    CertificateDer::pem_slice_iter(text::without_mark(bytes))
         .flatten()
         .filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok())
         .collect()

@@ -252,60 +252,74 @@ fn provider(
 ) -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     if let Some(names) = section.cipher_suites.as_deref().filter(|names| !names.is_empty()) {
-        let all = provider.cipher_suites.clone();
-        provider
-            .cipher_suites
-            .retain(|suite| matches!(suite, SupportedCipherSuite::Tls13(_)));
-        let mut has_tls12 = false;
-        for name in names {
-            let line = name.referenced.line();
-            let suite = TLS12_SUITES.iter().find(|(known, _)| *known == name.value);
-            match suite.and_then(|(_, id)| all.iter().find(|suite| suite.suite() == *id)) {
-                Some(suite) => {
-                    provider.cipher_suites.push(*suite);
-                    has_tls12 = true;
-                }
-                None if TLS13_SUITES.contains(&&*name.value) => {}
-                None if OTHER_SUITES.contains(&&*name.value) => {
-                    findings.warning(format!(
-                        "cipher_suites: line {line}: is not offered, as it is not secure"
-                    ));
-                }
-                None => findings.problem(format!(
-                    "cipher_suites: line {line}: is not supported; these are: {}",
-                    TLS12_SUITES.map(|(name, _)| name).join(", ")
-                )),
-            }
-        }
-        if !has_tls12 && findings.problems.is_empty() && *versions == [&TLS12] {
-            findings.problem("cipher_suites: none of them can be used with max_version TLS12");
-        }
+        provider.cipher_suites = cipher_suites(names, &provider.cipher_suites, versions, findings);
     }
     if let Some(names) = section.curve_preferences.as_deref().filter(|names| !names.is_empty()) {
-        provider.kx_groups.clear();
-        for name in names {
-            let line = name.referenced.line();
-            match CURVES.iter().find(|(known, _)| *known == name.value) {
-                Some((_, group)) => provider.kx_groups.push(*group),
-                None if OTHER_CURVES.contains(&&*name.value) => {
-                    findings.warning(format!(
-                        "curve_preferences: line {line}: is not supported, and not offered"
-                    ));
-                }
-                None => findings.problem(format!(
-                    "curve_preferences: line {line}: is not supported; these are: {}",
-                    CURVES.map(|(name, _)| name).join(", ")
-                )),
-            }
-        }
-        if provider.kx_groups.is_empty() && findings.problems.is_empty() {
-            let supported = CURVES.map(|(name, _)| name).join(", ");
-            findings.problem(format!(
-                "curve_preferences: none of them is supported; these are: {supported}"
-            ));
-        }
+        provider.kx_groups = curves(names, findings);
     }
     Arc::new(provider)
+}
+
+/// Of `all` suites, those of TLS 1.3, which the format cannot choose, and the named ones.
+fn cipher_suites(
+    names: &[Spanned<String>],
+    all: &[SupportedCipherSuite],
+    versions: &[&SupportedProtocolVersion],
+    findings: &mut Findings,
+) -> Vec<SupportedCipherSuite> {
+    let is_tls13 = |suite: &&SupportedCipherSuite| matches!(suite, SupportedCipherSuite::Tls13(_));
+    let mut suites: Vec<_> = all.iter().filter(is_tls13).copied().collect();
+    let mut has_tls12 = false;
+    for name in names {
+        let line = name.referenced.line();
+        let suite = TLS12_SUITES.iter().find(|(known, _)| *known == name.value);
+        match suite.and_then(|(_, id)| all.iter().find(|suite| suite.suite() == *id)) {
+            Some(suite) => {
+                suites.push(*suite);
+                has_tls12 = true;
+            }
+            None if TLS13_SUITES.contains(&&*name.value) => {}
+            None if OTHER_SUITES.contains(&&*name.value) => {
+                findings.warning(format!(
+                    "cipher_suites: line {line}: is not offered, as it is not secure"
+                ));
+            }
+            None => findings.problem(format!(
+                "cipher_suites: line {line}: is not supported; these are: {}",
+                TLS12_SUITES.map(|(name, _)| name).join(", ")
+            )),
+        }
+    }
+    if !has_tls12 && findings.problems.is_empty() && *versions == [&TLS12] {
+        findings.problem("cipher_suites: none of them can be used with max_version TLS12");
+    }
+    suites
+}
+
+/// The named curves.
+fn curves(names: &[Spanned<String>], findings: &mut Findings) -> Vec<&'static dyn SupportedKxGroup> {
+    let mut groups = Vec::new();
+    let supported = CURVES.map(|(name, _)| name).join(", ");
+    for name in names {
+        let line = name.referenced.line();
+        match CURVES.iter().find(|(known, _)| *known == name.value) {
+            Some((_, group)) => groups.push(*group),
+            None if OTHER_CURVES.contains(&&*name.value) => {
+                findings.warning(format!(
+                    "curve_preferences: line {line}: is not supported, and not offered"
+                ));
+            }
+            None => findings.problem(format!(
+                "curve_preferences: line {line}: is not supported; these are: {supported}"
+            )),
+        }
+    }
+    if groups.is_empty() && findings.problems.is_empty() {
+        findings.problem(format!(
+            "curve_preferences: none of them is supported; these are: {supported}"
+        ));
+    }
+    groups
 }
 
 fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAuth, String> {

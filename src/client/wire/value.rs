@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-/// Some services put it before their JSON, although JSON does not allow it.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+use crate::text;
 
 /// The JSON text of a body, without a byte order mark. One bad byte must not lose all calls.
 pub(super) fn json_text(body: &[u8]) -> Cow<'_, str> {
-    let json = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    // Some services put a mark before their JSON, although JSON does not allow it.
+    let json = text::without_mark(body);
     match std::str::from_utf8(json) {
         Ok(json) => Cow::Borrowed(json),
         Err(_) => Cow::Owned(readable(json)),
