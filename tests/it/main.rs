@@ -14,6 +14,7 @@ mod budget;
 mod check;
 mod cli;
 mod communities;
+mod demo;
 mod failures;
 mod modules;
 mod network;
