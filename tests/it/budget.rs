@@ -6,7 +6,7 @@ use std::time::Duration;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::demo;
 
-use crate::readme::README;
+use crate::documentation::FRESHNESS;
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{NOON, Running, failures, move_to, value};
 use crate::support::simulated;
@@ -198,7 +198,10 @@ async fn the_limit_of_the_api_is_never_reached_up_to_four_servers() {
         let begin = format!("| {servers} | {} | ", 5 - servers);
         let end = format!(" | {} s |", greatest_age.as_secs());
         let is_row = |line: &str| line.starts_with(&begin) && line.ends_with(&end);
-        assert!(README.lines().any(is_row), "the README says something else: {table}");
+        assert!(
+            FRESHNESS.lines().any(is_row),
+            "docs/freshness.md says something else: {table}"
+        );
         assert!(requests > 20.0, "{table}");
     }
     // There is nothing left of the limit, and no more than the exporter's own budget is asked for.

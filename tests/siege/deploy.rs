@@ -3,6 +3,7 @@
 //! What a linter or a schema knows is left to it.
 
 mod kubernetes;
+mod messages;
 mod systemd;
 mod workflows;
 
@@ -13,6 +14,9 @@ use serde_json::{Value, json};
 use sonorancad_exporter::config::{Config, Setting, VARIABLES};
 
 use crate::support::tools::has;
+
+/// Where the links of all alerts lead: the one setting that a copy of this project changes.
+const RUNBOOK: &str = "https://github.com/OWNER/sonorancad-exporter/blob/main/docs/runbook.md#";
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -116,7 +120,9 @@ fn the_demo_runs_unless_an_env_file_is_filled_in() {
     assert_eq!(exporter["command"], json!(["${EXPORTER_COMMAND:-demo}"]));
     assert_eq!(exporter["env_file"], json!([{"path": ".env", "required": false}]));
     let example = std::fs::read_to_string(path("deploy/.env.example")).unwrap();
-    let lines = example.lines().filter(|line| !line.starts_with('#'));
+    let lines = example
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let variables: Vec<_> = lines.map(|line| line.split_once('=').unwrap()).collect();
     assert!(variables.contains(&("EXPORTER_COMMAND", "serve")));
     let problems = |key: &str| {
@@ -166,6 +172,87 @@ fn grafana_is_provisioned_with_the_dashboards() {
         source["jsonData"]["timeInterval"],
         scraping["global"]["scrape_interval"]
     );
+}
+
+/// What the shell of Grafana's container sets as the password of "admin".
+fn admin_password(variable: &str) -> String {
+    let grafana = service("grafana");
+    let entrypoint = texts(&grafana["entrypoint"]);
+    let [shell, option, script] = entrypoint[..] else {
+        panic!("{entrypoint:?}")
+    };
+    // Compose reads "$$" as "$".
+    let script = script
+        .replace("$$", "$")
+        .replace("exec /run.sh", "printenv GF_SECURITY_ADMIN_PASSWORD");
+    let output = Command::new(shell)
+        .args([option, &script])
+        .env("GRAFANA_ADMIN_PASSWORD", variable)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn nobody_knows_the_password_of_grafanas_admin_unless_it_is_set() {
+    assert_eq!(admin_password("mine, with \"quotes\""), "mine, with \"quotes\"");
+    let (one, other) = (admin_password(""), admin_password(""));
+    assert!(one.len() == 32 && one != other, "{one} {other}");
+    let grafana = service("grafana");
+    assert_eq!(
+        grafana["environment"]["GRAFANA_ADMIN_PASSWORD"],
+        "${GRAFANA_ADMIN_PASSWORD:-}"
+    );
+}
+
+#[test]
+fn a_released_image_can_be_chosen_and_one_is_built_without_it() {
+    let exporter = service("exporter");
+    assert_eq!(exporter["image"], "${EXPORTER_IMAGE:-sonorancad-exporter}");
+    assert_eq!(exporter["build"], "..");
+}
+
+#[test]
+fn prometheus_sends_alerts_to_the_shipped_alertmanager() {
+    let alertmanager = service("alertmanager");
+    let flags = texts(&alertmanager["command"]).join(" ");
+    let flags = flags.replace("${ALERTMANAGER_CONFIG:-alertmanager.yml}", "alertmanager.yml");
+    let config = flags.split("--config.file=").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(mounted(&alertmanager, config).is_file());
+    let config = yaml("deploy/alertmanager/alertmanager.yml");
+    let receiver = &config["receivers"][0];
+    let webhook = receiver["discord_configs"][0]["webhook_url_file"].as_str().unwrap();
+    let file = mounted(&alertmanager, webhook);
+    // The address is a secret: whoever knows it can write in the channel.
+    let name = file.strip_prefix(path("deploy").join(".")).unwrap();
+    let line = format!("/deploy/{}", name.display());
+    let ignored = std::fs::read_to_string(path(".gitignore")).unwrap();
+    assert!(ignored.lines().any(|ignored| ignored == line), "{line}");
+    assert!(!file.exists(), "{}", file.display());
+    let prometheus = yaml("deploy/prometheus/prometheus.yml");
+    assert_eq!(
+        prometheus["alerting"]["alertmanagers"],
+        json!([{"static_configs": [{"targets": ["alertmanager:9093"]}]}])
+    );
+}
+
+/// The version of an image in the Compose file.
+fn image_version(name: &str) -> String {
+    let service = service(name);
+    let (_, version) = service["image"].as_str().unwrap().rsplit_once(":v").unwrap();
+    version.to_owned()
+}
+
+#[test]
+fn ci_tests_the_prometheus_of_the_compose_file() {
+    let version = image_version("prometheus");
+    let [major, minor, patch] = version.split('.').collect::<Vec<_>>()[..] else {
+        panic!("{version}")
+    };
+    // Go's modules of Prometheus 3.16.0 are called 0.316.0.
+    let module = format!("github.com/prometheus/prometheus@v0.{major}{minor:0>2}.{patch}");
+    let script = std::fs::read_to_string(path(".ci/run")).unwrap();
+    assert!(script.contains(&module), "{module}");
 }
 
 #[test]
@@ -264,7 +351,7 @@ tests:
             exp_annotations:
               summary: Prometheus has lost the exporter
               description: For 10 minutes, Prometheus has had no target of a job whose name begins with "sonorancad".
-              runbook_url: docs/runbook.md#sonorancadtargetmissing
+              runbook_url: https://github.com/OWNER/sonorancad-exporter/blob/main/docs/runbook.md#sonorancadtargetmissing
       - {eval_time: 20m, alertname: SonoranCadTargetMissing, exp_alerts: []}
   - interval: 1m
     input_series:
@@ -296,12 +383,12 @@ fn every_alert_has_a_runbook_section_and_tests_of_both_outcomes() {
         .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
         .collect();
     let alerts = alerts();
-    assert_eq!(alerts.len(), 10);
+    assert_eq!(alerts.len(), 12);
     for alert in alerts {
         let name = alert["alert"].as_str().unwrap();
         assert!(name.starts_with("SonoranCad"), "{name}");
         let url = alert["annotations"]["runbook_url"].as_str().unwrap();
-        assert_eq!(url, format!("docs/runbook.md#{}", name.to_lowercase()));
+        assert_eq!(url, format!("{RUNBOOK}{}", name.to_lowercase()));
         assert!(
             runbook.contains(&format!("\n## {name}\n")),
             "{name} is not in the runbook"

@@ -141,3 +141,56 @@ fn a_release_is_refused_unless_its_tag_has_the_version_and_notes() {
         assert!(text(&result.stdout).contains("CHANGELOG.md says nothing of"));
     }
 }
+
+#[test]
+fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
+    let release = yaml(".github/workflows/release.yml");
+    let steps = release["jobs"]["build"]["steps"].as_array().unwrap().clone();
+    let step = steps.iter().find(|step| step["id"] == "collect").unwrap();
+    let folder = tempdir().unwrap();
+    for name in [
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs",
+        "dashboards",
+        "deploy",
+    ] {
+        let (from, to) = (path(name), folder.path().join(name));
+        run("cp", &["-r", from.to_str().unwrap(), to.to_str().unwrap()]);
+    }
+    let result = Command::new("bash")
+        .args(["-eo", "pipefail", "-c", step["run"].as_str().unwrap()])
+        .current_dir(folder.path())
+        .env("GITHUB_REF_NAME", "v9.8.7")
+        .env("GITHUB_REPOSITORY", "Some/Body")
+        .env("IMAGE", "ghcr.io/some/body")
+        .env("VERSION", "9.8.7")
+        .env("TARGET", "any")
+        .output()
+        .unwrap();
+    assert!(result.status.success(), "{}", text(&result.stderr));
+    let read = |name: &str| {
+        let file = folder
+            .path()
+            .join("files/sonorancad-exporter-9.8.7-any/deploy")
+            .join(name);
+        std::fs::read_to_string(file).unwrap()
+    };
+    let runbook = "https://github.com/Some/Body/blob/v9.8.7/docs/runbook.md#sonorancad";
+    for name in [
+        "prometheus/sonorancad.rules.yml",
+        "prometheus/sonorancad-community.rules.yml",
+        "kubernetes/prometheusrule.yaml",
+    ] {
+        let text = read(name);
+        let links = text.matches("runbook_url: ").count();
+        assert!(links > 5 && text.matches(runbook).count() == links, "{text}");
+    }
+    let compose: Value = serde_saphyr::from_str(&read("compose.yaml")).unwrap();
+    let exporter = &compose["services"]["exporter"];
+    assert_eq!(exporter["image"], "${EXPORTER_IMAGE:-ghcr.io/some/body:9.8.7}");
+    assert_eq!(exporter["build"], Value::Null);
+    assert!(read(".env.example").contains("EXPORTER_IMAGE=ghcr.io/some/body:9.8.7\n"));
+}

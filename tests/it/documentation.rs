@@ -1,7 +1,8 @@
-//! The README's tables match the program.
+//! The documentation: its tables match the program, its links lead somewhere, and the README stays short.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use sonorancad_exporter::client::labels;
 use sonorancad_exporter::config::{Config, Setting, VARIABLES, Variable};
@@ -10,25 +11,31 @@ use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::Running;
 use crate::support::program::{run, text};
 
-pub(crate) const README: &str = include_str!("../../README.md");
+pub(crate) const FRESHNESS: &str = include_str!("../../docs/freshness.md");
+const README: &str = include_str!("../../README.md");
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
+const METRICS: &str = include_str!("../../docs/metrics.md");
+
+/// A newcomer reads it to the end.
+const MAX_README_LINES: usize = 130;
 
 #[track_caller]
-fn assert_in_readme(table: &str) {
-    assert!(README.contains(table), "the README should hold this table:\n\n{table}");
+fn assert_contains(page: &str, table: &str) {
+    assert!(page.contains(table), "the page should contain this table:\n\n{table}");
 }
 
 #[test]
-fn the_table_of_variables_in_the_readme_matches_the_program() {
+fn the_table_of_variables_matches_the_program() {
     let mut table = String::from("| variable | default | meaning |\n|---|---|---|\n");
     for variable in VARIABLES {
         let default = variable.default.map_or(String::new(), |default| format!("`{default}`"));
         writeln!(table, "| `{}` | {default} | {} |", variable.name(), variable.help).unwrap();
     }
-    assert_in_readme(&table);
+    assert_contains(CONFIGURATION, &table);
 }
 
 #[tokio::test]
-async fn the_table_of_metrics_in_the_readme_matches_the_program() {
+async fn the_table_of_metrics_matches_the_program() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
     let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
@@ -60,7 +67,7 @@ async fn the_table_of_metrics_in_the_readme_matches_the_program() {
         let kind = lines.next().unwrap().rsplit(' ').next().unwrap();
         writeln!(table, "| `{name}` | {kind} | {} | {help} |", labels[name]).unwrap();
     }
-    assert_in_readme(&table);
+    assert_contains(METRICS, &table);
 }
 
 /// A variable that is in the table but not read would be accepted with any text.
@@ -84,7 +91,7 @@ fn every_variable_is_read() {
 }
 
 #[test]
-fn its_table_of_commands_is_the_programs() {
+fn the_table_of_commands_is_the_programs() {
     let output = run(&["--help"], &[]);
     let help = text(&output.stdout);
     let (_, commands) = help.split_once("Commands:\n").unwrap();
@@ -96,8 +103,8 @@ fn its_table_of_commands_is_the_programs() {
     assert!(names.len() >= 4, "{help}");
     for name in names {
         assert!(
-            README.contains(&format!("`sonorancad-exporter {name}`")),
-            "the README should say what `{name}` does"
+            CONFIGURATION.contains(&format!("`sonorancad-exporter {name}`")),
+            "docs/configuration.md should say what `{name}` does"
         );
     }
 }
@@ -109,4 +116,80 @@ fn the_runbook_says_what_to_do_about_each_error() {
         .filter(|label| !runbook.contains(&format!("`{label}`")))
         .collect();
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn the_readme_is_short_and_names_the_first_commands() {
+    let lines = README.lines().count();
+    assert!(lines <= MAX_README_LINES, "{lines} lines");
+    for command in [
+        "cargo test",
+        "cargo run --release -- demo",
+        "docker compose -f deploy/compose.yaml up -d",
+    ] {
+        assert!(README.contains(command), "{command}");
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages of the documentation.
+fn pages() -> Vec<PathBuf> {
+    let folders = ["", "docs", "docs/deployment", "fuzz"];
+    let entries = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    let files = entries.map(|entry| entry.unwrap().path());
+    files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+/// Where the links of a page lead, without those to other hosts and to pictures.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let ends = text.split("](").skip(1);
+    let links = ends.filter_map(|rest| rest.split(')').next());
+    links.filter(|link| !link.starts_with("http") && !link.contains("docs/images/"))
+}
+
+/// The anchors of a page, as GitHub makes them from its headings.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_of_the_documentation_leads_somewhere() {
+    let mut count = 0;
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(file)
+            };
+            assert!(file.exists(), "{}: {link}", page.display());
+            if !anchor.is_empty() {
+                let target = std::fs::read_to_string(&file).unwrap();
+                assert!(
+                    anchors(&target).iter().any(|known| known == anchor),
+                    "{}: {link}",
+                    page.display()
+                );
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count} links");
 }
