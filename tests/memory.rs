@@ -77,6 +77,7 @@ fn a_day_of_a_busy_community_takes_little_memory() {
         servers: 1,
         utc_offset: 0,
         has_trouble: false,
+        is_v1_gone: false,
     };
     let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
     let mut tracker = CallTracker::new(Duration::from_secs(25), &LabelTexts::default());
@@ -115,6 +116,7 @@ fn size_after(days: u32) -> usize {
         servers: 1,
         utc_offset: 0,
         has_trouble: false,
+        is_v1_gone: false,
     };
     let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
     let mut tracker = CallTracker::new(Duration::from_secs(25), &LabelTexts::default());
