@@ -35,29 +35,27 @@ impl Budget {
         self.slots = slots(requests_per_minute);
     }
 
-    /// Takes a slot that is free at `now` or will be within `patience`. Returns how long to wait until it may be used;
-    /// `None` if there is no such slot.
-    pub(super) fn try_take(&mut self, now: Now, patience: Duration) -> Option<Duration> {
+    /// How long it takes until a slot may be taken; `None` if that is not known, because requests are in flight.
+    pub(super) fn wait(&mut self, now: Now) -> Option<Duration> {
         self.answered_at.retain(|answered_at| counts(*answered_at, now));
-        let taken = self.in_flight + self.answered_at.len();
-        let wait = match (taken + 1).checked_sub(self.slots) {
-            None | Some(0) => Duration::ZERO,
-            // So many requests must no longer count.
-            Some(surplus) => {
-                if self.answered_at.len() < surplus {
-                    return None;
-                }
-                let (_, last, _) = self.answered_at.select_nth_unstable(surplus - 1);
-                let wait = (*last + WINDOW).saturating_duration_since(now.instant);
-                if wait > patience {
-                    return None;
-                }
-                self.answered_at.swap_remove(surplus - 1);
-                wait
-            }
-        };
+        self.answered_at.sort_unstable();
+        match self.surplus().checked_sub(1) {
+            None => Some(Duration::ZERO),
+            Some(last) => Some((*self.answered_at.get(last)? + WINDOW).saturating_duration_since(now.instant)),
+        }
+    }
+
+    /// Takes the slot that [`Self::wait`] found.
+    pub(super) fn take(&mut self) {
+        if let Some(last) = self.surplus().checked_sub(1) {
+            self.answered_at.remove(last);
+        }
         self.in_flight += 1;
-        Some(wait)
+    }
+
+    /// How many requests must no longer count before one more may be sent.
+    fn surplus(&self) -> usize {
+        (self.in_flight + self.answered_at.len() + 1).saturating_sub(self.slots)
     }
 
     /// Whether any slot is taken at `now`.
@@ -85,6 +83,15 @@ fn slots(requests_per_minute: u32) -> usize {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+
+    impl Budget {
+        /// Takes a slot that is free at `now` or will be within `patience`. Returns how long to wait for it.
+        fn try_take(&mut self, now: Now, patience: Duration) -> Option<Duration> {
+            let wait = self.wait(now).filter(|wait| *wait <= patience)?;
+            self.take();
+            Some(wait)
+        }
+    }
 
     #[test]
     fn a_slot_is_held_until_a_minute_after_the_answer() {

@@ -10,10 +10,10 @@ use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use tokio::task::JoinSet;
 
 use super::Community;
-use crate::account::{Account, ApiEndpoint};
-use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError};
+use crate::account::{Account, Budgets};
+use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError, Units};
 use crate::clock::Clock;
-use crate::config::{CommunityConfig, Config};
+use crate::config::{ApiEndpoint, ApiVersion, CommunityConfig, Config};
 use crate::report::CommunityReport;
 
 /// Every community that is served.
@@ -88,9 +88,9 @@ impl Communities {
             let id = self.hasher.hash_one(config.api.account());
             used.insert(id);
             let budgets = budgets(config);
-            let new_account = || Arc::new(Account::new(budgets, &self.clock));
+            let new_account = || Arc::new(Account::new(&budgets, &self.clock));
             let account = accounts.entry(id).or_insert_with(new_account);
-            account.set_budgets(budgets);
+            account.set_budgets(&budgets);
             if let Some(community) = before.filter(|community| community.is_read_as(config)) {
                 for server in &community.servers {
                     server.set_plans(config);
@@ -189,16 +189,24 @@ impl Communities {
     ///
     /// Whatever keeps the answer from being such a list. A community that does not exist has no servers.
     pub async fn fetch_servers(&self, alias: Option<&str>) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
-        let community = {
-            let entries = self.entries.read();
-            match alias {
-                None => entries.own.clone(),
-                Some(alias) => entries.by_alias.get(alias).cloned(),
-            }
-        };
-        match community {
+        match self.get(alias) {
             Some(community) => community.fetch_servers().await,
             None => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// The version of the API that a community uses now. `None` stands for the community that the environment describes.
+    #[must_use]
+    pub fn api_version(&self, alias: Option<&str>) -> ApiVersion {
+        self.get(alias)
+            .map_or(ApiVersion::V1, |community| community.api_version())
+    }
+
+    fn get(&self, alias: Option<&str>) -> Option<Arc<Community>> {
+        let entries = self.entries.read();
+        match alias {
+            None => entries.own.clone(),
+            Some(alias) => entries.by_alias.get(alias).cloned(),
         }
     }
 
@@ -222,9 +230,15 @@ impl Entries {
     }
 }
 
-/// The budget of each endpoint.
-fn budgets(config: &CommunityConfig) -> EnumMap<ApiEndpoint, u32> {
-    EnumMap::from_fn(|endpoint| match endpoint {
-        ApiEndpoint::Calls => Calls::plan(config).requests_per_minute,
+/// The budget of each endpoint in each version of the API.
+fn budgets(config: &CommunityConfig) -> Budgets {
+    EnumMap::from_fn(|endpoint| {
+        EnumMap::from_fn(|version| {
+            let plan = match endpoint {
+                ApiEndpoint::Calls => Calls::plan(config, version),
+                ApiEndpoint::Units => Units::plan(config, version),
+            };
+            plan.requests_per_minute
+        })
     })
 }

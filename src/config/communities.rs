@@ -155,13 +155,19 @@ fn gather(settings: Settings, location: &Location, problems: &mut Problems) -> R
     RawConfig::new(texts)
 }
 
-/// The text of a setting. A list of servers becomes one as the variable has it.
+/// The text of a setting. A list becomes one as the variable has it, with commas.
 fn flatten(variable: &Variable, node: Node) -> Result<Option<String>, String> {
-    let is_servers = variable.key == variable::SERVER_IDS.key;
-    let form = if is_servers { "a text or a list" } else { "a text" };
+    let lists = [
+        &variable::SERVER_IDS,
+        &variable::COLLECT,
+        &variable::CALL_CODES,
+        &variable::DEPARTMENTS,
+    ];
+    let is_list = lists.contains(&variable);
+    let form = if is_list { "a text or a list" } else { "a text" };
     match node {
         Node::Text(text) => Ok(text),
-        Node::List(items) if is_servers => {
+        Node::List(items) if is_list => {
             let items = items.into_iter().map(|item| {
                 let Node::Text(Some(text)) = item else {
                     return Err("contains an item that is neither a number nor a text".to_owned());

@@ -46,6 +46,7 @@ fn a_wrong_configuration_or_command_line_exits_with_2() {
         &[],
         &[
             ("SONORANCAD_CACHE_TTL", "soon"),
+            ("SONORANCAD_API_VERSION", "v1"),
             ("SONORANCAD_API_KEY", "a key with spaces"),
         ],
     );

@@ -96,7 +96,10 @@ async fn a_probe_contains_one_community_and_no_metrics_of_the_exporter() {
         assert_eq!(value(&blaine, &format!("sonorancad_up{{server_id=\"{id}\"}}")), 1.0);
     }
     assert_eq!(
-        value(&blaine, "sonorancad_server_info{server_id=\"1\",name=\"Main\"}"),
+        value(
+            &blaine,
+            "sonorancad_server_info{server_id=\"1\",name=\"Main\",api_version=\"v1\"}"
+        ),
         1.0
     );
     for name in ["process_", "sonorancad_exporter_", "sonorancad_config_"] {
@@ -334,7 +337,7 @@ async fn a_reload_keeps_what_has_not_changed() {
     assert_eq!(requests(&fixture.probe("blaine").await), 1.0);
     assert_eq!(fixture.exporter.get("/probe?community=new").await.status, 200);
     // An invalid file changes nothing, and is reported.
-    fixture.reload("sandy: {api_key: x}\n");
+    fixture.reload("sandy: {api_version: v1, api_key: x}\n");
     assert_eq!(
         value(
             &fixture.exporter.scrape().await,

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use sonorancad_exporter::client::{Calls, Endpoint as _};
+use sonorancad_exporter::config::LabelTexts;
 
 use crate::support::promises::{self, SECRET, TODAY};
 
@@ -265,7 +266,7 @@ proptest! {
     #[ignore = "slow"]
     fn any_list_of_anything_can_be_answered(json in any_answer()) {
         let body = json.to_string();
-        prop_assert!(Calls::decode(body.as_bytes()).is_ok());
+        prop_assert!(Calls::decode(body.as_bytes(), &LabelTexts::default()).is_ok());
         check(&[body.as_bytes()])?;
     }
 
@@ -287,7 +288,7 @@ proptest! {
         let body = json.to_string();
         #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "an index into a short text")]
         let end = (body.len() as f64 * cut) as usize;
-        prop_assert!(Calls::decode(&body.as_bytes()[..end]).is_err());
+        prop_assert!(Calls::decode(&body.as_bytes()[..end], &LabelTexts::default()).is_err());
     }
 
     #[test]

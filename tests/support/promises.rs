@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::Value;
-use sonorancad_exporter::client::{Calls, Endpoint as _, FetchError, PauseRequest, Retry, Scope, labels};
+use sonorancad_exporter::client::{Calls, Endpoint as _, FetchError, PauseRequest, Retry, Scope, Units, labels};
 use sonorancad_exporter::clock::Now;
-use sonorancad_exporter::config::{CommunityConfig, parse_communities};
+use sonorancad_exporter::config::{ApiVersion, CommunityConfig, LabelTexts, parse_communities};
 use sonorancad_exporter::exposition::{Format, render};
-use sonorancad_exporter::report::{CommunityReport, FeedReport, Report, ServerReport};
+use sonorancad_exporter::report::{CommunityReport, FeedReport, FeedStatus, Report, ServerReport, VersionReason};
 use sonorancad_exporter::snapshot::CallSnapshot;
 use sonorancad_exporter::toolkit::parse_config;
 use sonorancad_exporter::tracker::{CallStats, CallTracker, Track as _};
@@ -31,8 +31,10 @@ const TTL: Duration = Duration::from_secs(25);
 const MAX_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 6 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
 
 /// The values of each label, without `error` and `le`.
-const LABELS: [(&str, &[&str]); 7] = [
+const LABELS: [(&str, &[&str]); 9] = [
     ("server_id", &["1"]),
+    ("name", &[""]),
+    ("api_version", &["v1"]),
     ("api_endpoint", &["calls"]),
     ("priority", &["1", "2", "3", "other"]),
     ("status", &["pending", "active", "closed", "other"]),
@@ -53,10 +55,10 @@ type Series<'a> = HashMap<&'a str, f64>;
 /// Bodies that come one after the other, a TTL apart: after the last one, the metrics are numbers of series
 /// known in advance, every active call is counted once, and no counter falls.
 pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
-    let mut tracker = CallTracker::new(TTL);
+    let mut tracker = CallTracker::new(TTL, &LabelTexts::default());
     let mut now = today();
     let mut observe = |body| {
-        let snapshot = Calls::decode(body).ok().map(Arc::new);
+        let snapshot = Calls::decode(body, &LabelTexts::default()).ok().map(Arc::new);
         now = now + TTL;
         if let Some(snapshot) = &snapshot {
             tracker.observe(snapshot, true, now.instant);
@@ -88,13 +90,18 @@ fn report(snapshot: Option<Arc<CallSnapshot>>, stats: CallStats, at: Now) -> Arc
     let server = ServerReport {
         id: "1".to_owned(),
         name: None,
+        api_version: ApiVersion::V1,
+        version_reason: VersionReason::Documented,
         calls: FeedReport {
-            is_up: snapshot.is_some(),
+            status: FeedStatus {
+                is_up: snapshot.is_some(),
+                ttl: TTL,
+                ..FeedStatus::default()
+            },
             snapshot,
             stats,
-            ttl: TTL,
-            ..FeedReport::default()
         },
+        units: None,
     };
     Arc::new(Report {
         community: CommunityReport {
@@ -258,11 +265,14 @@ fn check_community(alias: &str, community: &CommunityConfig) {
     let ids: BTreeSet<_> = community.servers.iter().map(|server| server.id).collect();
     assert!(!ids.is_empty() && !ids.contains(&0), "{community:?}");
     assert_eq!(ids.len(), community.servers.len(), "{community:?}");
-    let plan = Calls::plan(community);
-    assert!((1..=60).contains(&plan.requests_per_minute), "{community:?}");
+    for version in ApiVersion::ALL {
+        for plan in [Calls::plan(community, *version), Units::plan(community, *version)] {
+            assert!((1..=60).contains(&plan.requests_per_minute), "{community:?}");
+            assert!(plan.stale_bound >= plan.ttl * 2, "{community:?}");
+        }
+    }
     assert!(community.account.servers as usize >= ids.len(), "{community:?}");
     assert!(community.api.url.path().ends_with('/'), "{community:?}");
-    assert!(plan.stale_bound >= plan.ttl * 2, "{community:?}");
 }
 
 fn today() -> Now {
