@@ -182,7 +182,7 @@ fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
     for name in [
         "prometheus/sonorancad.rules.yml",
         "prometheus/sonorancad-community.rules.yml",
-        "kubernetes/prometheusrule.yaml",
+        "kubernetes/base/prometheusrule.yaml",
     ] {
         let text = read(name);
         let links = text.matches("runbook_url: ").count();
