@@ -139,6 +139,7 @@ async fn a_demo_needs_no_key_and_shows_calls_at_once() {
     for options in [
         &["--seed", "7"][..],
         &["--seed", "7", "--servers", "3", "--api-version", "v2"],
+        &["--seed", "7", "--v1-gone", "--api-version", "v2"],
     ] {
         let mut program = Program::start(demo(options));
         let banner = program.wait_for("Metrics");
@@ -173,7 +174,9 @@ async fn a_demo_needs_no_key_and_shows_calls_at_once() {
             .unwrap();
         let truth = http().get(url).send().await.unwrap().text().await.unwrap();
         let truth: serde_json::Value = serde_json::from_str(&truth).unwrap();
-        assert!(truth["opened"][0][0].as_u64().is_some_and(|count| count > 0), "{truth}");
+        for count in [&truth["opened"][0][0], &truth["units"]["signed_on"][0]] {
+            assert!(count.as_u64().is_some_and(|count| count > 0), "{truth}");
+        }
     }
 }
 

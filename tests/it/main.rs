@@ -14,6 +14,7 @@ mod budget;
 mod check;
 mod cli;
 mod communities;
+mod demo;
 mod documentation;
 mod failures;
 mod modules;
