@@ -193,4 +193,6 @@ fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
     assert_eq!(exporter["image"], "${EXPORTER_IMAGE:-ghcr.io/some/body:9.8.7}");
     assert_eq!(exporter["build"], Value::Null);
     assert!(read(".env.example").contains("EXPORTER_IMAGE=ghcr.io/some/body:9.8.7\n"));
+    assert!(read("kubernetes/base/deployment.yaml").contains(" image: ghcr.io/some/body:9.8.7\n"));
+    assert!(read("../docs/deployment/windows.md").contains(" ghcr.io/some/body:9.8.7\n"));
 }
