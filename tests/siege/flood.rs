@@ -5,13 +5,15 @@
 //!
 //! `SIEGE_SECONDS=600 cargo test --release --test siege clients_and_apis_are_hostile -- --nocapture` lasts for ten minutes.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -206,6 +208,49 @@ async fn guesses_of_a_password_shut_no_client_out() {
         answered <= 10,
         "{answered} guesses were checked before a known password was accepted"
     );
+}
+
+/// Starts a program with more lines of its log than the system buffers and it keeps itself, none of which is read.
+async fn start_unread(cad: &Cad) -> (Child, SocketAddr, TempDir) {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("communities.yml");
+    let communities =
+        (0..20_000).map(|number| format!("c{number}: {{community_id: c, api_key: k, api_url: '{}'}}\n", cad.url()));
+    std::fs::write(&file, communities.collect::<String>()).unwrap();
+    // A port that is free, since the log that names it is not read.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let variables = [
+        ("SONORANCAD_COMMUNITIES_FILE", file.to_str().unwrap()),
+        ("SONORANCAD_LISTEN_ADDRESS", &address.to_string()),
+    ];
+    let mut command = command(cad, &variables);
+    let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    eventually("it listens", async || TcpStream::connect(address).await.is_ok()).await;
+    (child, address, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_nothing_and_says_what_it_lost() {
+    let cad = Cad::start().await;
+    let (mut child, address, _folder) = start_unread(&cad).await;
+    get(address, "/-/healthy", "").await;
+    get(address, "/metrics", "").await;
+    Program::signal("TERM", child.id());
+    eventually("it stops", async || child.try_wait().unwrap().is_some()).await;
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let (mut child, address, _folder) = start_unread(&cad).await;
+    get(address, "/-/healthy", "").await;
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let lost = lines
+        .map(Result::unwrap)
+        .find(|line| line.contains("lines of the log are lost"));
+    eprintln!("{}", lost.expect("a line"));
+    Program::signal("TERM", child.id());
+    eventually("it stops", async || child.try_wait().unwrap().is_some()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
