@@ -378,7 +378,7 @@ impl Service {
     /// The response to one request. From the moment the router gets the request until it has made the
     /// response, the request counts as in service, which protects the connection from eviction.
     async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Response {
-        let mut response = if let Some(refusal) = self.guard.refuse(connection.client, &request).await {
+        let mut response = if let Some(refusal) = self.guard.refuse(&request).await {
             refusal
         } else {
             connection.begin_service();

@@ -50,7 +50,7 @@ pub(super) struct OpenConnection {
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The client, as limits count it: an IPv4 address or an IPv6 network.
-    pub(super) client: IpAddr,
+    client: IpAddr,
     progress: Mutex<Progress>,
     /// Asks the connection to close.
     close: Notify,
