@@ -230,6 +230,42 @@ async fn wrong_passwords_from_the_scrapers_own_address_do_not_shut_it_out() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_taken_fill_no_memory() {
+    const CLIENTS: usize = 200;
+    /// All of them together.
+    const MAX_UNSENT_KIB: u64 = 64 << 10;
+    raise_limit();
+    let cad = Cad::start().await;
+    let servers: Vec<_> = (1..=100).map(|id| id.to_string()).collect();
+    let program = Program::start(command(&cad, &[("SONORANCAD_SERVER_IDS", &servers.join(","))]));
+    let size = get(program.address, "/metrics", "").await.len();
+    let before = usage(&program);
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut clients = connect_many(program.address, CLIENTS, request).await;
+    let mut refused = 0;
+    for client in &mut clients {
+        // No more of it.
+        let mut start = [0; 12];
+        let is_read = timeout(HANG_GUARD, client.read_exact(&mut start))
+            .await
+            .unwrap()
+            .is_ok();
+        refused += usize::from(is_read && start == *b"HTTP/1.1 503");
+    }
+    let most = program.kibibytes("VmHWM");
+    get(program.address, "/metrics", "").await;
+    drop(clients);
+    eprintln!("answers of {size} bytes: {refused} refused of {CLIENTS}; {before:?}, at most {most} KiB");
+    assert!(refused > 0);
+    let growth = most.saturating_sub(before.kib);
+    assert!(
+        growth <= MAX_UNSENT_KIB + MAX_CONNECTIONS as u64 * CONNECTION_KIB,
+        "{growth} KiB"
+    );
+    get(program.address, "/metrics", "").await;
+}
+
 /// Starts a program with more lines of its log than the system buffers and it keeps itself, none of which is read.
 async fn start_unread(cad: &Cad) -> (Child, SocketAddr, TempDir) {
     let folder = tempdir().unwrap();
