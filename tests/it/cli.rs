@@ -167,14 +167,14 @@ async fn a_demo_needs_no_key_and_shows_calls_at_once() {
         &["--seed", "7", "--servers", "3", "--api-version", "v2"],
     ] {
         let mut program = Program::start(demo(options));
-        let banner = program.wait_for("Metrics");
+        let banner = program.line("Metrics");
         let said = program.log.join("\n");
         assert!(said.contains("every call is simulated (--seed 7,"), "{said}");
         assert!(
             banner.contains(&format!("http://{}/metrics", program.address)),
             "{banner}"
         );
-        let truth_url = program.wait_for("Simulated CAD");
+        let truth_url = program.line("Simulated CAD");
         // Before anything is scraped.
         let page = http().get(format!("http://{}/", program.address)).send().await.unwrap();
         let page = page.text().await.unwrap();
@@ -225,7 +225,7 @@ async fn a_demo_says_which_variables_have_an_effect() {
         "Warning: these variables have no effect in a demo: SONORANCAD_API_KEY_FILE, SONORANCAD_API_URL, \
          SONORANCAD_CACHE_TLT, SONORANCAD_REQUESTS_PER_MINUTE."
     );
-    program.wait_for("Simulated CAD");
+    program.line("Simulated CAD");
 }
 
 #[test]

@@ -439,7 +439,7 @@ async fn a_demo_logs_the_url_scheme_it_serves() {
         .env_clear()
         .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0");
     let mut program = Program::start(command);
-    let metrics = program.wait_for("Metrics");
+    let metrics = program.line("Metrics");
     assert!(
         metrics.ends_with(&format!(" https://{}/metrics", program.address)),
         "{metrics}"
