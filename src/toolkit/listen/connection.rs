@@ -16,7 +16,7 @@
 //! preempted only for a client with fewer connections. No server library has this rule, so it is
 //! written here.
 
-mod arrivals;
+mod clients;
 mod unsent;
 
 use std::cmp::Reverse;
@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::arrivals::Arrivals;
+use self::clients::Clients;
 
 /// How long to wait for a closed connection to be gone before the next one is closed.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
@@ -39,9 +39,14 @@ const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Connections {
     slots: Arc<Semaphore>,
-    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    open: Mutex<Open>,
     next_id: AtomicU64,
-    arrivals: Mutex<Arrivals>,
+}
+
+#[derive(Debug)]
+struct Open {
+    connections: HashMap<u64, Arc<Connection>>,
+    clients: Clients,
 }
 
 /// One connection, while it is open; dropping it frees its slot.
@@ -97,16 +102,18 @@ impl Connections {
     pub(super) fn new(max: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(max)),
-            open: Mutex::default(),
+            open: Mutex::new(Open {
+                connections: HashMap::new(),
+                clients: Clients::new(),
+            }),
             next_id: AtomicU64::default(),
-            arrivals: Mutex::default(),
         }
     }
 
     /// Opens a connection; at the limit, another one is closed for it. `None` if the client has at least as
     /// many as any other, and all of these are in service.
     pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
-        self.arrivals.lock().add(client, Instant::now());
+        self.open.lock().clients.arrive(client);
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
                 break slot;
@@ -120,7 +127,10 @@ impl Connections {
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(client));
-        self.open.lock().insert(id, connection.clone());
+        let mut open = self.open.lock();
+        open.connections.insert(id, connection.clone());
+        open.clients.open(client);
+        drop(open);
         Some(OpenConnection {
             connections: self.clone(),
             id,
@@ -134,25 +144,21 @@ impl Connections {
     /// fewer connections. Of clients with as many, the one that has connected most often lately loses one. Returns
     /// whether any connection is closing.
     fn evict_one(&self, newcomer: IpAddr) -> bool {
-        let open = self.open.lock();
+        let Open { connections, clients } = &*self.open.lock();
         // One at a time: its slot is about to be free, and evicting more would gain nothing.
-        if open.values().any(|connection| connection.progress.lock().is_closing) {
+        if connections
+            .values()
+            .any(|connection| connection.progress.lock().is_closing)
+        {
             return true;
         }
-        let arrivals = self.arrivals.lock();
-        // How many connections each client has, and how many it has opened lately.
-        let mut clients: HashMap<IpAddr, (usize, u32)> = HashMap::new();
-        for client in open.values().map(|connection| connection.client) {
-            clients.entry(client).or_insert_with(|| (0, arrivals.count(client))).0 += 1;
-        }
-        drop(arrivals);
         // Not simply the one that is idle longest of all: a client that sends small requests all the time is never
         // idle for long, and one whose requests are all in service would never lose any. Nor the one that is idle
         // longest of equal clients: while others connect all the time, a client would have no time to send its request.
-        let first_to_go = open.values().min_by_key(|connection| {
+        let first_to_go = connections.values().min_by_key(|connection| {
+            let client = clients.get(connection.client);
             let (is_in_service, since) = connection.eviction_order();
-            let (count, lately) = clients[&connection.client];
-            (Reverse(count), is_in_service, Reverse(lately), since)
+            (Reverse(client.open), is_in_service, Reverse(client.lately()), since)
         });
         let Some(connection) = first_to_go else {
             // The last connection has just closed.
@@ -160,8 +166,7 @@ impl Connections {
         };
         let mut progress = connection.progress.lock();
         let is_in_service = progress.stage == Stage::InService;
-        let own = clients.get(&newcomer).map_or(0, |(count, _)| *count);
-        if is_in_service && clients[&connection.client].0 <= own {
+        if is_in_service && clients.get(connection.client).open <= clients.get(newcomer).open {
             return false;
         }
         progress.preempted = is_in_service;
@@ -178,7 +183,9 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.connections.open.lock().remove(&self.id);
+        let mut open = self.connections.open.lock();
+        open.connections.remove(&self.id);
+        open.clients.close(self.connection.client);
     }
 }
 

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::arrivals::PERIOD;
+use super::clients::PERIOD;
 use super::unsent::MAX_UNSENT;
 use super::*;
 
@@ -25,6 +25,7 @@ fn is_open(connections: &Connections, connection: &Arc<Connection>) -> bool {
     connections
         .open
         .lock()
+        .connections
         .values()
         .any(|other| Arc::ptr_eq(other, connection))
 }
@@ -50,17 +51,25 @@ async fn a_client_has_time_to_send_its_request_while_others_connect_all_the_time
 }
 
 #[tokio::test(start_paused = true)]
-async fn arrivals_are_forgotten_after_two_periods() {
-    let mut arrivals = Arrivals::default();
-    let begin = Instant::now();
-    arrivals.add(client(1), begin);
-    arrivals.add(client(1), begin + PERIOD / 2);
-    arrivals.add(client(2), begin + PERIOD);
-    assert_eq!([1, 2, 3].map(|number| arrivals.count(client(number))), [2, 1, 0]);
-    arrivals.add(client(3), begin + PERIOD * 2);
-    assert_eq!([1, 2, 3].map(|number| arrivals.count(client(number))), [0, 1, 1]);
-    arrivals.add(client(1), begin + PERIOD * 5);
-    assert_eq!([1, 2, 3].map(|number| arrivals.count(client(number))), [1, 0, 0]);
+async fn the_connections_of_a_client_are_counted_for_a_while() {
+    let mut clients = Clients::new();
+    clients.arrive(client(1));
+    clients.open(client(1));
+    sleep(PERIOD / 2).await;
+    clients.arrive(client(1));
+    let lately = |clients: &Clients| [1, 2, 3].map(|number| clients.get(client(number)).lately());
+    sleep(PERIOD / 2).await;
+    clients.arrive(client(2));
+    assert_eq!(lately(&clients), [2, 1, 0]);
+    sleep(PERIOD).await;
+    clients.arrive(client(3));
+    assert_eq!(lately(&clients), [0, 1, 1]);
+    sleep(PERIOD * 3).await;
+    clients.arrive(client(2));
+    assert_eq!(lately(&clients), [0, 1, 0]);
+    assert_eq!(clients.get(client(1)).open, 1);
+    clients.close(client(1));
+    assert_eq!(clients.get(client(1)).open, 0);
 }
 
 /// A connection in whose service a response has been made, and whether there was room for it.
@@ -78,6 +87,7 @@ fn unsent(connections: &Connections) -> u64 {
     connections
         .open
         .lock()
+        .connections
         .values()
         .map(|connection| connection.progress.lock().unsent)
         .sum()

@@ -29,7 +29,7 @@ impl OpenConnection {
             let mut closing = 0;
             // Each client's bytes, and its oldest response.
             let mut clients = HashMap::new();
-            for connection in open.values() {
+            for connection in open.connections.values() {
                 let progress = connection.progress.lock();
                 if progress.is_closing {
                     closing += progress.unsent;
