@@ -1,4 +1,4 @@
-//! How often may a key be used? Budget and pauses of one key at one address of the API.
+//! How may a key be used? Budget, pauses and API version of one key at one address of the API.
 //!
 //! All servers that are read with the same key share its account, in whichever community they are. An endpoint has a
 //! budget and a pause of its own, so one that is refused or rate limited does not silence the others.
@@ -7,6 +7,7 @@ mod budget;
 mod pause;
 mod plan;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +19,7 @@ use self::pause::ShortPauses;
 pub use self::pause::{MAX_PAUSE, MIN_PAUSE, Pause};
 pub use self::plan::{Plan, Rate};
 use crate::clock::Clock;
-use crate::label::label_values;
-
-label_values! {
-    /// An endpoint of the API, as the label `api_endpoint` names it.
-    ApiEndpoint {
-        /// Dispatch, emergency and closed calls.
-        Calls = "calls",
-    }
-}
+use crate::config::{ApiEndpoint, ApiVersion};
 
 /// How long a request waits for a slot that is about to come free.
 ///
@@ -47,11 +40,18 @@ struct Limits {
     /// Of the whole key.
     pause: Pause,
     endpoints: EnumMap<ApiEndpoint, EndpointLimits>,
+    /// What version v1 said when the account went over to version v2.
+    v1_refusal: Option<Cow<'static, str>>,
 }
+
+/// The requests per minute that each endpoint allows in each version.
+pub type Budgets = EnumMap<ApiEndpoint, EnumMap<ApiVersion, u32>>;
 
 #[derive(Debug)]
 struct EndpointLimits {
-    budget: Budget,
+    /// That of version v1, the larger one, counts all requests: an account that goes over to version v2 has used both. That
+    /// of version v2 counts only its own.
+    budgets: EnumMap<ApiVersion, Budget>,
     pause: Pause,
     short_pauses: ShortPauses,
 }
@@ -61,14 +61,16 @@ struct EndpointLimits {
 pub struct Permit {
     account: Arc<Account>,
     endpoint: ApiEndpoint,
+    version: ApiVersion,
+    is_used: bool,
 }
 
 impl Account {
-    /// An account with these budgets of requests per minute.
+    /// An account with these budgets, in version v1 of the API.
     #[must_use]
-    pub fn new(requests_per_minute: EnumMap<ApiEndpoint, u32>, clock: &Clock) -> Self {
-        let endpoints = requests_per_minute.map(|_, requests_per_minute| EndpointLimits {
-            budget: Budget::new(requests_per_minute),
+    pub fn new(budgets: &Budgets, clock: &Clock) -> Self {
+        let endpoints = budgets.map(|_, budgets| EndpointLimits {
+            budgets: budgets.map(|_, requests_per_minute| Budget::new(requests_per_minute)),
             pause: Pause::default(),
             short_pauses: ShortPauses::default(),
         });
@@ -77,16 +79,45 @@ impl Account {
             limits: Mutex::new(Limits {
                 pause: Pause::default(),
                 endpoints,
+                v1_refusal: None,
             }),
         }
     }
 
     /// Changes the budgets; requests that still count keep their slots.
-    pub fn set_budgets(&self, requests_per_minute: EnumMap<ApiEndpoint, u32>) {
+    pub fn set_budgets(&self, budgets: &Budgets) {
         let mut limits = self.limits.lock();
-        for (endpoint, requests_per_minute) in requests_per_minute {
-            limits.endpoints[endpoint].budget.resize(requests_per_minute);
+        for (endpoint, budgets) in budgets {
+            for (version, requests_per_minute) in budgets {
+                limits.endpoints[endpoint].budgets[version].resize(*requests_per_minute);
+            }
         }
+    }
+
+    /// The version of the API for those who may use both.
+    #[must_use]
+    pub fn version(&self) -> ApiVersion {
+        match self.limits.lock().v1_refusal {
+            None => ApiVersion::V1,
+            Some(_) => ApiVersion::V2,
+        }
+    }
+
+    /// What version v1 said when the account went over to version v2, if it has.
+    #[must_use]
+    pub fn v1_refusal(&self) -> Option<Cow<'static, str>> {
+        self.limits.lock().v1_refusal.clone()
+    }
+
+    /// Goes over to version v2, for good: version v1 said `refusal`, and version v2 has answered well. Returns whether that
+    /// is a change.
+    ///
+    /// Going back and forth would double the requests.
+    pub fn use_v2(&self, refusal: Cow<'static, str>) -> bool {
+        let mut limits = self.limits.lock();
+        let is_change = limits.v1_refusal.is_none();
+        limits.v1_refusal.get_or_insert(refusal);
+        is_change
     }
 
     /// Asks for the right to send one request; `None` while a pause is in force, or if no slot of the budget is free or
@@ -97,8 +128,9 @@ impl Account {
     pub fn permit(
         self: &Arc<Self>,
         endpoint: ApiEndpoint,
+        version: ApiVersion,
     ) -> impl Future<Output = Option<Permit>> + Send + 'static + use<> {
-        let reserved = self.reserve(endpoint, MAX_WAIT);
+        let reserved = self.reserve(endpoint, version, MAX_WAIT);
         let account = self.clone();
         async move {
             let (permit, wait) = reserved?;
@@ -115,23 +147,38 @@ impl Account {
 
     /// The same without waiting for a slot.
     #[must_use]
-    pub fn permit_now(self: &Arc<Self>, endpoint: ApiEndpoint) -> Option<Permit> {
-        self.reserve(endpoint, Duration::ZERO).map(|(permit, _)| permit)
+    pub fn permit_now(self: &Arc<Self>, endpoint: ApiEndpoint, version: ApiVersion) -> Option<Permit> {
+        self.reserve(endpoint, version, Duration::ZERO)
+            .map(|(permit, _)| permit)
     }
 
     /// A permit, and how long to wait before it is used.
-    fn reserve(self: &Arc<Self>, endpoint: ApiEndpoint, patience: Duration) -> Option<(Permit, Duration)> {
+    fn reserve(
+        self: &Arc<Self>,
+        endpoint: ApiEndpoint,
+        version: ApiVersion,
+        patience: Duration,
+    ) -> Option<(Permit, Duration)> {
         let mut limits = self.limits.lock();
         let now = self.clock.now();
         if limits.pause(endpoint).is_active(now) {
             return None;
         }
-        let wait = limits.endpoints[endpoint].budget.try_take(now, patience)?;
+        let mut longest = Duration::ZERO;
+        for budget in limits.endpoints[endpoint].counting(version) {
+            longest = longest.max(budget.wait(now)?);
+        }
+        if longest > patience {
+            return None;
+        }
+        limits.endpoints[endpoint].counting(version).for_each(Budget::take);
         let permit = Permit {
             account: self.clone(),
             endpoint,
+            version,
+            is_used: true,
         };
-        Some((permit, wait))
+        Some((permit, longest))
     }
 
     /// Stops all requests with this key for `duration`. A success of a request that was sent before does not lift the
@@ -172,7 +219,8 @@ impl Account {
     pub fn is_in_use(&self) -> bool {
         let limits = self.limits.lock();
         let now = self.clock.now();
-        let is_busy = |limits: &EndpointLimits| limits.pause.is_active(now) || limits.budget.is_in_use(now);
+        let is_busy =
+            |limits: &EndpointLimits| limits.pause.is_active(now) || limits.budgets[ApiVersion::V1].is_in_use(now);
         limits.pause.is_active(now) || limits.endpoints.values().any(is_busy)
     }
 }
@@ -186,11 +234,33 @@ impl Limits {
     }
 }
 
+impl EndpointLimits {
+    /// The budgets that count a request in this version.
+    fn counting(&mut self, version: ApiVersion) -> impl Iterator<Item = &mut Budget> {
+        let budgets = self.budgets.iter_mut();
+        budgets.filter_map(move |(of, budget)| (of == ApiVersion::V1 || of == version).then_some(budget))
+    }
+}
+
+impl Permit {
+    /// The version of the API that it is for.
+    #[must_use]
+    pub fn version(&self) -> ApiVersion {
+        self.version
+    }
+
+    /// Gives the permit back: nothing was sent, so nothing counts.
+    pub fn give_back(mut self) {
+        self.is_used = false;
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut limits = self.account.limits.lock();
         let now = self.account.clock.now();
-        limits.endpoints[self.endpoint].budget.end_request(now);
+        let budgets = limits.endpoints[self.endpoint].counting(self.version);
+        budgets.for_each(|budget| budget.end_request(self.is_used.then_some(now)));
     }
 }
 

@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use sonorancad_exporter::StartError;
-use sonorancad_exporter::client::{Calls, Endpoint as _};
-use sonorancad_exporter::config::{self, Config, Flags, Setting};
+use sonorancad_exporter::client::{Calls, Endpoint as _, Units};
+use sonorancad_exporter::community::Communities;
+use sonorancad_exporter::config::{self, ApiEndpoint, Config, Flags, Setting};
 use sonorancad_exporter::process::{self, LONG_VERSION};
 use tokio::runtime::Runtime;
 
@@ -169,11 +170,17 @@ fn describe(attempts: &[(SocketAddr, std::io::Error)]) -> String {
 /// What is allowed but may surprise, each with the aliases of the communities that it concerns.
 ///
 /// Communities that share a key share its limit and so most of its warnings: these come once.
-fn warnings(config: &Config) -> Vec<(String, String)> {
+fn warnings(config: &Config, communities: &Communities) -> Vec<(String, String)> {
     let mut warnings: Vec<(String, Vec<&str>)> = Vec::new();
     let mut known = HashMap::new();
     for (alias, community) in config.all_communities() {
-        for text in Calls::plan(community).warnings(&Calls::RATE, community) {
+        let version = communities.api_version(alias);
+        let of_calls = Calls::plan(community, version).warnings(ApiEndpoint::Calls, community);
+        let of_units = community
+            .collects_units
+            .then(|| Units::plan(community, version).warnings(ApiEndpoint::Units, community));
+        let unused = community.unused().map(str::to_owned);
+        for text in of_calls.into_iter().chain(of_units.into_iter().flatten()).chain(unused) {
             let index = *known
                 .entry((community.api.account(), text.clone()))
                 .or_insert(warnings.len());

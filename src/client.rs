@@ -28,9 +28,9 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use self::body::Body;
-pub use self::endpoint::{Calls, Endpoint, QueryOf, SnapshotOf};
+pub use self::endpoint::{Calls, Endpoint, QueryOf, SnapshotOf, Units};
 pub use self::error::{FetchError, KnownError, PauseRequest, Retry, Scope, labels};
-pub use self::transport::{MAX_FILES, MAX_REQUESTS};
+pub use self::transport::{MAX_FILES, MAX_REQUESTS, Turn};
 use self::transport::{RawResponse, Transport};
 use crate::config::{ApiConfig, ApiVersion, Network, Proxy};
 use crate::process::VERSION;
@@ -107,7 +107,12 @@ impl Client {
         Ok(())
     }
 
-    /// Fetches the answer of an endpoint for one server.
+    /// Waits for the turn of one request: only so many are in progress at once, for all communities. `None` after 30 s.
+    pub async fn turn(&self) -> Option<Turn> {
+        self.transport.turn().await
+    }
+
+    /// Fetches the answer of an endpoint for one server, in a version of the API that may be used.
     ///
     /// # Errors
     ///
@@ -115,31 +120,35 @@ impl Client {
     pub async fn fetch_snapshot<E: Endpoint>(
         &self,
         api: &ApiConfig,
+        version: ApiVersion,
         server_id: u32,
         query: QueryOf<E>,
+        turn: Turn,
     ) -> Result<SnapshotOf<E>, FetchError> {
-        let snapshot = self.request_snapshot::<E>(api, server_id, query).await;
-        snapshot.map_err(|error| advise(error, api))
+        let snapshot = self.request_snapshot::<E>(api, version, server_id, query, turn).await;
+        snapshot.map_err(|error| advise(error, api, version))
     }
 
     async fn request_snapshot<E: Endpoint>(
         &self,
         api: &ApiConfig,
+        version: ApiVersion,
         server_id: u32,
         query: QueryOf<E>,
+        turn: Turn,
     ) -> Result<SnapshotOf<E>, FetchError> {
         let (http, proxy) = self.http.read().route(api);
-        let request = match &api.version {
-            ApiVersion::V1 { community_id } => E::v1_request(&http, api, community_id, server_id, query),
+        let request = match version {
+            ApiVersion::V1 => E::v1_request(&http, api, server_id, query),
             ApiVersion::V2 => E::v2_request(&http, api, server_id, query),
         };
-        let body = self.send(request, api, proxy, MAX_BODY_BYTES).await?;
+        let body = self.send(turn, request, api, version, proxy, MAX_BODY_BYTES).await?;
         // Parsing megabytes would delay every other scrape.
-        let version = api.version.clone();
+        let labels = api.labels.clone();
         let snapshot = tokio::task::spawn_blocking(move || {
-            let error_text = || api_text(&body.bytes).and_then(|text| text_failure(text, &version));
+            let error_text = || api_text(&body.bytes).and_then(|text| text_failure(text, version));
             // The API reports some errors with status 200.
-            E::decode(&body.bytes).map_err(|error| error_text().unwrap_or(error))
+            E::decode(&body.bytes, &labels).map_err(|error| error_text().unwrap_or(error))
         });
         snapshot
             .await
@@ -152,13 +161,18 @@ impl Client {
     /// # Errors
     ///
     /// Whatever keeps the answer from being such a list, within the API's time-out.
-    pub async fn fetch_servers(&self, api: &ApiConfig) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
+    pub async fn fetch_servers(
+        &self,
+        api: &ApiConfig,
+        version: ApiVersion,
+    ) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
         let (http, proxy) = self.http.read().route(api);
-        let request = match &api.version {
-            ApiVersion::V1 { community_id } => v1::servers_request(&http, api, community_id),
+        let request = match version {
+            ApiVersion::V1 => v1::servers_request(&http, api),
             ApiVersion::V2 => v2::servers_request(&http, api),
         };
-        let body = self.send(request, api, proxy, MAX_SERVERS_BYTES).await?;
+        let turn = self.turn().await.ok_or(FetchError::Timeout)?;
+        let body = self.send(turn, request, api, version, proxy, MAX_SERVERS_BYTES).await?;
         wire::decode_servers(&body.bytes)
             .map_err(|_| FetchError::InvalidResponse("not JSON with a list of servers".to_owned()))
     }
@@ -166,36 +180,38 @@ impl Client {
     /// The body of a successful response.
     async fn send(
         &self,
+        turn: Turn,
         request: reqwest::RequestBuilder,
         api: &ApiConfig,
+        version: ApiVersion,
         proxy: Option<Arc<str>>,
         max_bytes: usize,
     ) -> Result<Body, FetchError> {
-        let response = self.transport.send(request, api.timeout, max_bytes).await;
+        let response = self.transport.send(turn, request, api.timeout, max_bytes).await;
         let outcome = response.and_then(|response| {
             if response.status.is_success() {
                 response.body
             } else {
-                Err(self.read_failure(response, api))
+                Err(self.read_failure(response, api, version))
             }
         });
         outcome.map_err(|error| explain(error, api, proxy))
     }
 
     /// What a response with a bad status means: one of the API's strings first, then the status.
-    fn read_failure(&self, response: RawResponse, api: &ApiConfig) -> FetchError {
+    fn read_failure(&self, response: RawResponse, api: &ApiConfig, version: ApiVersion) -> FetchError {
         let RawResponse { status, headers, body } = response;
         // The status still tells something if the body cannot be read.
         let body = body.map_or_else(|_| Vec::new(), |body| body.bytes);
         let text = api_text(&body);
-        if let Some(error) = text.and_then(|text| text_failure(text, &api.version)) {
+        if let Some(error) = text.and_then(|text| text_failure(text, version)) {
             return error;
         }
         if status == StatusCode::BAD_REQUEST {
             return self.read_unknown(text, api);
         }
-        let of_version = match &api.version {
-            ApiVersion::V1 { .. } => v1::status_failure(status),
+        let of_version = match version {
+            ApiVersion::V1 => v1::status_failure(status),
             ApiVersion::V2 => v2::status_failure(status, &headers),
         };
         of_version.unwrap_or_else(|| FetchError::from_status(status, &headers))
@@ -222,9 +238,9 @@ impl Client {
 }
 
 /// The failure that one of the API's own texts means, at any status.
-fn text_failure(text: &str, version: &ApiVersion) -> Option<FetchError> {
+fn text_failure(text: &str, version: ApiVersion) -> Option<FetchError> {
     let of_version = match version {
-        ApiVersion::V1 { .. } => v1::text_failure(text),
+        ApiVersion::V1 => v1::text_failure(text),
         ApiVersion::V2 => None,
     };
     of_version.or_else(|| FetchError::from_text(text))
@@ -233,12 +249,8 @@ fn text_failure(text: &str, version: &ApiVersion) -> Option<FetchError> {
 /// Whether `text`, which is in capitals, contains the key (even with spaces in it) or the community's id as a word,
 /// whatever their own case.
 fn is_echo(text: &str, api: &ApiConfig) -> bool {
-    let names_community = match &api.version {
-        ApiVersion::V1 { community_id } => {
-            format!(" {text} ").contains(&format!(" {} ", community_id.to_ascii_uppercase()))
-        }
-        ApiVersion::V2 => false,
-    };
+    let community_id = api.version.community_id().to_ascii_uppercase();
+    let names_community = !community_id.is_empty() && format!(" {text} ").contains(&format!(" {community_id} "));
     // An upper-case copy of the key would not be wiped, so the comparison ignores case instead. The copy of the text
     // is wiped.
     let key = api.key.expose_secret().as_bytes();
@@ -261,14 +273,14 @@ fn explain(error: FetchError, api: &ApiConfig, proxy: Option<Arc<str>>) -> Fetch
 }
 
 /// Gives advice that fits what is odd about the configuration: "copy the key again" does not help if it is a placeholder.
-fn advise(error: FetchError, api: &ApiConfig) -> FetchError {
+fn advise(error: FetchError, api: &ApiConfig, version: ApiVersion) -> FetchError {
     if error.is_about_address() && api.url.path() != "/" {
         return error.with_advice(
             "SONORANCAD_API_URL contains a path, and the API is perhaps not below it: set only the scheme and the host, as \
              in https://api.sonorancad.com",
         );
     }
-    if api.version == ApiVersion::V2 && error.is_about_plan() {
+    if version == ApiVersion::V2 && error.is_about_plan() {
         return error.with_advice("check which plan the community has: it is too low for this part of the API");
     }
     match api.doubt_about_key() {

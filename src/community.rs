@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-pub use self::communities::Communities;
+pub use self::communities::{Communities, Listed};
 use self::feed::Source;
-use self::server::Server;
+use self::server::{AnyFeed, Server};
 use crate::account::Account;
 use crate::client::{Client, FetchError};
 use crate::clock::Clock;
-use crate::config::{ApiConfig, CommunityConfig, ServerConfig};
+use crate::config::{ApiConfig, ApiVersion, CommunityConfig, ServerConfig};
 use crate::report::CommunityReport;
 
 /// A community: its servers, side by side.
@@ -62,7 +62,12 @@ impl Community {
 
     /// Whether `config` describes the same servers at the same API, although perhaps with other plans.
     fn is_read_as(&self, config: &CommunityConfig) -> bool {
-        *self.api == config.api && self.servers.iter().map(Server::config).eq(&config.servers)
+        *self.api == config.api
+            && self.servers.iter().map(Server::config).eq(&config.servers)
+            && self
+                .servers
+                .iter()
+                .all(|server| server.collects_units() == config.collects_units)
     }
 
     /// Reports every server: what is known, or what a fetch brings within `deadline`.
@@ -73,17 +78,18 @@ impl Community {
         self.report()
     }
 
-    /// Scrapes the servers for which no fetch has ended yet.
+    /// Scrapes the feeds for which no fetch has ended yet.
     async fn ask_once(&self, deadline: Duration) {
-        self.scrape_some(deadline, |server| !server.is_asked()).await;
+        self.scrape_some(deadline, |feed| !feed.is_asked()).await;
     }
 
-    async fn scrape_some(&self, deadline: Duration, is_included: impl Fn(&Server) -> bool) {
-        let mut oldest_first: Vec<_> = self.servers.iter().filter(|server| is_included(server)).collect();
+    async fn scrape_some(&self, deadline: Duration, is_included: impl Fn(&dyn AnyFeed) -> bool) {
+        let feeds = self.servers.iter().flat_map(Server::feeds);
+        let mut oldest_first: Vec<_> = feeds.filter(|feed| is_included(*feed)).collect();
         // In a fixed order, the first servers would take every slot of a small budget. The key is cached because
         // another scrape may start a fetch meanwhile.
-        oldest_first.sort_by_cached_key(|server| server.attempted_at());
-        let fetches: Vec<_> = oldest_first.into_iter().filter_map(Server::join_or_start).collect();
+        oldest_first.sort_by_cached_key(|feed| feed.attempted_at());
+        let fetches: Vec<_> = oldest_first.into_iter().filter_map(AnyFeed::join_or_start).collect();
         let all_complete = async {
             for mut fetch in fetches {
                 // The sender lives as long as the server, so this ends only with the fetch.
@@ -96,12 +102,17 @@ impl Community {
 
     /// The servers that the community has, as the API lists them: their ids and names.
     async fn fetch_servers(&self) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
-        self.client.fetch_servers(&self.api).await
+        self.client.fetch_servers(&self.api, self.api_version()).await
     }
 
-    /// Whether the newest fetch of any server failed.
+    /// The version of the API in use.
+    fn api_version(&self) -> ApiVersion {
+        self.servers.first().map_or(ApiVersion::V1, Server::version)
+    }
+
+    /// Whether the newest fetch of any feed failed.
     fn has_trouble(&self) -> bool {
-        self.servers.iter().any(Server::has_failed)
+        self.servers.iter().flat_map(Server::feeds).any(AnyFeed::has_failed)
     }
 
     /// Reports what is known, without a request.

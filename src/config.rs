@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use enum_map::EnumMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
@@ -29,6 +30,7 @@ pub use self::setting::{Flags, Setting};
 use self::variable::{RawConfig, Scope};
 pub use self::variable::{VARIABLES, Variable, demo_help, help, is_ignored_in_demo};
 use crate::files::WatchedFiles;
+use crate::label::{TextSet, label_values};
 
 /// The whole configuration of the program.
 #[derive(Clone, Debug)]
@@ -65,23 +67,57 @@ pub struct CommunityConfig {
     pub api: ApiConfig,
     /// The servers to read: at least one, no id twice.
     pub servers: Vec<ServerConfig>,
+    /// `SONORANCAD_COLLECT`: whether units are read as well as calls.
+    pub collects_units: bool,
     /// What it shares with every server that is read with the same key.
     pub account: AccountConfig,
     /// `SONORANCAD_CACHE_TTL`, as asked for.
     pub cache_ttl: Duration,
     /// `SONORANCAD_MAX_STALE`, as asked for.
     pub max_stale: Duration,
+    /// What its targets are labelled with besides its alias: valid names that neither a target nor a metric has. Empty
+    /// for the community that the environment describes.
+    pub labels: BTreeMap<String, String>,
+}
+
+label_values! {
+    /// An endpoint of the API, as the label `api_endpoint` names it.
+    ApiEndpoint {
+        /// Dispatch, emergency and closed calls.
+        Calls = "calls",
+        /// Units and dispatchers on duty.
+        Units = "units",
+    }
+}
+
+label_values! {
+    /// A version of the API, as the label `api_version` names it.
+    ApiVersion {
+        /// The documented version, `GET_CALLS`.
+        V1 = "v1",
+        /// The version announced in April 2026; the key alone names the community.
+        V2 = "v2",
+    }
 }
 
 /// One key at one address of the API, however many communities use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountConfig {
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`: the budget that all its servers share, if it is set.
-    pub requests_per_minute: Option<u32>,
     /// How many servers are read with the key.
     pub servers: u32,
-    /// Whether any of them is read in version v2 of the API, whose limits are lower.
+    /// What its servers share of each endpoint.
+    pub endpoints: EnumMap<ApiEndpoint, EndpointConfig>,
+    /// Whether any of them is read in version v2 of the API only. The limits of that version are the lower ones.
     pub uses_v2: bool,
+}
+
+/// One endpoint of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`, `SONORANCAD_UNIT_REQUESTS_PER_MINUTE`: the budget, if it is set.
+    pub requests_per_minute: Option<u32>,
+    /// For how many servers it is requested.
+    pub servers: u32,
 }
 
 /// Where the API is, and the key for it.
@@ -89,24 +125,43 @@ pub struct AccountConfig {
 pub struct ApiConfig {
     /// `SONORANCAD_API_URL`; its path ends in a slash.
     pub url: Url,
-    /// `SONORANCAD_API_VERSION`, with what only that version needs.
-    pub version: ApiVersion,
+    /// `SONORANCAD_API_VERSION`, with what version v1 needs.
+    pub version: VersionChoice,
     /// `SONORANCAD_API_KEY`, or the content of `SONORANCAD_API_KEY_FILE`.
     pub key: SecretString,
     /// `SONORANCAD_API_TIMEOUT`: the time limit of one request, answer included.
     pub timeout: Duration,
+    /// What may become a label.
+    pub labels: LabelTexts,
 }
 
-/// The version of the API.
+/// Which versions of the API may be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiVersion {
-    /// The documented version, `GET_CALLS`.
+pub enum VersionChoice {
+    /// Version v1 first; version v2 from when v1 refuses and v2 answers.
+    Auto {
+        /// `SONORANCAD_COMMUNITY_ID`.
+        community_id: String,
+    },
+    /// Version v1 only.
     V1 {
         /// `SONORANCAD_COMMUNITY_ID`.
         community_id: String,
     },
-    /// The version announced in April 2026; the key alone names the community.
-    V2,
+    /// Version v2 only.
+    V2 {
+        /// Whether that is asked for. Otherwise, the community's id is missing, which version v1 needs.
+        is_by_name: bool,
+    },
+}
+
+/// The texts of an answer that may become values of labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelTexts {
+    /// `SONORANCAD_CALL_CODES`.
+    pub call_codes: TextSet,
+    /// `SONORANCAD_DEPARTMENTS`.
+    pub departments: TextSet,
 }
 
 /// One CAD server of the community.
@@ -139,8 +194,8 @@ pub enum LogFormat {
 /// A community before the others are read that may share its key.
 struct Draft {
     community: CommunityConfig,
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`, if set.
-    requests_per_minute: Option<u32>,
+    /// `SONORANCAD_REQUESTS_PER_MINUTE`, `SONORANCAD_UNIT_REQUESTS_PER_MINUTE`, if set.
+    requests_per_minute: EnumMap<ApiEndpoint, Option<u32>>,
 }
 
 impl Config {
@@ -267,6 +322,19 @@ impl HealthTarget {
     }
 }
 
+impl CommunityConfig {
+    /// What is set but has no effect, as a sentence without a full stop.
+    #[must_use]
+    pub fn unused(&self) -> Option<&'static str> {
+        let budget = self.account.endpoints[ApiEndpoint::Units].requests_per_minute;
+        let is_set = !self.api.labels.departments.is_empty() || budget.is_some();
+        (is_set && self.account.endpoints[ApiEndpoint::Units].servers == 0).then_some(
+            "the settings of units (departments, unit_requests_per_minute) have no effect, since units are not read: \
+             SONORANCAD_COLLECT=calls,units reads them",
+        )
+    }
+}
+
 impl ApiConfig {
     /// Whether requests need CA certificates: always, except for plain HTTP on this machine.
     #[must_use]
@@ -283,11 +351,7 @@ impl ApiConfig {
     /// What is odd about the key, and what to do about it, if the API refuses it. It may be right nevertheless.
     #[must_use]
     pub fn doubt_about_key(&self) -> Option<&'static str> {
-        let community_id = match &self.version {
-            ApiVersion::V1 { community_id } => community_id,
-            ApiVersion::V2 => "",
-        };
-        value::doubt_about_key(self.key.expose_secret(), community_id)
+        value::doubt_about_key(self.key.expose_secret(), self.version.community_id())
     }
 
     /// Whether the API is on this machine.
@@ -299,17 +363,33 @@ impl ApiConfig {
 
 impl PartialEq for ApiConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.account() == other.account() && self.version == other.version && self.timeout == other.timeout
+        self.account() == other.account()
+            && self.version == other.version
+            && self.timeout == other.timeout
+            && self.labels == other.labels
     }
 }
 
 impl Eq for ApiConfig {}
 
-impl fmt::Display for ApiVersion {
+impl VersionChoice {
+    /// The community's id; empty where only version v2 is asked.
+    #[must_use]
+    pub fn community_id(&self) -> &str {
+        match self {
+            Self::Auto { community_id } | Self::V1 { community_id } => community_id,
+            Self::V2 { .. } => "",
+        }
+    }
+}
+
+impl fmt::Display for VersionChoice {
+    /// As the configuration spells it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Auto { .. } => "auto",
             Self::V1 { .. } => "v1",
-            Self::V2 => "v2",
+            Self::V2 { .. } => "v2",
         })
     }
 }
@@ -369,25 +449,27 @@ fn read_own_community(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut 
 fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
     let api = read_api(raw, folder, files, problems);
     let servers = problems.read(&variable::SERVER_IDS, raw.server_ids.as_deref(), value::servers);
-    let requests_per_minute = problems.read(
-        &variable::REQUESTS_PER_MINUTE,
-        raw.requests_per_minute.as_deref(),
-        value::requests_per_minute,
-    );
+    let collects_units = problems.read(&variable::COLLECT, raw.collect.as_deref(), value::collects_units);
+    let requests_per_minute = EnumMap::from_fn(|endpoint| {
+        let (variable, text) = match endpoint {
+            ApiEndpoint::Calls => (&variable::REQUESTS_PER_MINUTE, &raw.requests_per_minute),
+            ApiEndpoint::Units => (&variable::UNIT_REQUESTS_PER_MINUTE, &raw.unit_requests_per_minute),
+        };
+        problems.read(variable, text.as_deref(), value::requests_per_minute)
+    });
     let cache_ttl = problems.read(&variable::CACHE_TTL, raw.cache_ttl.as_deref(), value::up_to_an_hour);
     let max_stale = problems.read(&variable::MAX_STALE, raw.max_stale.as_deref(), value::up_to_an_hour);
     Some(Draft {
         community: CommunityConfig {
             api: api?,
             servers: servers?,
+            collects_units: collects_units?,
             // A placeholder: `share_accounts` sets it when all communities are read.
-            account: AccountConfig {
-                requests_per_minute: None,
-                servers: 1,
-                uses_v2: false,
-            },
+            account: AccountConfig::default(),
             cache_ttl: cache_ttl?,
             max_stale: max_stale?,
+            // A file of communities has some.
+            labels: BTreeMap::new(),
         },
         requests_per_minute,
     })
@@ -418,40 +500,60 @@ fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Dra
 
 /// Reports communities of one account that set different budgets.
 fn report_conflicts(members: &[(Option<&str>, &Draft)], problems: &mut Problems) {
-    let mut budgets: Vec<_> = members
-        .iter()
-        .filter_map(|(_, draft)| draft.requests_per_minute)
-        .collect();
-    budgets.dedup();
-    if budgets.len() <= 1 {
-        return;
-    }
-    let names: Vec<_> = members
-        .iter()
-        .map(|(alias, _)| alias.unwrap_or("the environment's own"))
-        .collect();
-    let reason = format!(
-        "differs between communities that use the same key, and so share one budget: {}",
-        names.join(", ")
-    );
-    let variable = &variable::REQUESTS_PER_MINUTE;
-    if members.iter().any(|(alias, _)| alias.is_none()) {
-        problems.report_without_example(variable, reason);
-    } else {
-        problems.report_other(variable.key.to_owned(), reason);
+    for (endpoint, variable) in [
+        (ApiEndpoint::Calls, &variable::REQUESTS_PER_MINUTE),
+        (ApiEndpoint::Units, &variable::UNIT_REQUESTS_PER_MINUTE),
+    ] {
+        let mut budgets: Vec<_> = members
+            .iter()
+            .filter_map(|(_, draft)| draft.requests_per_minute[endpoint])
+            .collect();
+        budgets.dedup();
+        if budgets.len() <= 1 {
+            continue;
+        }
+        let names: Vec<_> = members
+            .iter()
+            .map(|(alias, _)| alias.unwrap_or("the environment's own"))
+            .collect();
+        let reason = format!(
+            "differs between communities that use the same key, and so share one budget: {}",
+            names.join(", ")
+        );
+        if members.iter().any(|(alias, _)| alias.is_none()) {
+            problems.report_without_example(variable, reason);
+        } else {
+            problems.report_other(variable.key.to_owned(), reason);
+        }
     }
 }
 
-/// The account of these communities, with the budget that one of them sets.
+/// The account of these communities, with the budgets that one of them sets.
 fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
-    let servers: usize = members.iter().map(|(_, draft)| draft.community.servers.len()).sum();
-    let servers = u32::try_from(servers).unwrap_or(u32::MAX);
+    let count = |is_read: fn(&CommunityConfig) -> bool| {
+        let communities = members.iter().map(|(_, draft)| &draft.community);
+        let servers: usize = communities
+            .filter(|community| is_read(community))
+            .map(|community| community.servers.len())
+            .sum();
+        u32::try_from(servers).unwrap_or(u32::MAX)
+    };
+    let servers = count(|_| true);
+    let endpoints = EnumMap::from_fn(|endpoint| EndpointConfig {
+        requests_per_minute: members
+            .iter()
+            .find_map(|(_, draft)| draft.requests_per_minute[endpoint]),
+        servers: match endpoint {
+            ApiEndpoint::Calls => servers,
+            ApiEndpoint::Units => count(|community| community.collects_units),
+        },
+    });
     AccountConfig {
-        requests_per_minute: members.iter().find_map(|(_, draft)| draft.requests_per_minute),
         servers,
+        endpoints,
         uses_v2: members
             .iter()
-            .any(|(_, draft)| matches!(draft.community.api.version, ApiVersion::V2)),
+            .any(|(_, draft)| matches!(draft.community.api.version, VersionChoice::V2 { .. })),
     }
 }
 
@@ -467,20 +569,32 @@ fn read_api(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: 
         raw.community_id.as_deref(),
         value::community_id,
     );
-    let version = match problems.read(&variable::API_VERSION, raw.api_version.as_deref(), value::api_version)? {
-        value::VersionNumber::Two => Some(ApiVersion::V2),
-        value::VersionNumber::One => {
-            if raw.community_id.is_none() {
-                problems.report(&variable::COMMUNITY_ID, "is missing; API version v1 needs it");
-            }
-            community_id.map(|community_id| ApiVersion::V1 { community_id })
-        }
+    let version = problems.read(&variable::API_VERSION, raw.api_version.as_deref(), value::api_version);
+    if version == Some(Some(ApiVersion::V1)) && raw.community_id.is_none() {
+        problems.report(&variable::COMMUNITY_ID, "is missing; API version v1 needs it");
+    }
+    let mut label_texts = |variable, text: &Option<String>| match text.as_deref() {
+        Some(text) => problems.read(variable, Some(text), value::label_texts),
+        None => Some(TextSet::default()),
     };
+    let call_codes = label_texts(&variable::CALL_CODES, &raw.call_codes);
+    let departments = label_texts(&variable::DEPARTMENTS, &raw.departments);
     Some(ApiConfig {
         url: url?,
-        version: version?,
+        version: match (version?, community_id) {
+            (Some(ApiVersion::V2), _) => VersionChoice::V2 { is_by_name: true },
+            (Some(ApiVersion::V1), community_id) => VersionChoice::V1 {
+                community_id: community_id?,
+            },
+            (None, Some(community_id)) => VersionChoice::Auto { community_id },
+            (None, None) => VersionChoice::V2 { is_by_name: false },
+        },
         key: key?,
         timeout: timeout?,
+        labels: LabelTexts {
+            call_codes: call_codes?,
+            departments: departments?,
+        },
     })
 }
 

@@ -4,15 +4,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client;
 use crate::clock::Now;
+use crate::config::{ApiEndpoint, ApiVersion};
 use crate::histogram::Histogram;
 use crate::process::Process;
-use crate::snapshot::CallSnapshot;
-use crate::tracker::CallStats;
+use crate::snapshot::{CallSnapshot, UnitSnapshot};
+use crate::tracker::{CallStats, UnitStats};
 
 /// Upper bounds in seconds for the API's response time, up to just above the default time-out.
 const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -42,21 +44,47 @@ pub struct ServerReport {
     pub id: String,
     /// The name that the configuration gives it.
     pub name: Option<String>,
+    /// The version of the API in use.
+    pub api_version: ApiVersion,
+    /// Why it is in use.
+    pub version_reason: VersionReason,
     /// Its calls.
     pub calls: FeedReport<CallSnapshot, CallStats>,
+    /// Its units, if they are read.
+    pub units: Option<FeedReport<UnitSnapshot, UnitStats>>,
+}
+
+/// Why a version of the API is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionReason {
+    /// The configuration says so.
+    Configured,
+    /// The community's id is missing, which version v1 needs.
+    NoCommunityId,
+    /// Version v1 is asked first, and has not refused.
+    Documented,
+    /// Version v1 has refused with this error, and version v2 has answered.
+    V1Refused(Cow<'static, str>),
 }
 
 /// What is known about one endpoint of a server. `S` is the type of its snapshots, `T` of what is counted across them.
 /// The default is one that was never asked.
 #[derive(Clone, Debug, Default)]
 pub struct FeedReport<S, T> {
-    /// Whether the newest fetch succeeded, its snapshot is within the stale bound, and neither the key nor the
-    /// endpoint is paused.
-    pub is_up: bool,
+    /// How its requests go.
+    pub status: FeedStatus,
     /// The newest snapshot, while it is within the stale bound.
     pub snapshot: Option<Arc<S>>,
     /// What was counted from answer to answer.
     pub stats: T,
+}
+
+/// How the requests to one endpoint of a server go. The default is one that was never asked.
+#[derive(Clone, Debug, Default)]
+pub struct FeedStatus {
+    /// Whether the newest fetch succeeded, its snapshot is within the stale bound, and neither the key nor the
+    /// endpoint is paused.
+    pub is_up: bool,
     /// The Unix time when the fetch of the newest snapshot started.
     pub last_success: Option<Duration>,
     /// The Unix time before which no request is sent, if there is such a pause.
@@ -108,11 +136,31 @@ pub struct ExporterReport {
     pub panics: u64,
 }
 
-impl<S, T> FeedReport<S, T> {
+impl ServerReport {
+    /// How the requests to each endpoint go that is read.
+    pub fn feeds(&self) -> impl Iterator<Item = (ApiEndpoint, &FeedStatus)> {
+        let units = self.units.as_ref().map(|units| (ApiEndpoint::Units, &units.status));
+        [(ApiEndpoint::Calls, &self.calls.status)].into_iter().chain(units)
+    }
+}
+
+impl FeedStatus {
     /// Whether any fetch has ended.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.failure.is_some() || self.last_success.is_some()
+    }
+}
+
+impl fmt::Display for VersionReason {
+    /// As the rest of a sentence: "version v2 is in use, ...".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("as configured"),
+            Self::NoCommunityId => f.write_str("since no community id is set, which version v1 needs"),
+            Self::Documented => f.write_str("which is asked first, and has not refused"),
+            Self::V1Refused(error) => write!(f, "since version v1 said {error}"),
+        }
     }
 }
 

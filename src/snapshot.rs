@@ -4,9 +4,11 @@
 
 mod calls;
 mod identified;
+mod units;
 
 pub use self::calls::{
     ActiveCalls, Call, CallSnapshot, DispatchCall, EmergencyCall, EmergencyCalls, EmergencyKind, Origin, Priority,
     Status, UnreadableField,
 };
 pub use self::identified::{Identified, IdentifiedCalls};
+pub use self::units::{Discipline, Unit, UnitCounts, UnitSnapshot, UnitStatus};

@@ -25,6 +25,7 @@ mod closed_ids;
 mod last_answer;
 mod list;
 mod time;
+mod units;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +34,10 @@ use std::time::{Duration, Instant};
 use enum_map::{EnumArray, EnumMap};
 
 use self::list::{Event, List, ListTracker, MAX_CLOSED, Observation};
+pub use self::units::{UNITS_PER_PAGE, UnitQuery, UnitStats, UnitTracker};
+use crate::config::LabelTexts;
 use crate::histogram::Histogram;
+use crate::label::TextCounts;
 use crate::snapshot::{
     CallSnapshot, DispatchCall, EmergencyCall, EmergencyKind, IdentifiedCalls, Origin, Priority, Status,
 };
@@ -54,8 +58,8 @@ pub trait Track: fmt::Debug + Send + 'static {
     /// What is known so far.
     type Stats: Clone + fmt::Debug;
 
-    /// A tracker that has seen no answer; `ttl` is the one in force.
-    fn new(ttl: Duration) -> Self;
+    /// A tracker that has seen no answer; `ttl` is the one in force, and `labels` are the texts that may become labels.
+    fn new(ttl: Duration, labels: &LabelTexts) -> Self;
 
     /// Changes the TTL in force.
     fn set_ttl(&mut self, ttl: Duration);
@@ -67,8 +71,8 @@ pub trait Track: fmt::Debug + Send + 'static {
     /// matters.
     fn next_query(&self, page: &Self::Snapshot, query: Self::Query) -> Option<Self::Query>;
 
-    /// Adds what only the next page says.
-    fn append(snapshot: &mut Self::Snapshot, page: Self::Snapshot);
+    /// Adds what only the next page says. Returns whether it says anything new.
+    fn append(snapshot: &mut Self::Snapshot, page: Self::Snapshot) -> bool;
 
     /// Compares `snapshot`, as of `now`, with what is known. It is complete if no page that matters is missing.
     fn observe(&mut self, snapshot: &Self::Snapshot, is_complete: bool, now: Instant);
@@ -111,6 +115,8 @@ pub enum Oldest {
 pub struct CallStats {
     /// Dispatch calls that appeared, by their first priority and origin.
     pub opened: EnumMap<Priority, EnumMap<Origin, u64>>,
+    /// Dispatch calls that appeared, by code.
+    pub opened_by_code: TextCounts,
     /// Dispatch calls that were closed or left the list, by their first priority and origin.
     pub closed: EnumMap<Priority, EnumMap<Origin, u64>>,
     /// From first seen pending to first seen active or gone, by the last priority.
@@ -139,12 +145,15 @@ impl Track for CallTracker {
     type Query = CallQuery;
     type Stats = CallStats;
 
-    fn new(ttl: Duration) -> Self {
+    fn new(ttl: Duration, labels: &LabelTexts) -> Self {
         let max_gap = max_gap(ttl);
         Self {
             dispatch: ListTracker::new(max_gap),
             emergency: ListTracker::new(max_gap),
-            stats: CallStats::default(),
+            stats: CallStats {
+                opened_by_code: TextCounts::new(&labels.call_codes),
+                ..CallStats::default()
+            },
         }
     }
 
@@ -176,22 +185,19 @@ impl Track for CallTracker {
         })
     }
 
-    fn append(snapshot: &mut CallSnapshot, page: CallSnapshot) {
-        snapshot.closed.append(page.closed);
+    fn append(snapshot: &mut CallSnapshot, page: CallSnapshot) -> bool {
+        snapshot.closed.append(page.closed)
     }
 
     fn observe(&mut self, snapshot: &CallSnapshot, is_complete: bool, now: Instant) {
         let dispatch_events = self.observe_dispatch(snapshot, is_complete, now);
         let emergency_events = self.observe_emergency(snapshot, now);
-        let made_from: HashMap<u64, u64> = snapshot.made_from().collect();
+        let calls: HashMap<u64, &DispatchCall> = snapshot.dispatch_calls().map(|call| (call.id, call)).collect();
         for event in dispatch_events {
             if let Event::Opened { id, .. } = event
-                && let Some(emergency) = made_from.get(&id)
+                && let Some(call) = calls.get(&id)
             {
-                // What kind it was is not known. One emergency too many is better than a caller who is forgotten.
-                for event in self.emergency.see_gone(*emergency, EmergencyKind::Emergency, now) {
-                    self.stats.add_emergency(event);
-                }
+                self.observe_opened(call, now);
             }
             self.stats.add_dispatch(event);
         }
@@ -228,6 +234,17 @@ impl CallTracker {
         let waiting = EnumMap::from_fn(|priority| snapshot.active.by_status(priority, Status::Pending));
         self.stats.oldest_pending = oldest(&waiting, followed.as_ref(), since);
         events
+    }
+
+    /// Notes what a call that has opened says of itself.
+    fn observe_opened(&mut self, call: &DispatchCall, now: Instant) {
+        self.stats.opened_by_code.add(call.code);
+        if let Some(emergency) = call.made_from {
+            // What kind it was is not known. One emergency too many is better than a caller who is forgotten.
+            for event in self.emergency.see_gone(emergency, EmergencyKind::Emergency, now) {
+                self.stats.add_emergency(event);
+            }
+        }
     }
 
     fn observe_emergency(&mut self, snapshot: &CallSnapshot, now: Instant) -> Vec<Event<EmergencyKind>> {
@@ -290,6 +307,7 @@ impl Default for CallStats {
         let empty = || Histogram::new(CALL_SECONDS);
         Self {
             opened: EnumMap::default(),
+            opened_by_code: TextCounts::default(),
             closed: EnumMap::default(),
             waits: EnumMap::from_fn(|_| empty()),
             durations: EnumMap::from_fn(|_| empty()),

@@ -35,29 +35,27 @@ impl Budget {
         self.slots = slots(requests_per_minute);
     }
 
-    /// Takes a slot that is free at `now` or will be within `patience`. Returns how long to wait until it may be used;
-    /// `None` if there is no such slot.
-    pub(super) fn try_take(&mut self, now: Now, patience: Duration) -> Option<Duration> {
+    /// How long it takes until a slot may be taken; `None` if that is not known, because requests are in flight.
+    pub(super) fn wait(&mut self, now: Now) -> Option<Duration> {
         self.answered_at.retain(|answered_at| counts(*answered_at, now));
-        let taken = self.in_flight + self.answered_at.len();
-        let wait = match (taken + 1).checked_sub(self.slots) {
-            None | Some(0) => Duration::ZERO,
-            // So many requests must no longer count.
-            Some(surplus) => {
-                if self.answered_at.len() < surplus {
-                    return None;
-                }
-                let (_, last, _) = self.answered_at.select_nth_unstable(surplus - 1);
-                let wait = (*last + WINDOW).saturating_duration_since(now.instant);
-                if wait > patience {
-                    return None;
-                }
-                self.answered_at.swap_remove(surplus - 1);
-                wait
-            }
-        };
+        self.answered_at.sort_unstable();
+        match self.surplus().checked_sub(1) {
+            None => Some(Duration::ZERO),
+            Some(last) => Some((*self.answered_at.get(last)? + WINDOW).saturating_duration_since(now.instant)),
+        }
+    }
+
+    /// Takes the slot that [`Self::wait`] found.
+    pub(super) fn take(&mut self) {
+        if let Some(last) = self.surplus().checked_sub(1) {
+            self.answered_at.remove(last);
+        }
         self.in_flight += 1;
-        Some(wait)
+    }
+
+    /// How many requests must no longer count before one more may be sent.
+    fn surplus(&self) -> usize {
+        (self.in_flight + self.answered_at.len() + 1).saturating_sub(self.slots)
     }
 
     /// Whether any slot is taken at `now`.
@@ -65,10 +63,10 @@ impl Budget {
         self.in_flight > 0 || self.answered_at.iter().any(|answered_at| counts(*answered_at, now))
     }
 
-    /// Notes that the request of one taken slot has ended.
-    pub(super) fn end_request(&mut self, now: Now) {
+    /// Notes that the request of one taken slot was answered; `None`: that it was not sent.
+    pub(super) fn end_request(&mut self, answered_at: Option<Now>) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.answered_at.push(now.instant);
+        self.answered_at.extend(answered_at.map(|now| now.instant));
     }
 }
 
@@ -86,6 +84,15 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
+    impl Budget {
+        /// Takes a slot that is free at `now` or will be within `patience`. Returns how long to wait for it.
+        fn try_take(&mut self, now: Now, patience: Duration) -> Option<Duration> {
+            let wait = self.wait(now).filter(|wait| *wait <= patience)?;
+            self.take();
+            Some(wait)
+        }
+    }
+
     #[test]
     fn a_slot_is_held_until_a_minute_after_the_answer() {
         let (mut budget, start) = (Budget::new(2), Clock::system().now());
@@ -94,7 +101,7 @@ mod tests {
         assert_eq!(budget.try_take(start, Duration::ZERO), now);
         assert_eq!(budget.try_take(start, Duration::ZERO), now);
         assert_eq!(budget.try_take(at(1), Duration::MAX), None);
-        budget.end_request(at(8));
+        budget.end_request(Some(at(8)));
         assert_eq!(budget.try_take(at(67), Duration::ZERO), None);
         assert_eq!(budget.try_take(at(68), Duration::ZERO), now);
         assert_eq!(
@@ -110,7 +117,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         for seconds in [2, 0, 9] {
             assert!(budget.try_take(start, Duration::ZERO).is_some());
-            budget.end_request(at(seconds));
+            budget.end_request(Some(at(seconds)));
         }
         let patience = Duration::from_secs(3);
         assert_eq!(budget.try_take(at(56), patience), None);
@@ -127,15 +134,15 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut try_take = |seconds| budget.try_take(at(seconds), Duration::ZERO);
         assert!(try_take(0).is_some() && try_take(0).is_some());
-        budget.end_request(at(1));
-        budget.end_request(at(2));
+        budget.end_request(Some(at(1)));
+        budget.end_request(Some(at(2)));
         budget.resize(1);
         assert_eq!(
             budget.try_take(at(60), Duration::from_secs(2)),
             Some(Duration::from_secs(2)),
             "both must no longer count"
         );
-        budget.end_request(at(60));
+        budget.end_request(Some(at(60)));
         assert_eq!(budget.try_take(at(62), Duration::ZERO), None);
         assert!(budget.is_in_use(at(119)) && !budget.is_in_use(at(120)));
     }

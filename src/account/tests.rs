@@ -5,30 +5,36 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn account(requests_per_minute: u32) -> (Arc<Account>, ManualClock) {
     let clock = ManualClock::new(Duration::from_secs(1_795_392_000));
-    let budgets = EnumMap::from_fn(|_| requests_per_minute);
-    (Arc::new(Account::new(budgets, &Clock::Manual(clock.clone()))), clock)
+    let budgets = EnumMap::from_fn(|_| EnumMap::from_fn(|_| requests_per_minute));
+    (Arc::new(Account::new(&budgets, &Clock::Manual(clock.clone()))), clock)
 }
 
 #[tokio::test]
 async fn a_permit_counts_until_a_minute_after_it_is_dropped() {
     let (account, clock) = account(1);
-    let permit = account.permit(ApiEndpoint::Calls).await;
+    let permit = account.permit(ApiEndpoint::Calls, ApiVersion::V1).await;
     assert!(permit.is_some() && account.is_in_use());
     clock.advance(3600 * SECOND);
-    assert!(account.permit(ApiEndpoint::Calls).await.is_none(), "not answered yet");
+    assert!(
+        account.permit(ApiEndpoint::Calls, ApiVersion::V1).await.is_none(),
+        "not answered yet"
+    );
     drop(permit);
     clock.advance(59 * SECOND);
-    assert!(account.permit_now(ApiEndpoint::Calls).is_none());
+    assert!(account.permit_now(ApiEndpoint::Calls, ApiVersion::V1).is_none());
     assert!(account.is_in_use());
     clock.advance(SECOND);
     assert!(!account.is_in_use());
-    assert!(account.permit_now(ApiEndpoint::Calls).is_some());
+    assert!(account.permit_now(ApiEndpoint::Calls, ApiVersion::V1).is_some());
 }
 
 #[tokio::test]
 async fn permits_are_granted_in_the_order_of_calls() {
     let (account, _) = account(1);
-    let (first, second) = (account.permit(ApiEndpoint::Calls), account.permit(ApiEndpoint::Calls));
+    let (first, second) = (
+        account.permit(ApiEndpoint::Calls, ApiVersion::V1),
+        account.permit(ApiEndpoint::Calls, ApiVersion::V1),
+    );
     assert!(second.await.is_none());
     assert!(first.await.is_some());
 }
@@ -36,13 +42,19 @@ async fn permits_are_granted_in_the_order_of_calls() {
 #[tokio::test]
 async fn a_slot_that_is_about_to_come_free_is_waited_for() {
     let (account, clock) = account(1);
-    drop(account.permit(ApiEndpoint::Calls).await);
+    drop(account.permit(ApiEndpoint::Calls, ApiVersion::V1).await);
     clock.advance(Duration::from_millis(56_999));
-    assert!(account.permit(ApiEndpoint::Calls).await.is_none(), "too long");
+    assert!(
+        account.permit(ApiEndpoint::Calls, ApiVersion::V1).await.is_none(),
+        "too long"
+    );
     clock.advance(Duration::from_millis(1));
-    assert!(account.permit_now(ApiEndpoint::Calls).is_none());
+    assert!(account.permit_now(ApiEndpoint::Calls, ApiVersion::V1).is_none());
     let before = account.clock.now();
-    let (first, second) = (account.permit(ApiEndpoint::Calls), account.permit(ApiEndpoint::Calls));
+    let (first, second) = (
+        account.permit(ApiEndpoint::Calls, ApiVersion::V1),
+        account.permit(ApiEndpoint::Calls, ApiVersion::V1),
+    );
     assert!(second.await.is_none(), "the other one takes it");
     let permit = first.await;
     assert!(permit.is_some());
@@ -50,7 +62,7 @@ async fn a_slot_that_is_about_to_come_free_is_waited_for() {
     drop(permit);
     clock.advance(59 * SECOND);
     assert!(
-        account.permit_now(ApiEndpoint::Calls).is_none(),
+        account.permit_now(ApiEndpoint::Calls, ApiVersion::V1).is_none(),
         "from its own answer on"
     );
 }
@@ -58,9 +70,9 @@ async fn a_slot_that_is_about_to_come_free_is_waited_for() {
 #[tokio::test]
 async fn a_pause_that_begins_while_a_slot_is_waited_for_counts() {
     let (account, clock) = account(1);
-    drop(account.permit(ApiEndpoint::Calls).await);
+    drop(account.permit(ApiEndpoint::Calls, ApiVersion::V1).await);
     clock.advance(58 * SECOND);
-    let permit = account.permit(ApiEndpoint::Calls);
+    let permit = account.permit(ApiEndpoint::Calls, ApiVersion::V1);
     account.pause_endpoint(ApiEndpoint::Calls, 10 * SECOND);
     assert!(permit.await.is_none());
 }
@@ -74,11 +86,11 @@ async fn a_pause_of_the_key_or_of_the_endpoint_stops_permits() {
         pause(&account, 60 * SECOND);
         pause(&account, SECOND);
         clock.advance(59 * SECOND);
-        assert!(account.permit(ApiEndpoint::Calls).await.is_none());
+        assert!(account.permit(ApiEndpoint::Calls, ApiVersion::V1).await.is_none());
         assert!(account.is_in_use());
         clock.advance(SECOND);
         assert!(!account.is_in_use());
-        assert!(account.permit(ApiEndpoint::Calls).await.is_some());
+        assert!(account.permit(ApiEndpoint::Calls, ApiVersion::V1).await.is_some());
     }
 }
 

@@ -138,7 +138,7 @@ impl Reloader {
                 Ok(()) => {
                     let communities = config.all_communities().count();
                     info!(communities, "the configuration has been read again");
-                    log_warnings(&config);
+                    log_warnings(&config, &self.communities);
                     Ok(())
                 }
                 Err(failure) => {
@@ -196,7 +196,7 @@ fn notify_systemd(state: &[NotifyState]) {
 /// Logs every community, its warnings, and where metrics are served.
 fn log_start(config: &Config, exporter: &Exporter) {
     for (alias, community) in config.all_communities() {
-        let plan = Calls::plan(community);
+        let plan = Calls::plan(community, exporter.communities().api_version(alias));
         let servers: Vec<_> = community.servers.iter().map(|server| server.id).collect();
         info!(
             community = alias,
@@ -204,16 +204,17 @@ fn log_start(config: &Config, exporter: &Exporter) {
             ?servers,
             ttl = %humantime::format_duration(plan.ttl),
             requests_per_minute = plan.requests_per_minute,
+            collects_units = community.collects_units,
             "serving community"
         );
     }
-    log_warnings(config);
+    log_warnings(config, &exporter.communities());
     info!(addresses = ?exporter.local_addresses(), version = process::VERSION, "listening");
 }
 
 /// Logs what is allowed but may surprise.
-fn log_warnings(config: &Config) {
-    for (aliases, warning) in super::warnings(config) {
+fn log_warnings(config: &Config, communities: &Communities) {
+    for (aliases, warning) in super::warnings(config, communities) {
         // The environment's own community has no alias.
         let communities = (!aliases.is_empty()).then_some(aliases);
         warn!(communities, "{warning}");

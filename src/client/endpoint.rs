@@ -5,12 +5,12 @@ use std::fmt;
 use reqwest::RequestBuilder;
 
 use super::error::FetchError;
-use super::v1::{self, ServerRequest};
+use super::v1::{self, CallsRequest, UnitsRequest};
 use super::{v2, wire};
-use crate::account::{ApiEndpoint, Plan, Rate};
-use crate::config::{ApiConfig, CommunityConfig};
-use crate::snapshot::CallSnapshot;
-use crate::tracker::{CallQuery, CallTracker, Track};
+use crate::account::{Plan, Rate};
+use crate::config::{ApiConfig, ApiEndpoint, ApiVersion, CommunityConfig, LabelTexts};
+use crate::snapshot::{CallSnapshot, UnitSnapshot};
+use crate::tracker::{CallQuery, CallTracker, Track, UNITS_PER_PAGE, UnitQuery, UnitTracker};
 
 /// One endpoint of the API: its request in each version, its decoder and its published limit.
 ///
@@ -26,13 +26,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync + 'static {
     type Tracker: Track;
 
     /// The request of version v1 for one server.
-    fn v1_request(
-        http: &reqwest::Client,
-        api: &ApiConfig,
-        community_id: &str,
-        server_id: u32,
-        query: QueryOf<Self>,
-    ) -> RequestBuilder;
+    fn v1_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: QueryOf<Self>) -> RequestBuilder;
 
     /// The request of version v2 for one server.
     fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: QueryOf<Self>) -> RequestBuilder;
@@ -42,12 +36,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`FetchError::InvalidResponse`]: it is not an answer of this endpoint.
-    fn decode(body: &[u8]) -> Result<SnapshotOf<Self>, FetchError>;
+    fn decode(body: &[u8], labels: &LabelTexts) -> Result<SnapshotOf<Self>, FetchError>;
 
-    /// How often it may be requested for this community.
+    /// How often it may be requested for this community in this version of the API.
     #[must_use]
-    fn plan(community: &CommunityConfig) -> Plan {
-        Plan::new(&Self::RATE, community)
+    fn plan(community: &CommunityConfig, version: ApiVersion) -> Plan {
+        Plan::new(Self::NAME, &Self::RATE, community, version)
     }
 }
 
@@ -70,19 +64,13 @@ impl Endpoint for Calls {
 
     type Tracker = CallTracker;
 
-    fn v1_request(
-        http: &reqwest::Client,
-        api: &ApiConfig,
-        community_id: &str,
-        server_id: u32,
-        query: CallQuery,
-    ) -> RequestBuilder {
-        let data = [ServerRequest {
+    fn v1_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: CallQuery) -> RequestBuilder {
+        let data = CallsRequest {
             server_id,
             closed_limit: query.closed_limit,
             closed_offset: query.closed_offset,
-        }];
-        v1::post(http, api, "emergency/get_calls", community_id, "GET_CALLS", &data)
+        };
+        v1::post(http, api, "emergency/get_calls", "GET_CALLS", &[data])
     }
 
     fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: CallQuery) -> RequestBuilder {
@@ -96,15 +84,55 @@ impl Endpoint for Calls {
         v2::get(http, api, &path, Some(&query))
     }
 
-    fn decode(body: &[u8]) -> Result<CallSnapshot, FetchError> {
-        wire::decode_calls(body).map_err(|error| {
-            // The parser's own message can quote the answer.
-            let detail = format!(
-                "not JSON with a list of calls (line {}, column {})",
-                error.line(),
-                error.column()
-            );
-            FetchError::InvalidResponse(detail)
-        })
+    fn decode(body: &[u8], labels: &LabelTexts) -> Result<CallSnapshot, FetchError> {
+        wire::decode_calls(body, &labels.call_codes).map_err(|error| invalid_response(&error, Self::NAME))
     }
+}
+
+/// Units and dispatchers on duty.
+#[derive(Debug)]
+pub enum Units {}
+
+impl Endpoint for Units {
+    const NAME: ApiEndpoint = ApiEndpoint::Units;
+    const RATE: Rate = Rate {
+        v1_budget: 6,
+        v2_limit: 3,
+    };
+
+    type Tracker = UnitTracker;
+
+    fn v1_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: UnitQuery) -> RequestBuilder {
+        let data = UnitsRequest {
+            server_id,
+            // The default leaves out dispatchers.
+            only_units: false,
+            include_offline: false,
+            limit: UNITS_PER_PAGE,
+            offset: query.offset,
+        };
+        v1::post(http, api, "emergency/get_active_units", "GET_ACTIVE_UNITS", &[data])
+    }
+
+    fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: UnitQuery) -> RequestBuilder {
+        let path = format!("v2/emergency/servers/{server_id}/units");
+        let offset = query.offset;
+        let query = format!("includeOffline=false&onlyUnits=false&limit={UNITS_PER_PAGE}&offset={offset}");
+        v2::get(http, api, &path, Some(&query))
+    }
+
+    fn decode(body: &[u8], labels: &LabelTexts) -> Result<UnitSnapshot, FetchError> {
+        wire::decode_units(body, &labels.departments).map_err(|error| invalid_response(&error, Self::NAME))
+    }
+}
+
+/// The parser's own message can quote the answer.
+fn invalid_response(error: &serde_json::Error, endpoint: ApiEndpoint) -> FetchError {
+    let detail = format!(
+        "not JSON with a list of {} (line {}, column {})",
+        endpoint.label(),
+        error.line(),
+        error.column()
+    );
+    FetchError::InvalidResponse(detail)
 }

@@ -164,6 +164,14 @@ pub enum FetchError {
         /// Host and port.
         proxy: Arc<str>,
     },
+    /// Version v1 of the API refuses, and version v2 has failed as well.
+    #[error("{v1}; version v2 of the API failed as well: {v2}")]
+    BothVersions {
+        /// What version v1 said.
+        v1: Box<FetchError>,
+        /// What version v2 said.
+        v2: Box<FetchError>,
+    },
     /// A bug in this program.
     #[error("the fetch broke off: {0}")]
     Other(String),
@@ -268,6 +276,25 @@ impl FetchError {
         matches!(self, Self::Known(known) if PLAN_TEXTS.contains(&known.text))
     }
 
+    /// Whether version v1 says that it is gone, or that the community's plan is too low for it. Version v2 may answer then.
+    #[must_use]
+    pub fn refuses_v1(&self) -> bool {
+        match self {
+            Self::EndpointGone => true,
+            Self::Advised { error, .. } | Self::Proxied { error, .. } => error.refuses_v1(),
+            error => error.is_about_plan(),
+        }
+    }
+
+    /// The failure of both versions: this one is that of version v1.
+    #[must_use]
+    pub fn and_v2(self, v2: Self) -> Self {
+        Self::BothVersions {
+            v1: Box::new(self),
+            v2: Box::new(v2),
+        }
+    }
+
     /// Whether something answered, but not the endpoint that was asked for.
     pub(super) fn is_about_address(&self) -> bool {
         match self {
@@ -324,7 +351,9 @@ impl FetchError {
             Self::Tls(_) => "TLS",
             Self::InvalidResponse(_) => "INVALID RESPONSE",
             Self::TooLarge(_) => "RESPONSE TOO LARGE",
-            Self::Advised { error, .. } | Self::Proxied { error, .. } => return error.label(),
+            Self::Advised { error, .. } | Self::Proxied { error, .. } | Self::BothVersions { v1: error, .. } => {
+                return error.label();
+            }
             Self::Other(_) => "OTHER",
         })
     }
@@ -353,6 +382,7 @@ impl FetchError {
             Self::InvalidResponse(_) => "check SONORANCAD_API_URL; if it is right, the trouble is on the API's side",
             Self::TooLarge(_) => "delete closed calls in the CAD, or check SONORANCAD_API_URL",
             Self::Advised { advice, .. } => advice,
+            Self::BothVersions { v2, .. } => v2.advice(),
             Self::Proxied { error, .. } => match **error {
                 Self::Connect(_) => {
                     "check the proxy in HTTPS_PROXY or ALL_PROXY, its user and password, and whether it lets requests to \
@@ -377,7 +407,10 @@ impl FetchError {
             Self::EndpointGone => PauseRequest::For(Scope::Endpoint, LONG_PAUSE),
             Self::Unauthorized | Self::PlanRequired | Self::Forbidden => PauseRequest::For(Scope::Account, LONG_PAUSE),
             // A text that is not known in advance may concern this server alone.
-            Self::UnknownServer | Self::Unknown(_) => PauseRequest::For(Scope::Server, LONG_PAUSE),
+            // Another server may have an answer of version v2 at this moment, and so take the account over to it.
+            Self::UnknownServer | Self::Unknown(_) | Self::BothVersions { .. } => {
+                PauseRequest::For(Scope::Server, LONG_PAUSE)
+            }
             Self::RateLimited(retry) => PauseRequest::For(Scope::Endpoint, retry.pause(now)),
             Self::ServerStatus(_, Some(retry)) => PauseRequest::BackOff(retry.pause(now)),
             Self::Advised { error, .. } | Self::Proxied { error, .. } => error.pause(now),

@@ -20,39 +20,49 @@ const FRAME_BYTES: usize = 256;
 const MAX_ESCAPE_BYTES: usize = 6;
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct Request<'a, T> {
     id: &'a str,
     key: &'a str,
     r#type: &'static str,
-    data: &'a [ServerRequest],
+    data: &'a [T],
 }
 
-/// The part of a request that is about one server. The API page shows the limits one level higher, but every known
-/// client sends them here.
+/// The part of a request for calls that is about one server. The API page shows the limits one level higher, but every
+/// known client sends them here.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ServerRequest {
+pub(super) struct CallsRequest {
     pub(super) server_id: u32,
     pub(super) closed_limit: u32,
     pub(super) closed_offset: u32,
 }
 
-/// The request for the community's servers, at the address that the vendor's own clients use.
-pub(super) fn servers_request(http: &reqwest::Client, api: &ApiConfig, community_id: &str) -> reqwest::RequestBuilder {
-    post(http, api, "general/get_servers", community_id, "GET_SERVERS", &[])
+/// The same of a request for units.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UnitsRequest {
+    pub(super) server_id: u32,
+    pub(super) only_units: bool,
+    pub(super) include_offline: bool,
+    pub(super) limit: u32,
+    pub(super) offset: u32,
 }
 
-/// A request of this type to the address `path`.
-pub(super) fn post(
+/// The request for the community's servers, at the address that the vendor's own clients use.
+pub(super) fn servers_request(http: &reqwest::Client, api: &ApiConfig) -> reqwest::RequestBuilder {
+    post(http, api, "general/get_servers", "GET_SERVERS", &[] as &[()])
+}
+
+/// A request of this type to the address `path`, about these servers.
+pub(super) fn post<T: Serialize>(
     http: &reqwest::Client,
     api: &ApiConfig,
     path: &str,
-    community_id: &str,
     r#type: &'static str,
-    data: &[ServerRequest],
+    data: &[T],
 ) -> reqwest::RequestBuilder {
     let request = Request {
-        id: community_id,
+        id: api.version.community_id(),
         key: api.key.expose_secret(),
         r#type,
         data,
@@ -75,7 +85,7 @@ pub(super) fn status_failure(status: StatusCode) -> Option<FetchError> {
 /// The request as JSON, which is wiped when it is dropped.
 ///
 /// The buffer has its final capacity from the start: a vector that grows would leave copies of the key behind.
-fn encode(request: &Request) -> Zeroizing<Vec<u8>> {
+fn encode<T: Serialize>(request: &Request<T>) -> Zeroizing<Vec<u8>> {
     let max_bytes = FRAME_BYTES + MAX_ESCAPE_BYTES * (request.id.len() + request.key.len());
     let mut json = Zeroizing::new(Vec::with_capacity(max_bytes));
     serde_json::to_writer(&mut *json, request).expect("texts and numbers are JSON");
@@ -89,16 +99,18 @@ mod tests {
     #[test]
     fn the_key_is_written_to_one_place() {
         let text = "\0".repeat(1000);
-        let largest = ServerRequest {
+        let largest = UnitsRequest {
             server_id: u32::MAX,
-            closed_limit: u32::MAX,
-            closed_offset: u32::MAX,
+            only_units: false,
+            include_offline: false,
+            limit: u32::MAX,
+            offset: u32::MAX,
         };
         for (id, key) in [("", ""), ("c", "k"), (&*text, &*text)] {
             let request = Request {
                 id,
                 key,
-                r#type: "GET_SERVERS",
+                r#type: "GET_ACTIVE_UNITS",
                 data: std::slice::from_ref(&largest),
             };
             let json = encode(&request);

@@ -1,9 +1,12 @@
 //! The API's JSON as sent: one file per answer.
 
 mod calls;
+mod item;
 mod list;
 mod servers;
+mod units;
 mod value;
 
 pub(super) use self::calls::decode_calls;
 pub(super) use self::servers::decode_servers;
+pub(super) use self::units::decode_units;

@@ -10,10 +10,10 @@ use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use tokio::task::JoinSet;
 
 use super::Community;
-use crate::account::{Account, ApiEndpoint};
-use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError};
+use crate::account::{Account, Budgets};
+use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError, Units};
 use crate::clock::Clock;
-use crate::config::{CommunityConfig, Config};
+use crate::config::{ApiEndpoint, ApiVersion, CommunityConfig, Config};
 use crate::report::CommunityReport;
 
 /// Every community that is served.
@@ -32,11 +32,20 @@ struct Entries {
     /// The one that the environment describes.
     own: Option<Arc<Community>>,
     by_alias: Arc<BTreeMap<String, Arc<Community>>>,
-    /// The keys of `by_alias`.
-    aliases: Arc<[String]>,
+    /// The keys of `by_alias`, with their labels.
+    listed: Arc<[Listed]>,
     /// The accounts of the communities, and those of earlier ones as long as their requests matter.
     accounts: HashMap<AccountId, Arc<Account>>,
     is_reload_successful: bool,
+}
+
+/// A community as service discovery lists it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The name that requests use.
+    pub alias: String,
+    /// What its targets are labelled with besides.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A hash of an address of the API and a key. It keeps no copy of the key, which must be gone with its communities.
@@ -56,7 +65,7 @@ impl Communities {
                 client: Arc::new(Client::new(false)?),
                 own: None,
                 by_alias: Arc::default(),
-                aliases: Arc::default(),
+                listed: Arc::default(),
                 accounts: HashMap::new(),
                 is_reload_successful: true,
             }),
@@ -88,9 +97,9 @@ impl Communities {
             let id = self.hasher.hash_one(config.api.account());
             used.insert(id);
             let budgets = budgets(config);
-            let new_account = || Arc::new(Account::new(budgets, &self.clock));
+            let new_account = || Arc::new(Account::new(&budgets, &self.clock));
             let account = accounts.entry(id).or_insert_with(new_account);
-            account.set_budgets(budgets);
+            account.set_budgets(&budgets);
             if let Some(community) = before.filter(|community| community.is_read_as(config)) {
                 for server in &community.servers {
                     server.set_plans(config);
@@ -106,11 +115,15 @@ impl Communities {
             (alias.clone(), community)
         });
         let by_alias: BTreeMap<_, _> = named.collect();
+        let listed = config.communities.iter().map(|(alias, config)| Listed {
+            alias: alias.clone(),
+            labels: config.labels.clone(),
+        });
         accounts.retain(|id, account| used.contains(id) || account.is_in_use());
         *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
             client,
             own,
-            aliases: by_alias.keys().cloned().collect(),
+            listed: listed.collect(),
             by_alias: Arc::new(by_alias),
             accounts,
             is_reload_successful: true,
@@ -189,23 +202,31 @@ impl Communities {
     ///
     /// Whatever keeps the answer from being such a list. A community that does not exist has no servers.
     pub async fn fetch_servers(&self, alias: Option<&str>) -> Result<BTreeMap<u32, Option<String>>, FetchError> {
-        let community = {
-            let entries = self.entries.read();
-            match alias {
-                None => entries.own.clone(),
-                Some(alias) => entries.by_alias.get(alias).cloned(),
-            }
-        };
-        match community {
+        match self.get(alias) {
             Some(community) => community.fetch_servers().await,
             None => Ok(BTreeMap::new()),
         }
     }
 
-    /// The aliases, in order.
+    /// The version of the API that a community uses now. `None` stands for the community that the environment describes.
     #[must_use]
-    pub fn aliases(&self) -> Arc<[String]> {
-        self.entries.read().aliases.clone()
+    pub fn api_version(&self, alias: Option<&str>) -> ApiVersion {
+        self.get(alias)
+            .map_or(ApiVersion::V1, |community| community.api_version())
+    }
+
+    fn get(&self, alias: Option<&str>) -> Option<Arc<Community>> {
+        let entries = self.entries.read();
+        match alias {
+            None => entries.own.clone(),
+            Some(alias) => entries.by_alias.get(alias).cloned(),
+        }
+    }
+
+    /// The aliases with their labels, in order.
+    #[must_use]
+    pub fn listed(&self) -> Arc<[Listed]> {
+        self.entries.read().listed.clone()
     }
 
     fn nothing(&self) -> CommunityReport {
@@ -222,9 +243,15 @@ impl Entries {
     }
 }
 
-/// The budget of each endpoint.
-fn budgets(config: &CommunityConfig) -> EnumMap<ApiEndpoint, u32> {
-    EnumMap::from_fn(|endpoint| match endpoint {
-        ApiEndpoint::Calls => Calls::plan(config).requests_per_minute,
+/// The budget of each endpoint in each version of the API.
+fn budgets(config: &CommunityConfig) -> Budgets {
+    EnumMap::from_fn(|endpoint| {
+        EnumMap::from_fn(|version| {
+            let plan = match endpoint {
+                ApiEndpoint::Calls => Calls::plan(config, version),
+                ApiEndpoint::Units => Units::plan(config, version),
+            };
+            plan.requests_per_minute
+        })
     })
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use enum_map::EnumMap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::account::{Account, Permit, Plan};
 use crate::cache::{Cache, Lookup};
-use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf};
+use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
 use crate::clock::{Clock, Now};
-use crate::config::ApiConfig;
-use crate::report::{Failure, FeedReport, RequestCounts};
+use crate::config::{ApiConfig, ApiVersion, VersionChoice};
+use crate::report::{Failure, FeedReport, FeedStatus, RequestCounts};
 use crate::tracker::Track;
 
 /// How many pages one answer may consist of.
@@ -40,8 +41,23 @@ pub(super) struct Source {
     pub(super) clock: Clock,
 }
 
+/// The plan for each version of the API.
+pub(super) type Plans = EnumMap<ApiVersion, Plan>;
+
+/// A page to ask for.
+pub(super) struct Page<E: Endpoint> {
+    version: ApiVersion,
+    query: QueryOf<E>,
+    turn: Turn,
+}
+
 #[derive(Debug)]
 struct State<E: Endpoint> {
+    plans: Plans,
+    /// The version whose plan is in force.
+    version: ApiVersion,
+    /// What version v1 said, while version v2 has yet to be asked because of that.
+    v1_refusal: Option<FetchError>,
     cache: Cache<SnapshotOf<E>>,
     tracker: E::Tracker,
     counts: RequestCounts,
@@ -57,7 +73,7 @@ enum Outcome<S> {
         is_complete: bool,
     },
     Failed(FetchError),
-    /// The account granted no permit, so nothing was sent.
+    /// The account granted no permit, so nothing is known.
     NotAsked,
 }
 
@@ -69,24 +85,41 @@ struct Fetch<E: Endpoint> {
 
 impl<E: Endpoint> Feed<E> {
     /// A feed about which nothing is known yet.
-    pub(super) fn new(source: Source, plan: Plan) -> Self {
+    pub(super) fn new(source: Source, plans: Plans) -> Self {
+        let version = source.version();
+        let plan = plans[version];
         Self {
-            source,
             state: Mutex::new(State {
+                plans,
+                version,
+                v1_refusal: None,
                 cache: Cache::new(plan.ttl, plan.stale_bound),
-                tracker: E::Tracker::new(plan.ttl),
+                tracker: E::Tracker::new(plan.ttl, &source.api.labels),
                 counts: RequestCounts::default(),
                 failure: None,
             }),
             completions: watch::Sender::new(()),
+            source,
         }
     }
 
-    /// Changes how long data is fresh and shown, as the account's other servers come and go.
-    pub(super) fn set_plan(&self, plan: Plan) {
+    /// The state, with the plan of the version of the API that is in use.
+    fn lock(&self) -> MutexGuard<'_, State<E>> {
+        // Before the lock: no other one is taken under it.
+        let version = self.source.version();
         let mut state = self.state.lock();
-        state.cache.set_limits(plan.ttl, plan.stale_bound);
-        state.tracker.set_ttl(plan.ttl);
+        if state.version != version {
+            state.version = version;
+            state.apply_plan();
+        }
+        state
+    }
+
+    /// Changes how long data is fresh and shown, as the account's other servers come and go.
+    pub(super) fn set_plans(&self, plans: Plans) {
+        let mut state = self.lock();
+        state.plans = plans;
+        state.apply_plan();
     }
 
     /// When the newest request was sent; `None`, which sorts before all others, if there was none.
@@ -108,24 +141,24 @@ impl<E: Endpoint> Feed<E> {
     /// Counts a scrape. If it has to wait for a fetch, returns what notifies it of the end of that fetch.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let feed = self.clone();
-        self.join_or_start_with(move |query| {
+        self.join_or_start_with(move |Page { version, query, turn }| {
             let Source {
                 client, api, server_id, ..
             } = feed.source.clone();
-            async move { client.fetch_snapshot::<E>(&api, server_id, query).await }
+            async move { client.fetch_snapshot::<E>(&api, version, server_id, query, turn).await }
         })
     }
 
     /// The same, with the function that fetches.
     fn join_or_start_with<F>(
         self: &Arc<Self>,
-        fetch: impl Fn(QueryOf<E>) -> F + Send + Sync + 'static,
+        fetch: impl Fn(Page<E>) -> F + Send + Sync + 'static,
     ) -> Option<watch::Receiver<()>>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>> + Send,
     {
-        let completion = {
-            let mut state = self.state.lock();
+        let (version, completion) = {
+            let mut state = self.lock();
             let now = self.source.clock.now();
             state.counts.queries += 1;
             match state.cache.look_up(now) {
@@ -137,7 +170,7 @@ impl<E: Endpoint> Feed<E> {
                 Lookup::Fetching => return Some(self.completions.subscribe()),
                 Lookup::Due => {
                     state.cache.begin();
-                    self.completions.subscribe()
+                    (state.next_version(), self.completions.subscribe())
                 }
             }
         };
@@ -146,32 +179,45 @@ impl<E: Endpoint> Feed<E> {
             is_complete: false,
         };
         // Made here, so that the order in which scrapes call this function decides who gets the last slot.
-        let permit = self.source.account.permit(E::NAME);
+        let permit = self.source.account.permit(E::NAME, version);
         // In a task of its own, so that a client that disconnects does not end it.
         tokio::spawn(async move { in_flight.run(permit.await, fetch).await });
         Some(completion)
     }
 
-    /// Notes that the first page is being asked for. Returns what it should contain.
-    fn start(&self) -> QueryOf<E> {
-        let mut state = self.state.lock();
-        state.cache.start(self.source.clock.now());
-        state.tracker.query()
-    }
-
-    /// Sends one request, and counts it.
-    async fn request<F>(&self, query: QueryOf<E>, permit: Permit, fetch: &impl Fn(QueryOf<E>) -> F) -> F::Output
+    /// Sends one request when it has its turn, and counts it. `None`: it has none, and nothing is sent. Ages count from when
+    /// the request for the first page is sent.
+    async fn request<F>(
+        &self,
+        query: QueryOf<E>,
+        is_first_page: bool,
+        permit: Permit,
+        fetch: &impl Fn(Page<E>) -> F,
+    ) -> Option<F::Output>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
+        let Some(turn) = self.source.client.turn().await else {
+            permit.give_back();
+            return None;
+        };
         let started_at = self.source.clock.now();
-        self.state.lock().counts.requests += 1;
-        let result = fetch(query).await;
+        {
+            let mut state = self.state.lock();
+            state.counts.requests += 1;
+            if is_first_page {
+                state.cache.start(started_at);
+            }
+        }
+        let version = permit.version();
+        let result = fetch(Page { version, query, turn }).await;
         // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
         drop(permit);
         let now = self.source.clock.now();
         match &result {
             Ok(_) => self.source.account.note_success(E::NAME),
+            // Version v2 is asked before anything is concluded.
+            Err(error) if self.source.may_leave(version, error) => {}
             Err(error) => self.pause_account(error, now),
         }
         let mut state = self.state.lock();
@@ -180,13 +226,13 @@ impl<E: Endpoint> Feed<E> {
             *state.counts.errors.entry(error.label()).or_default() += 1;
         }
         drop(state);
-        result
+        Some(result)
     }
 
     /// Ends the fetch in flight.
     fn complete(&self, outcome: Outcome<SnapshotOf<E>>) {
         let now = self.source.clock.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let started_at = state.cache.started_at().unwrap_or(now);
         match outcome {
             Outcome::Fetched { snapshot, is_complete } => {
@@ -207,6 +253,20 @@ impl<E: Endpoint> Feed<E> {
             PauseRequest::For(Scope::Account, duration) => self.source.account.pause_all(duration),
             PauseRequest::For(Scope::Endpoint, duration) => self.source.account.pause_endpoint(E::NAME, duration),
             PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff(_) => {}
+        }
+    }
+
+    /// Goes over to version v2, which has answered well after version v1 had refused.
+    fn change_version(&self, refusal: &FetchError) {
+        if self.source.account.use_v2(refusal.label()) {
+            let requests_per_minute = self.lock().plans[ApiVersion::V2].requests_per_minute;
+            info!(
+                community = self.source.community,
+                error = %refusal.label(),
+                api_endpoint = E::NAME.label(),
+                requests_per_minute,
+                "version v1 of the API refuses, and version v2 answers: it is used from now on"
+            );
         }
     }
 
@@ -254,29 +314,65 @@ impl<E: Endpoint> Feed<E> {
     /// What is known, without a request.
     pub(super) fn report(&self) -> FeedReport<SnapshotOf<E>, <E::Tracker as Track>::Stats> {
         let account_pause = self.source.account.pause(E::NAME);
-        let state = self.state.lock();
+        let state = self.lock();
         let now = self.source.clock.now();
         let State {
             cache,
             tracker,
             counts,
             failure,
+            ..
         } = &*state;
         FeedReport {
-            is_up: cache.is_up(now) && !account_pause.is_active(now),
+            status: FeedStatus {
+                is_up: cache.is_up(now) && !account_pause.is_active(now),
+                last_success: cache.fetched_at().map(|fetched_at| now.unix_at(fetched_at.instant)),
+                retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
+                failure: failure.clone(),
+                ttl: cache.ttl(),
+                counts: counts.clone(),
+            },
             snapshot: cache.snapshot(now).cloned(),
             stats: tracker.stats().clone(),
-            last_success: cache.fetched_at().map(|fetched_at| now.unix_at(fetched_at.instant)),
-            retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
-            failure: failure.clone(),
-            ttl: cache.ttl(),
-            counts: counts.clone(),
+        }
+    }
+}
+
+impl Source {
+    /// The version of the API in use.
+    pub(super) fn version(&self) -> ApiVersion {
+        match self.api.version {
+            VersionChoice::Auto { .. } => self.account.version(),
+            VersionChoice::V1 { .. } => ApiVersion::V1,
+            VersionChoice::V2 { .. } => ApiVersion::V2,
+        }
+    }
+
+    /// Whether this failure of a version is one because of which another one is tried.
+    fn may_leave(&self, version: ApiVersion, error: &FetchError) -> bool {
+        let has_choice = matches!(self.api.version, VersionChoice::Auto { .. });
+        has_choice && version == ApiVersion::V1 && error.refuses_v1()
+    }
+}
+
+impl<E: Endpoint> State<E> {
+    fn apply_plan(&mut self) {
+        let Plan { ttl, stale_bound, .. } = self.plans[self.version];
+        self.cache.set_limits(ttl, stale_bound);
+        self.tracker.set_ttl(ttl);
+    }
+
+    /// The version to ask next.
+    fn next_version(&self) -> ApiVersion {
+        match self.v1_refusal {
+            Some(_) => ApiVersion::V2,
+            None => self.version,
         }
     }
 }
 
 impl<E: Endpoint> Fetch<E> {
-    async fn run<F>(mut self, permit: Option<Permit>, fetch: impl Fn(QueryOf<E>) -> F)
+    async fn run<F>(mut self, permit: Option<Permit>, fetch: impl Fn(Page<E>) -> F)
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
@@ -289,34 +385,81 @@ impl<E: Endpoint> Fetch<E> {
     }
 
     /// Fetches one page, and the others as long as they matter and slots are free.
-    async fn fetch<F>(&self, permit: Permit, fetch: impl Fn(QueryOf<E>) -> F) -> Outcome<SnapshotOf<E>>
+    async fn fetch<F>(&self, permit: Permit, fetch: impl Fn(Page<E>) -> F) -> Outcome<SnapshotOf<E>>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
         let feed = &self.feed;
-        let query = feed.start();
-        let mut snapshot = match feed.request(query, permit, &fetch).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => return Outcome::Failed(error),
+        let query = feed.state.lock().tracker.query();
+        let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
+            Ok(page) => page,
+            Err(outcome) => return outcome,
         };
         let next_query = |page: &_, query| feed.state.lock().tracker.next_query(page, query);
         let mut next = next_query(&snapshot, query);
         let mut pages = 1;
         while let Some(query) = next
             && pages < MAX_PAGES
-            && let Some(permit) = feed.source.account.permit_now(E::NAME)
+            && let Some(permit) = feed.source.account.permit_now(E::NAME, version)
         {
             // The first page says what the gauges need, so a failure of another one only leaves that one out.
-            let Ok(page) = feed.request(query, permit, &fetch).await else {
+            let Some(Ok(page)) = feed.request(query, false, permit, &fetch).await else {
                 break;
             };
             next = next_query(&page, query);
-            E::Tracker::append(&mut snapshot, page);
+            if !E::Tracker::append(&mut snapshot, page) {
+                break;
+            }
             pages += 1;
         }
         Outcome::Fetched {
             snapshot,
             is_complete: next.is_none(),
+        }
+    }
+
+    /// Fetches the first page. Where version v1 refuses, version v2 is asked if that is allowed: at once if a slot is free,
+    /// otherwise by the next fetch. The change is kept only if version v2 answers well.
+    async fn fetch_first<F>(
+        &self,
+        query: QueryOf<E>,
+        mut permit: Permit,
+        fetch: &impl Fn(Page<E>) -> F,
+    ) -> Result<(ApiVersion, SnapshotOf<E>), Outcome<SnapshotOf<E>>>
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
+    {
+        let feed = &self.feed;
+        let account = &feed.source.account;
+        if permit.version() == ApiVersion::V1 {
+            match feed
+                .request(query, true, permit, fetch)
+                .await
+                .ok_or(Outcome::NotAsked)?
+            {
+                Err(error) if feed.source.may_leave(ApiVersion::V1, &error) => {
+                    feed.state.lock().v1_refusal = Some(error);
+                    permit = account.permit_now(E::NAME, ApiVersion::V2).ok_or(Outcome::NotAsked)?;
+                }
+                result => return result.map(|page| (ApiVersion::V1, page)).map_err(Outcome::Failed),
+            }
+        }
+        let result = feed
+            .request(query, true, permit, fetch)
+            .await
+            .ok_or(Outcome::NotAsked)?;
+        let refusal = feed.state.lock().v1_refusal.take();
+        match (result, refusal) {
+            (Ok(page), refusal) => {
+                if let Some(refusal) = refusal {
+                    feed.change_version(&refusal);
+                }
+                Ok((ApiVersion::V2, page))
+            }
+            (Err(error), Some(refusal)) if account.version() == ApiVersion::V1 => {
+                Err(Outcome::Failed(refusal.and_v2(error)))
+            }
+            (Err(error), _) => Err(Outcome::Failed(error)),
         }
     }
 }

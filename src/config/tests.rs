@@ -1,3 +1,5 @@
+use enum_map::enum_map;
+
 use super::*;
 use crate::account::Plan;
 use crate::client::{Calls, Endpoint as _};
@@ -13,7 +15,7 @@ fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
 }
 
 fn plan(community: &CommunityConfig) -> Plan {
-    Calls::plan(community)
+    Calls::plan(community, ApiVersion::V1)
 }
 
 /// Reads the least that is needed, and `more`.
@@ -31,7 +33,7 @@ fn assert_problem(more: &[(&str, &str)], expected: &str) {
 fn an_id_and_a_key_are_enough() {
     let config = read(&LEAST).unwrap();
     let community = config.community.as_ref().unwrap();
-    assert!(matches!(&community.api.version, ApiVersion::V1 { community_id } if community_id == "mycommunity"));
+    assert!(matches!(&community.api.version, VersionChoice::Auto { community_id } if community_id == "mycommunity"));
     assert_eq!(community.api.url.as_str(), "https://api.sonorancad.com/");
     assert_eq!(community.api.key.expose_secret(), "secret");
     assert_eq!(community.api.timeout, Duration::from_secs(8));
@@ -40,6 +42,7 @@ fn an_id_and_a_key_are_enough() {
         requests_per_minute: 12,
         ttl: Duration::from_secs(25),
         stale_bound: Duration::from_secs(120),
+        published_limit: 60,
     };
     assert_eq!(plan(community), expected);
     assert_eq!(config.listen, Listen::Addresses(vec!["[::]:10911".parse().unwrap()]));
@@ -50,13 +53,17 @@ fn an_id_and_a_key_are_enough() {
 #[test]
 fn version_v2_needs_no_community_id() {
     let config = read(&[("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_API_KEY", "secret")]).unwrap();
-    assert!(matches!(config.community.unwrap().api.version, ApiVersion::V2));
+    assert_eq!(
+        config.community.unwrap().api.version,
+        VersionChoice::V2 { is_by_name: true }
+    );
 }
 
 #[test]
 fn every_problem_is_reported_at_once() {
     let message = read(&[
         ("SONORANCAD_APIKEY", "secret"),
+        ("SONORANCAD_API_VERSION", "v1"),
         ("SONORANCAD_SERVER_IDS", "1,x"),
         ("SONORANCAD_CACHE_TTL", "25"),
         ("SONORANCAD_LISTEN_ADDRESS", "everywhere"),
@@ -80,7 +87,7 @@ fn every_problem_is_reported_at_once() {
 #[test]
 fn each_bad_value_has_its_reason() {
     for (short, text, reason) in [
-        ("API_VERSION", "v3", "must be v1 or v2; for example: v2"),
+        ("API_VERSION", "v3", "must be auto, v1 or v2; for example: v2"),
         ("API_TIMEOUT", "2m", "must be from 100ms to 1m; for example: 8s"),
         ("CACHE_TTL", "0s", "must be from 1s to 1h; for example: 25s"),
         ("MAX_STALE", "-1s", "is not a duration; for example: 2m"),
@@ -235,7 +242,7 @@ fn a_budget_over_the_apis_limit_is_warned_of() {
     let warnings = |version: &str, more: &[(&str, &str)]| {
         let version = [("SONORANCAD_API_VERSION", version)];
         let community = read_with(&[&version, more].concat()).unwrap().community.unwrap();
-        plan(&community).warnings(&Calls::RATE, &community).len()
+        plan(&community).warnings(ApiEndpoint::Calls, &community).len()
     };
     let servers = |ids| ("SONORANCAD_SERVER_IDS", ids);
     let budget = |requests| ("SONORANCAD_REQUESTS_PER_MINUTE", requests);
@@ -645,7 +652,7 @@ fn a_file_describes_communities_by_alias() {
     let config = config.unwrap();
     assert!(config.community.is_none());
     let blaine = &config.communities["blaine"];
-    assert!(matches!(&blaine.api.version, ApiVersion::V1 { community_id } if community_id == "abc"));
+    assert!(matches!(&blaine.api.version, VersionChoice::Auto { community_id } if community_id == "abc"));
     // As it is written, though it could be a number.
     assert_eq!(blaine.api.key.expose_secret(), "007");
     assert_eq!((blaine.servers.len(), plan(blaine).requests_per_minute), (2, 12));
@@ -707,9 +714,13 @@ fn communities_that_use_the_same_key_share_one_budget() {
                   c: {community_id: z, api_key: other}\n";
     let config = read_communities(shared, &[]).unwrap();
     let account = |alias: &str| config.communities[alias].account;
+    let of_calls = |servers, requests_per_minute| EndpointConfig {
+        requests_per_minute,
+        servers,
+    };
     let together = AccountConfig {
-        requests_per_minute: None,
         servers: 3,
+        endpoints: enum_map! { ApiEndpoint::Calls => of_calls(3, None), ApiEndpoint::Units => of_calls(0, None) },
         uses_v2: true,
     };
     assert_eq!((account("a"), account("b")), (together, together));
@@ -722,7 +733,10 @@ fn communities_that_use_the_same_key_share_one_budget() {
         read_communities(&file, &[])
     };
     let config = with(", requests_per_minute: 1", "").unwrap();
-    assert_eq!(config.communities["b"].account.requests_per_minute, Some(1));
+    assert_eq!(
+        config.communities["b"].account.endpoints[ApiEndpoint::Calls],
+        of_calls(2, Some(1))
+    );
     assert!(with(", requests_per_minute: 1", ", requests_per_minute: 1").is_ok());
     assert_eq!(
         with(", requests_per_minute: 1", ", requests_per_minute: 2").unwrap_err(),
@@ -827,7 +841,7 @@ fn a_value_of_the_wrong_type_hides_no_other_mistake() {
          FILE, line 11: four has a setting whose name is not a text\n  \
          FILE, line 12: four has a setting whose name is not a text\n  \
          FILE, line 8: four: api_key is missing (or set api_key_file); for example: 0f8a...\n  \
-         FILE, line 9: four: api_version must be v1 or v2; for example: v2\n  \
+         FILE, line 9: four: api_version must be auto, v1 or v2; for example: v2\n  \
          FILE, line 13: the alias must be 1 to 64 letters, digits, dots, dashes or underscores\n  \
          FILE, line 16: the alias must be 1 to 64 letters, digits, dots, dashes or underscores"
     );
@@ -871,7 +885,10 @@ fn words_may_be_in_capitals() {
     ]);
     let config = config.unwrap();
     assert_eq!(config.log.format, LogFormat::Json);
-    assert_eq!(config.community.unwrap().api.version, ApiVersion::V2);
+    assert_eq!(
+        config.community.unwrap().api.version,
+        VersionChoice::V2 { is_by_name: true }
+    );
 }
 
 #[test]

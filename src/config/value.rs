@@ -2,35 +2,91 @@
 //!
 //! No message quotes the text: it may be a misplaced secret.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use enum_map::EnumMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::{Host, ParseError, Url};
 use zeroize::Zeroizing;
 
 use super::problem::Reason;
-use super::{LogFormat, ServerConfig, variable};
+use super::{ApiEndpoint, ApiVersion, LogFormat, ServerConfig, variable};
 use crate::files::WatchedFiles;
+use crate::label::{OTHER, TextSet};
 use crate::text;
 
 /// The largest key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4 << 10;
 
-/// `SONORANCAD_API_VERSION`, without what the version needs.
-pub(super) enum VersionNumber {
-    One,
-    Two,
+/// The most texts that become values of one label: each is a time series for every server.
+const MAX_LABEL_TEXTS: usize = 50;
+
+/// The longest of them, in characters.
+const MAX_LABEL_LENGTH: usize = 64;
+
+/// `SONORANCAD_API_VERSION`; `None` for `auto`.
+pub(super) fn api_version(text: &str) -> Result<Option<ApiVersion>, String> {
+    let text = text.to_ascii_lowercase();
+    let fixed = ApiVersion::ALL.iter().find(|version| version.label() == text);
+    match fixed {
+        Some(version) => Ok(Some(*version)),
+        None if text == "auto" => Ok(None),
+        None => Err("must be auto, v1 or v2".to_owned()),
+    }
 }
 
-pub(super) fn api_version(text: &str) -> Result<VersionNumber, String> {
-    match &*text.to_ascii_lowercase() {
-        "v1" => Ok(VersionNumber::One),
-        "v2" => Ok(VersionNumber::Two),
-        _ => Err("must be v1 or v2".to_owned()),
+/// What is read besides calls.
+pub(super) fn collects_units(text: &str) -> Result<bool, String> {
+    let mut collected: EnumMap<ApiEndpoint, bool> = EnumMap::default();
+    for item in text.split(',').map(str::trim) {
+        let endpoint = ApiEndpoint::ALL.iter();
+        let endpoint = endpoint
+            .copied()
+            .find(|endpoint| endpoint.label().eq_ignore_ascii_case(item));
+        match endpoint {
+            Some(endpoint) if !collected[endpoint] => collected[endpoint] = true,
+            Some(endpoint) => return Err(format!("lists {} twice", endpoint.label())),
+            None => return Err("must be calls, or calls,units".to_owned()),
+        }
     }
+    if collected[ApiEndpoint::Calls] {
+        Ok(collected[ApiEndpoint::Units])
+    } else {
+        Err("must contain calls".to_owned())
+    }
+}
+
+/// Texts that become values of a label.
+pub(super) fn label_texts(text: &str) -> Result<TextSet, String> {
+    let texts: Vec<_> = text.split(',').map(str::trim).collect();
+    if texts.len() > MAX_LABEL_TEXTS {
+        return Err(format!("lists more than {MAX_LABEL_TEXTS}"));
+    }
+    let mut known = BTreeSet::new();
+    for (index, text) in texts.iter().enumerate() {
+        if text.is_empty() || text.chars().any(char::is_control) {
+            return Err("contains an empty item, or one with control characters".to_owned());
+        }
+        if text.chars().count() > MAX_LABEL_LENGTH {
+            return Err(format!("contains an item of more than {MAX_LABEL_LENGTH} characters"));
+        }
+        if text.eq_ignore_ascii_case(OTHER) {
+            return Err(format!(
+                "contains {OTHER}, which stands for everything that is not listed"
+            ));
+        }
+        if !known.insert(text.to_lowercase()) {
+            return Err(format!(
+                "contains an item twice, the second time as number {}",
+                index + 1
+            ));
+        }
+    }
+    Ok(texts.into_iter().map(str::to_owned).collect())
 }
 
 pub(super) fn community_id(text: &str) -> Result<String, String> {

@@ -83,7 +83,7 @@ macro_rules! variables {
 variables! {
     COMMUNITY_ID / community_id: String, Identity, in_demo false,
         None, "mycommunity",
-        "The community's id. Needed for API version v1.";
+        "The community's id. Needed for API version v1, which is asked first where it is set.";
     API_KEY / api_key: SecretString, Identity, in_demo false,
         None, "0f8a...",
         "The community's API key.";
@@ -94,23 +94,35 @@ variables! {
         Some("1"), "1=Main,2=Events",
         "The CAD servers to read, with names if you like: `1=Main,2=Events`.";
     API_VERSION / api_version: String, Community, in_demo false,
-        Some("v1"), "v2",
-        "The version of the API: `v1` or `v2`.";
+        Some("auto"), "v2",
+        "The version of the API: `v1`, `v2`, or `auto`, which asks v1 first and goes over to v2 when v1 refuses and v2 answers.";
     API_URL / api_url: String, Community, in_demo false,
         Some("https://api.sonorancad.com"), "https://api.sonorancad.com",
         "The address of the API.";
     API_TIMEOUT / api_timeout: String, Community, in_demo false,
         Some("8s"), "8s",
         "The time limit of one API request (100ms to 1m).";
+    COLLECT / collect: String, Community, in_demo false,
+        Some("calls"), "calls,units",
+        "What to read: `calls`, or `calls,units` for the units on duty too.";
+    CALL_CODES / call_codes: String, Community, in_demo true,
+        None, "10-31,10-50",
+        "The codes of calls to count one by one, at most 50; all others count as `other`.";
+    DEPARTMENTS / departments: String, Community, in_demo true,
+        None, "LSPD,LSFD",
+        "The departments whose units to count one by one, at most 50; all others count as `other`.";
     CACHE_TTL / cache_ttl: String, Community, in_demo true,
         Some("25s"), "25s",
         "How long an answer counts as fresh (1s to 1h); the budget can make it longer.";
     MAX_STALE / max_stale: String, Community, in_demo true,
         Some("2m"), "2m",
-        "The age from which call data is no longer shown (1s to 1h); at least twice the TTL in force.";
+        "The age from which data is no longer shown (1s to 1h); at least twice the TTL in force.";
     REQUESTS_PER_MINUTE / requests_per_minute: String, Community, in_demo false,
         None, "4",
-        "The maximum of API requests per minute, for all servers together (1 to 60). Default: 12 on version v1 of the API; on v2, 5 minus the number of servers, at least 1.";
+        "The maximum of requests for calls per minute, for all servers together (1 to 60). Default: 12 on version v1 of the API; on v2, 5 minus the number of servers, at least 1.";
+    UNIT_REQUESTS_PER_MINUTE / unit_requests_per_minute: String, Community, in_demo false,
+        None, "2",
+        "The same of requests for units. Default: 6 on version v1 of the API; on v2, 3 minus the number of servers, at least 1.";
     ALLOW_HTTP / allow_http: String, Community, in_demo false,
         Some("false"), "true",
         "Whether to allow plain HTTP to an API on another machine.";

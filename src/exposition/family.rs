@@ -4,6 +4,7 @@ mod api;
 mod calls;
 mod exporter;
 mod sample;
+mod units;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ pub(super) fn encode(report: &Report, out: &mut Encoder) -> fmt::Result {
     let servers = &report.community.servers;
     if !servers.is_empty() {
         calls::encode(&report.community, out)?;
+        units::encode(servers, out)?;
         api::encode(servers, out)?;
     }
     match &report.exporter {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::report::{CommunityReport, FeedReport, RequestCounts, ServerReport};
+use crate::config::ApiVersion;
+use crate::report::{CommunityReport, FeedReport, FeedStatus, RequestCounts, ServerReport, VersionReason};
 use crate::tracker::CallStats;
 
 /// A report of servers with these names, each with such an error.
@@ -15,19 +16,22 @@ fn report(error: &str, names: &[&str]) -> Arc<Report> {
             ..RequestCounts::default()
         };
         let calls = FeedReport {
-            is_up: false,
+            status: FeedStatus {
+                retry_at: Some(Duration::from_micros(1_795_392_000_123_456)),
+                ttl: Duration::from_secs(25),
+                counts,
+                ..FeedStatus::default()
+            },
             snapshot: None,
             stats: CallStats::default(),
-            failure: None,
-            last_success: None,
-            retry_at: Some(Duration::from_micros(1_795_392_000_123_456)),
-            ttl: Duration::from_secs(25),
-            counts,
         };
         ServerReport {
             id: id.to_string(),
             name: Some((*name).to_owned()),
+            api_version: ApiVersion::V2,
+            version_reason: VersionReason::Configured,
             calls,
+            units: None,
         }
     });
     Arc::new(Report {
@@ -44,7 +48,7 @@ fn quotes_backslashes_and_line_breaks_are_escaped() {
     for format in [Format::Text, Format::OpenMetrics] {
         let text = render(&report("a\"b\\c\nd", &["e\"f\\g\nh"]), format).unwrap();
         assert!(text.contains(r#",error="a\"b\\c\nd"} 1"#), "{text}");
-        assert!(text.contains(r#",name="e\"f\\g\nh"} 1"#), "{text}");
+        assert!(text.contains(r#",name="e\"f\\g\nh",api_version="v2"} 1"#), "{text}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use enum_map::EnumMap;
 
 use super::identified::{Identified, IdentifiedCalls};
-use crate::label::label_values;
+use crate::label::{TextIndex, label_values};
 
 /// Distinct units beyond this number are not counted, so that no answer can fill the memory: the units of every
 /// server are kept as long as its snapshot is shown.
@@ -110,6 +110,8 @@ pub struct DispatchCall {
     pub origin: Origin,
     /// The id of the emergency call that it was made from, above 0, if there was one.
     pub made_from: Option<u64>,
+    /// Its code among those that are counted one by one.
+    pub code: TextIndex,
 }
 
 /// An emergency call with an id, which identifies it in other answers.
@@ -138,6 +140,8 @@ pub struct Call {
     pub units: Vec<i64>,
     /// The id of the emergency call that it was made from, above 0, if there was one.
     pub made_from: Option<u64>,
+    /// Its code among those that are counted one by one.
+    pub code: TextIndex,
 }
 
 /// The dispatch calls of one list, counted. The default stands for a list that the answer lacks.
@@ -176,11 +180,10 @@ impl CallSnapshot {
         self.active.unreadable[field] + of_lists
     }
 
-    /// The dispatch calls that were made from an emergency call, and the ids of these.
-    pub fn made_from(&self) -> impl Iterator<Item = (u64, u64)> {
+    /// The dispatch calls that have an id, active and closed ones.
+    pub fn dispatch_calls(&self) -> impl Iterator<Item = &DispatchCall> {
         let lists = [&self.active.identified, &self.closed];
-        let calls = lists.into_iter().filter_map(IdentifiedCalls::calls).flatten();
-        calls.filter_map(|call| Some((call.id, call.made_from?)))
+        lists.into_iter().filter_map(IdentifiedCalls::calls).flatten()
     }
 }
 
@@ -280,6 +283,7 @@ impl Call {
             status: self.status,
             origin: self.origin,
             made_from: self.made_from,
+            code: self.code,
         })
     }
 }
@@ -324,6 +328,7 @@ impl EmergencyCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::label::TextSet;
 
     fn call(status: Status, units: &[i64]) -> Call {
         Call {
@@ -334,6 +339,7 @@ mod tests {
             assigned: Some(!units.is_empty()),
             units: units.to_vec(),
             made_from: None,
+            code: TextSet::default().other(),
         }
     }
 

@@ -33,21 +33,23 @@ impl<T> IdentifiedCalls<T> {
         self.0.as_deref()
     }
 
-    /// Adds the calls of the next page. Calls that this one has are ignored: while the pages were fetched, another call
-    /// may have closed, and moved these to the next page.
-    pub fn append(&mut self, page: Self)
+    /// Adds the calls of the next page. Returns whether it has any that this one lacks. Calls that this one has are
+    /// ignored: while the pages were fetched, another call may have closed, and moved these to the next page.
+    pub fn append(&mut self, page: Self) -> bool
     where
         T: Identified,
     {
         let Some(list) = &self.0 else {
-            return;
+            return false;
         };
         let known: HashSet<u64> = list.iter().map(Identified::id).collect();
-        for call in page.0.unwrap_or_default() {
-            if !known.contains(&call.id()) {
-                self.push_or_forget(call);
-            }
+        let mut new = page.0.unwrap_or_default();
+        new.retain(|call| !known.contains(&call.id()));
+        let has_new = !new.is_empty();
+        for call in new {
+            self.push_or_forget(call);
         }
+        has_new
     }
 
     /// How many calls share their id with another one, so that neither can be recognised.

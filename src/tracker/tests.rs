@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::{Clock, ManualClock, Now};
+use crate::label::TextSet;
 use crate::snapshot::{ActiveCalls, Call, EmergencyCalls, IdentifiedCalls};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,6 +68,7 @@ fn call(id: u64, priority: Priority, status: Status) -> Call {
         assigned: Some(false),
         units: Vec::new(),
         made_from: None,
+        code: TextSet::default().other(),
     }
 }
 
@@ -81,7 +83,7 @@ impl Scenario {
     fn new() -> Self {
         let clock = ManualClock::new(START);
         Self {
-            tracker: CallTracker::new(25 * SECOND),
+            tracker: CallTracker::new(25 * SECOND, &LabelTexts::default()),
             start: Clock::Manual(clock.clone()).now().instant,
             clock,
         }
@@ -353,7 +355,7 @@ fn the_next_page_is_asked_for_while_a_full_one_is_all_new() {
         Some(third),
         "no list, so the page is asked for again"
     );
-    let tracker = CallTracker::new(25 * SECOND);
+    let tracker = CallTracker::new(25 * SECOND, &LabelTexts::default());
     let page = active(&[]).closed(1..=100);
     assert_eq!(
         tracker.next_query(&page.0, tracker.query()),
@@ -536,7 +538,7 @@ fn a_gap_is_longer_than_90_seconds_and_three_ttls() {
     for (ttl, longest) in [(25, 90), (30, 90), (31, 93), (240, 720)] {
         for (seconds, is_known) in [(longest, true), (longest + 1, false)] {
             let mut scenario = Scenario::begin(&active(&[]).closed([]));
-            scenario.tracker = CallTracker::new(ttl * SECOND);
+            scenario.tracker = CallTracker::new(ttl * SECOND, &LabelTexts::default());
             scenario.then(&active(&[]).closed([]));
             scenario.then(&active(&[(1, Pending), (2, Active)]).closed([]));
             assert_eq!(scenario.waits(Priority::One), (1, 0));
@@ -764,7 +766,7 @@ proptest! {
 
     #[test]
     fn no_more_calls_close_than_were_there_or_opened(answers in any_answers()) {
-        let mut tracker = CallTracker::new(25 * SECOND);
+        let mut tracker = CallTracker::new(25 * SECOND, &LabelTexts::default());
         let clock = ManualClock::new(START);
         // What the first lists show, call by call, is known at the start.
         let mut first_open: Option<CallSnapshot> = None;

@@ -3,6 +3,8 @@
 //! It is made from a [`Report`] alone, so it asks the API nothing. It has no scripts. Its only style is its own,
 //! which its content security policy names by hash. Every text from outside is escaped.
 
+mod units;
+
 use std::time::Duration;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -12,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::clock::Now;
 use crate::process::LONG_VERSION;
-use crate::report::{CommunityReport, Failure, Report, ServerReport};
+use crate::report::{CommunityReport, Failure, FeedReport, FeedStatus, Report, ServerReport};
 use crate::snapshot::{CallSnapshot, EmergencyKind, Origin, Priority, Status};
 use crate::tracker::Oldest;
 
@@ -109,14 +111,15 @@ fn render_footer() -> Markup {
 
 /// For the browser's tab: whether anything is wrong.
 fn title<'a>(servers: impl Iterator<Item = &'a ServerReport>) -> &'static str {
-    if servers.map(State::of).any(|state| matches!(state, State::Failed(_))) {
+    let mut feeds = servers.flat_map(ServerReport::feeds);
+    if feeds.any(|(_, feed)| feed.failure.is_some()) {
         "Trouble · Sonoran CAD exporter"
     } else {
         "Sonoran CAD exporter"
     }
 }
 
-/// The state of a server, as the page shows it.
+/// The state of a feed, as the page shows it.
 enum State<'a> {
     /// The newest attempt succeeded, and not long ago.
     Up,
@@ -131,12 +134,12 @@ enum State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn of(server: &'a ServerReport) -> Self {
-        match &server.calls.failure {
+    fn of(feed: &'a FeedStatus) -> Self {
+        match &feed.failure {
             Some(failure) => Self::Failed(failure),
-            None if server.calls.is_up => Self::Up,
-            None if server.calls.retry_at.is_some() => Self::Paused,
-            None if server.calls.last_success.is_some() => Self::Unasked,
+            None if feed.is_up => Self::Up,
+            None if feed.retry_at.is_some() => Self::Paused,
+            None if feed.last_success.is_some() => Self::Unasked,
             None => Self::New,
         }
     }
@@ -154,8 +157,6 @@ impl<'a> State<'a> {
 }
 
 fn render_server(server: &ServerReport, now: Now) -> Markup {
-    let state = State::of(server);
-    let (label, class) = state.label();
     html! {
         section {
             div.title {
@@ -163,25 +164,44 @@ fn render_server(server: &ServerReport, now: Now) -> Markup {
                     Some(name) => { h2 { (name) } span { "server " (server.id) } }
                     None => { h2 { "Server " (server.id) } }
                 }
-                span.state.(class) { (label) }
+                (render_state(&server.calls.status))
             }
-            p.quiet { (freshness(server, now)) " " (next_request(server, now)) }
-            @if let State::Failed(failure) = state {
-                (render_failure(failure, now))
-            }
+            (render_feed(&server.calls, now))
             @if let Some(snapshot) = &server.calls.snapshot {
                 (render_numbers(server, snapshot, now))
                 (render_calls(snapshot))
+            }
+            @if let Some(units) = &server.units {
+                div.title { h3 { "Units on duty" } (render_state(&units.status)) }
+                (render_feed(units, now))
+                @if let Some(snapshot) = &units.snapshot {
+                    (units::render(&snapshot.counts(), units.stats.is_truncated))
+                }
             }
             (render_totals(server))
         }
     }
 }
 
+fn render_state(feed: &FeedStatus) -> Markup {
+    let (label, class) = State::of(feed).label();
+    html! { span.state.(class) { (label) } }
+}
+
+/// How fresh the data of a feed is, and what is wrong with it.
+fn render_feed<S, T>(feed: &FeedReport<S, T>, now: Now) -> Markup {
+    html! {
+        p.quiet { (freshness(feed, now)) " " (next_request(&feed.status, now)) }
+        @if let State::Failed(failure) = State::of(&feed.status) {
+            (render_failure(failure, now))
+        }
+    }
+}
+
 /// The age of the data that is shown.
-fn freshness(server: &ServerReport, now: Now) -> String {
-    let age = server.calls.last_success.map(|at| span(now.unix.saturating_sub(at)));
-    match (age, &server.calls.snapshot) {
+fn freshness<S, T>(feed: &FeedReport<S, T>, now: Now) -> String {
+    let age = feed.status.last_success.map(|at| span(now.unix.saturating_sub(at)));
+    match (age, &feed.snapshot) {
         (None, _) => "The API has not answered yet.".to_owned(),
         (Some(age), Some(_)) => format!("As of {age} ago."),
         (Some(age), None) => format!("The last good answer is {age} old, too old to be shown."),
@@ -189,13 +209,9 @@ fn freshness(server: &ServerReport, now: Now) -> String {
 }
 
 /// When the API is asked again.
-fn next_request(server: &ServerReport, now: Now) -> String {
-    let fresh_until = server.calls.last_success.map(|at| at + server.calls.ttl);
-    let due = server
-        .calls
-        .retry_at
-        .max(fresh_until)
-        .map(|at| at.saturating_sub(now.unix));
+fn next_request(feed: &FeedStatus, now: Now) -> String {
+    let fresh_until = feed.last_success.map(|at| at + feed.ttl);
+    let due = feed.retry_at.max(fresh_until).map(|at| at.saturating_sub(now.unix));
     match due {
         Some(wait) if wait.as_secs() > 0 => format!("The first scrape after {} asks the API again.", span(wait)),
         Some(_) => "The next scrape asks the API again.".to_owned(),
@@ -288,11 +304,13 @@ fn render_totals(server: &ServerReport) -> Markup {
     let stats = &server.calls.stats;
     let all =
         |counts: &EnumMap<Priority, EnumMap<Origin, u64>>| -> u64 { counts.values().flat_map(EnumMap::values).sum() };
-    let failed: u64 = server.calls.counts.errors.values().sum();
+    let requests: u64 = server.feeds().map(|(_, feed)| feed.counts.requests).sum();
+    let failed: u64 = server.feeds().flat_map(|(_, feed)| feed.counts.errors.values()).sum();
     html! {
         p.quiet {
             "Since the exporter started: calls opened " (all(&stats.opened)) ", closed " (all(&stats.closed))
-            "; requests to the API " (server.calls.counts.requests) ", failed " (failed) "."
+            "; requests to the API " (requests) ", failed " (failed) ". "
+            "Version " (server.api_version.label()) " of the API is in use, " (server.version_reason) "."
         }
     }
 }

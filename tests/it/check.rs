@@ -22,6 +22,7 @@ async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {
         .env_clear()
         .env("SONORANCAD_COMMUNITY_ID", "mycommunity")
         .env("SONORANCAD_API_KEY", "the-secret-key")
+        .env("SONORANCAD_API_VERSION", "v1")
         .env("SONORANCAD_API_URL", cad.url())
         .envs(more.iter().copied());
     tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -51,7 +52,8 @@ async fn check_prints_a_table_of_what_it_found() {
          \x20 3               0        1        1        0\n\
          \x20 other           0        0        0        0\n\
          \x20 Emergency calls 2, civil calls 1, calls without a unit 1, units attached 5.\n\
-         \x20 Closed calls stored 1843.\n"
+         \x20 Closed calls stored 1843.\n\
+         \x20 Version v1 of the API is in use, as configured.\n"
     );
     assert_eq!(text(&output.stderr), "");
     // The calls, and the list of servers.
@@ -72,17 +74,21 @@ async fn check_prints_json() {
         (&main["server_id"], &main["name"], &main["ok"]),
         (&"1".into(), &"Main".into(), &true.into())
     );
-    assert!(main["answer_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    assert!(
+        main["calls"]["answer_seconds"]
+            .as_f64()
+            .is_some_and(|seconds| seconds > 0.0)
+    );
     assert_eq!(
         main["calls"]["active"][0],
         serde_json::json!({"priority": "1", "status": "pending", "count": 1})
     );
     assert_eq!(main["calls"]["emergency"], 2);
     assert_eq!(
-        (&other["ok"], &other["failure"]["error"]),
+        (&other["ok"], &other["calls"]["failure"]["error"]),
         (&false.into(), &"HTTP 5XX".into())
     );
-    assert!(main.get("failure").is_none() && other.get("calls").is_none());
+    assert!(main["calls"].get("failure").is_none() && other["calls"].get("active").is_none());
 }
 
 /// Every failure of the API, with the advice on it.
@@ -357,8 +363,8 @@ async fn a_server_that_the_community_does_not_have_is_a_failure() {
             (&found["ok"], &found["servers"][1]["ok"]),
             (&false.into(), &false.into())
         );
-        assert_eq!(found["servers"][1]["failure"]["error"], "UNKNOWN SERVER");
-        assert!(found["servers"][1].get("calls").is_none());
+        assert_eq!(found["servers"][1]["calls"]["failure"]["error"], "UNKNOWN SERVER");
+        assert!(found["servers"][1]["calls"].get("active").is_none());
     }
 }
 
@@ -379,6 +385,7 @@ async fn warnings_of_communities_that_share_a_key_come_once() {
         ("SONORANCAD_COMMUNITY_ID", ""),
         ("SONORANCAD_API_KEY", ""),
         ("SONORANCAD_API_URL", ""),
+        ("SONORANCAD_API_VERSION", ""),
     ];
     let found = text(&check(&cad, &[], &variables).await.stdout);
     let warnings: Vec<_> = found.lines().filter(|line| line.starts_with("Warning: ")).collect();
@@ -388,7 +395,7 @@ async fn warnings_of_communities_that_share_a_key_come_once() {
         "{warnings:#?}"
     );
     assert!(
-        warnings[2].starts_with("Warning: c13: 5 requests per minute"),
+        warnings[2].starts_with("Warning: c13: 5 requests for calls per minute"),
         "{warnings:#?}"
     );
 }
@@ -412,7 +419,7 @@ fn with_nothing_set_it_says_where_to_begin() {
         );
     }
     for variable in [
-        ("SONORANCAD_API_KEY", "k"),
+        ("SONORANCAD_COMMUNITY_ID", "c"),
         ("SONORANCAD_APIKEY", "k"),
         ("SONORANCAD_COMMUNITIES_FILE", "/x"),
     ] {

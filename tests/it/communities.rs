@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
-use sonorancad_exporter::config::{Config, Setting};
+use sonorancad_exporter::config::{Config, Setting, parse_communities};
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::support::authority::Authority;
 use crate::support::cad::{Answer, Cad};
-use crate::support::exporter::{NOON, Running, failures, has, http, reply, value};
+use crate::support::exporter::{NOON, Running, eventually, failures, has, http, reply, value};
 use crate::support::program::Communities;
 
 /// An exporter with a file of communities, on a manual clock.
@@ -96,7 +96,10 @@ async fn a_probe_contains_one_community_and_no_metrics_of_the_exporter() {
         assert_eq!(value(&blaine, &format!("sonorancad_up{{server_id=\"{id}\"}}")), 1.0);
     }
     assert_eq!(
-        value(&blaine, "sonorancad_server_info{server_id=\"1\",name=\"Main\"}"),
+        value(
+            &blaine,
+            "sonorancad_server_info{server_id=\"1\",name=\"Main\",api_version=\"v1\"}"
+        ),
         1.0
     );
     for name in ["process_", "sonorancad_exporter_", "sonorancad_config_"] {
@@ -132,6 +135,58 @@ async fn metrics_contain_the_exporter_and_the_community_of_the_environment() {
     assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 1.0);
     assert_eq!(fixture.cad.requests().len(), 1);
     fixture.probe("blaine").await;
+}
+
+/// The labels of each community in the list, without those that every group has.
+async fn labels(fixture: &Fixture) -> Value {
+    let reply = fixture.exporter.get("/sd").await;
+    let groups: Vec<Value> = serde_json::from_str(reply.text()).unwrap();
+    let own = |group: Value| {
+        let mut labels = group["labels"].as_object().unwrap().clone();
+        labels.retain(|name, _| !name.starts_with("__") && name != "community");
+        Value::from(labels)
+    };
+    groups.into_iter().map(own).collect()
+}
+
+#[tokio::test]
+async fn discovery_passes_labels_on_and_a_new_label_changes_nothing_else() {
+    let fixture = Fixture::start(TWO).await;
+    assert_eq!(labels(&fixture).await, json!([{}, {}]));
+    fixture.cad.answer(calls(1));
+    fixture.probe("blaine").await;
+
+    let labelled = TWO.replace("'1=Main,2'}", "'1=Main,2', labels: {team: north, tier: 1}}");
+    fixture.reload(&labelled);
+    assert_eq!(labels(&fixture).await, json!([{"team": "north", "tier": "1"}, {}]));
+    fixture.probe("blaine").await;
+    // It has kept its cache.
+    assert_eq!(fixture.cad.requests().len(), 2);
+}
+
+/// Prometheus would rename the metric's own label.
+#[test]
+fn no_label_of_a_metric_can_be_a_label_of_a_community() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/situations");
+    let mut names = BTreeSet::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let before = line
+                .split("=\"")
+                .map(|part| part.rsplit(['{', ',']).next().unwrap().to_owned());
+            names.extend(before.take(line.matches("=\"").count()));
+        }
+    }
+    assert!(names.len() > 8 && names.contains("server_id"), "{names:?}");
+    for name in names {
+        let file = format!("a: {{api_key: k, labels: {{{name}: x}}}}");
+        let problems = parse_communities(&file).unwrap_err().to_string();
+        assert!(
+            problems.contains("a target or a metric has already"),
+            "{name}: {problems}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -334,7 +389,7 @@ async fn a_reload_keeps_what_has_not_changed() {
     assert_eq!(requests(&fixture.probe("blaine").await), 1.0);
     assert_eq!(fixture.exporter.get("/probe?community=new").await.status, 200);
     // An invalid file changes nothing, and is reported.
-    fixture.reload("sandy: {api_key: x}\n");
+    fixture.reload("sandy: {api_version: v1, api_key: x}\n");
     assert_eq!(
         value(
             &fixture.exporter.scrape().await,
@@ -608,4 +663,37 @@ async fn a_client_that_probes_thousands_of_communities_and_reads_nothing_takes_l
         .map(Value::to_string)
         .collect();
     assert_eq!(aliases.len(), 4000);
+}
+
+/// More communities than requests may be in progress at once: the others wait for their turn, and their API's time has not
+/// begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_turn_is_no_failure_of_the_api() {
+    const COMMUNITIES: usize = 300;
+    let file: String = (0..COMMUNITIES)
+        .map(|number| {
+            format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: 'API', api_timeout: 500ms}}\n")
+        })
+        .collect();
+    let fixture = Fixture::start(&file).await;
+    // Its answers never come in time.
+    fixture.cad.hold();
+    let probes = (0..COMMUNITIES).map(|number| {
+        let alias = format!("c{number}");
+        let request = fixture.exporter.request("GET", &format!("/probe?community={alias}"));
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    });
+    let texts = futures_util::future::join_all(probes).await;
+    assert_eq!(texts.len(), COMMUNITIES);
+    // Whoever waited for longer than the time-out of the API is asked all the same, and nobody fails without having been.
+    fixture.cad.wait_for_requests(COMMUNITIES).await;
+    eventually("every request has ended", async || {
+        let reports = fixture.exporter.communities.reports();
+        let failed = reports.iter().filter(|(_, report)| {
+            let calls = &report.servers[0].calls.status;
+            calls.counts.requests == 1 && calls.counts.errors["TIMEOUT"] == 1
+        });
+        failed.count() == COMMUNITIES
+    })
+    .await;
 }

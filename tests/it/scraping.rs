@@ -149,7 +149,7 @@ async fn a_stop_waits_for_a_scrape_and_not_for_its_fetch() {
     assert_eq!(scrape.await.unwrap().status, 200);
     let report = communities.scrape(Duration::ZERO).await;
     assert!(
-        report.servers[0].calls.failure.is_none(),
+        report.servers[0].calls.status.failure.is_none(),
         "the fetch has not ended: the CAD still holds its answer back"
     );
 }

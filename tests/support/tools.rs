@@ -41,6 +41,12 @@ pub(crate) fn complaints(tool: &mut Command, input: &str) -> String {
     }
 }
 
+/// A port that was free a moment ago, for a program that cannot be given port 0.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// A running Prometheus; killed when dropped, with its data.
 pub(crate) struct Prometheus {
     child: Child,
@@ -54,12 +60,7 @@ impl Prometheus {
     pub(crate) fn start(folder: TempDir, config: &str) -> Self {
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
-        // A port that was free a moment ago; Prometheus cannot be given port 0.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))

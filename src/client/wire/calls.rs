@@ -13,11 +13,13 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::list::{Collect, List};
-use super::value::{integer, json_text, unquoted};
+use super::item::{Fields, Item};
+use super::list::{Collect, List, ListSeed};
+use super::value::{boolean, id, integer, json_text, text};
+use crate::label::{TextIndex, TextSet};
 use crate::snapshot::{
     ActiveCalls, Call, CallSnapshot, DispatchCall, EmergencyCalls, EmergencyKind, IdentifiedCalls, Origin, Priority,
     Status, UnreadableField,
@@ -27,11 +29,13 @@ use crate::snapshot::{
 const MAX_UNITS_PER_CALL: usize = 1000;
 
 /// Reads an answer's body.
-pub(in crate::client) fn decode_calls(body: &[u8]) -> Result<CallSnapshot, serde_json::Error> {
-    serde_json::from_str(&json_text(body)).map(|Answer(snapshot)| snapshot)
+pub(in crate::client) fn decode_calls(body: &[u8], codes: &TextSet) -> Result<CallSnapshot, serde_json::Error> {
+    let json = json_text(body);
+    let mut deserializer = serde_json::Deserializer::from_str(&json);
+    let snapshot = deserializer.deserialize_map(AnswerVisitor { codes })?;
+    deserializer.end()?;
+    Ok(snapshot)
 }
-
-struct Answer(CallSnapshot);
 
 /// The keys of an answer; v1 and v2 differ in the first letter.
 #[derive(serde::Deserialize)]
@@ -49,22 +53,44 @@ enum Key {
     Other,
 }
 
+/// A list of calls that is being read.
+struct Reading<'a, T> {
+    calls: T,
+    codes: &'a TextSet,
+}
+
 /// A list of calls.
-trait Calls: Default + for<'de> Collect<Item<'de> = Item<'de>> {
+trait Calls: Default {
+    /// A list without calls.
+    fn empty() -> Self;
+
     /// Counts an object in the place of the list.
     fn add_unreadable_list(&mut self);
+
+    /// Counts an element of the list.
+    fn add_item(&mut self, item: Item<CallFields>, codes: &TextSet);
 }
 
-/// An element of a list of calls.
-pub(super) enum Item<'a> {
-    Object(Fields<'a>),
-    /// Anything else.
-    Odd,
+impl<T: Calls> Collect for Reading<'_, T> {
+    type Item<'de> = Item<CallFields<'de>>;
+
+    fn add_item(&mut self, item: Item<CallFields>) {
+        self.calls.add_item(item, self.codes);
+    }
 }
 
-/// The fields of a call of either kind that are read; `null` is the same as a missing field.
+impl<'a, T: Calls> Reading<'a, T> {
+    fn seed(codes: &'a TextSet) -> ListSeed<Self> {
+        ListSeed(Self {
+            calls: T::empty(),
+            codes,
+        })
+    }
+}
+
+/// The fields of a call of either kind that are read.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
+pub(super) struct CallFields<'a> {
     call_id: Option<&'a RawValue>,
     priority: Option<&'a RawValue>,
     status: Option<&'a RawValue>,
@@ -74,6 +100,7 @@ pub(super) struct Fields<'a> {
     units: Option<&'a RawValue>,
     is_emergency: Option<&'a RawValue>,
     meta_data: Option<&'a RawValue>,
+    code: Option<&'a RawValue>,
 }
 
 /// The part of a call's `metaData` that is read.
@@ -86,7 +113,7 @@ struct MetaData<'a> {
 
 #[derive(serde::Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
-enum Field {
+pub(super) enum Field {
     CallId,
     Priority,
     Status,
@@ -95,8 +122,28 @@ enum Field {
     Units,
     IsEmergency,
     MetaData,
+    Code,
     #[serde(other)]
     Other,
+}
+
+impl<'a> Fields<'a> for CallFields<'a> {
+    type Name = Field;
+
+    fn place(&mut self, name: Field) -> Option<&mut Option<&'a RawValue>> {
+        Some(match name {
+            Field::CallId => &mut self.call_id,
+            Field::Priority => &mut self.priority,
+            Field::Status => &mut self.status,
+            Field::Origin => &mut self.origin,
+            Field::Idents => &mut self.idents,
+            Field::Units => &mut self.units,
+            Field::IsEmergency => &mut self.is_emergency,
+            Field::MetaData => &mut self.meta_data,
+            Field::Code => &mut self.code,
+            Field::Other => return None,
+        })
+    }
 }
 
 /// The units in a list.
@@ -109,19 +156,15 @@ struct Units {
 }
 
 impl Calls for ActiveCalls {
-    fn add_unreadable_list(&mut self) {
-        self.add_unreadable(UnreadableField::Call);
-    }
-}
-
-impl Collect for ActiveCalls {
-    type Item<'de> = Item<'de>;
-
     fn empty() -> Self {
         Self::empty()
     }
 
-    fn add_item(&mut self, item: Item) {
+    fn add_unreadable_list(&mut self) {
+        self.add_unreadable(UnreadableField::Call);
+    }
+
+    fn add_item(&mut self, item: Item<CallFields>, codes: &TextSet) {
         let Item::Object(fields) = item else {
             self.add_unreadable(UnreadableField::Call);
             return;
@@ -151,25 +194,22 @@ impl Collect for ActiveCalls {
             assigned: units.as_ref().map(|units| units.is_any),
             units: units.map(|units| units.ids).unwrap_or_default(),
             made_from: fields.meta_data.and_then(made_from),
+            code: code(fields.code, codes),
         });
     }
 }
 
 impl Calls for EmergencyCalls {
-    fn add_unreadable_list(&mut self) {
-        self.add_unreadable();
-    }
-}
-
-impl Collect for EmergencyCalls {
-    type Item<'de> = Item<'de>;
-
     fn empty() -> Self {
         Self::empty()
     }
 
+    fn add_unreadable_list(&mut self) {
+        self.add_unreadable();
+    }
+
     /// A call of unknown kind counts as an emergency: one too many is better than a caller who is forgotten.
-    fn add_item(&mut self, item: Item) {
+    fn add_item(&mut self, item: Item<CallFields>, _: &TextSet) {
         let Item::Object(fields) = item else {
             self.add_unreadable();
             return;
@@ -184,17 +224,13 @@ impl Collect for EmergencyCalls {
 
 /// Closed calls are only followed, never shown, so odd values in them are not counted.
 impl Calls for IdentifiedCalls<DispatchCall> {
-    fn add_unreadable_list(&mut self) {}
-}
-
-impl Collect for IdentifiedCalls<DispatchCall> {
-    type Item<'de> = Item<'de>;
-
     fn empty() -> Self {
         Self::empty()
     }
 
-    fn add_item(&mut self, item: Item) {
+    fn add_unreadable_list(&mut self) {}
+
+    fn add_item(&mut self, item: Item<CallFields>, codes: &TextSet) {
         let Item::Object(fields) = item else {
             return;
         };
@@ -205,20 +241,17 @@ impl Collect for IdentifiedCalls<DispatchCall> {
                 status: Status::Closed,
                 origin: fields.origin.and_then(origin).unwrap_or(Origin::Other),
                 made_from: fields.meta_data.and_then(made_from),
+                code: code(fields.code, codes),
             });
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Answer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AnswerVisitor).map(Self)
-    }
+struct AnswerVisitor<'a> {
+    codes: &'a TextSet,
 }
 
-struct AnswerVisitor;
-
-impl<'de> Visitor<'de> for AnswerVisitor {
+impl<'de> Visitor<'de> for AnswerVisitor<'_> {
     type Value = CallSnapshot;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -227,19 +260,22 @@ impl<'de> Visitor<'de> for AnswerVisitor {
 
     /// If a list comes twice, in either spelling, the last one counts; `null` is ignored.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CallSnapshot, A::Error> {
+        let codes = self.codes;
         let mut snapshot = CallSnapshot::default();
         let mut has_list = false;
         while let Some(key) = map.next_key()? {
             match key {
-                Key::Active => has_list |= place(map.next_value()?, &mut snapshot.active),
-                Key::Emergency => has_list |= place(map.next_value()?, &mut snapshot.emergency),
+                Key::Active => has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.active),
+                Key::Emergency => {
+                    has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.emergency);
+                }
                 Key::Closed => {
                     let json = map.next_value::<Option<&RawValue>>()?.map(RawValue::get);
                     if json.is_some_and(|json| !json.starts_with(['[', '{'])) {
                         return Err(A::Error::custom("no list of closed calls"));
                     }
                     // No gauge needs them, so an odd item must not lose the rest of the answer.
-                    let list = json.map_or(Ok(None), serde_json::from_str);
+                    let list = json.map_or(Ok(None), |json| Reading::seed(codes).read(json));
                     has_list |= list.map_or(true, |list| place(list, &mut snapshot.closed));
                 }
                 Key::ClosedCount => {
@@ -260,11 +296,11 @@ impl<'de> Visitor<'de> for AnswerVisitor {
 }
 
 /// Stores a list. Whether the answer has it: an object that is no list says nothing.
-fn place<T: Calls>(list: Option<List<T>>, place: &mut T) -> bool {
+fn place<T: Calls>(list: Option<List<Reading<T>>>, place: &mut T) -> bool {
     match list {
         None => true,
-        Some(List(Some(list))) => {
-            *place = list;
+        Some(List(Some(Reading { calls, .. }))) => {
+            *place = calls;
             true
         }
         Some(List(None)) => {
@@ -275,80 +311,8 @@ fn place<T: Calls>(list: Option<List<T>>, place: &mut T) -> bool {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ItemVisitor)
-    }
-}
-
-struct ItemVisitor;
-
-impl<'de> Visitor<'de> for ItemVisitor {
-    type Value = Item<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a call")
-    }
-
-    /// If a field comes twice, the last one counts.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(field) = map.next_key()? {
-            let place = match field {
-                Field::CallId => &mut fields.call_id,
-                Field::Priority => &mut fields.priority,
-                Field::Status => &mut fields.status,
-                Field::Origin => &mut fields.origin,
-                Field::Idents => &mut fields.idents,
-                Field::Units => &mut fields.units,
-                Field::IsEmergency => &mut fields.is_emergency,
-                Field::MetaData => &mut fields.meta_data,
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *place = map.next_value()?;
-        }
-        Ok(Item::Object(fields))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Item<'de>, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Item::Odd)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Item<'de>, E> {
-        Ok(Item::Odd)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Item<'de>, E> {
-        Ok(Item::Odd)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Item<'de>, E> {
-        Ok(Item::Odd)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Item<'de>, E> {
-        Ok(Item::Odd)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Item<'de>, E> {
-        Ok(Item::Odd)
-    }
-
-    fn visit_unit<E>(self) -> Result<Item<'de>, E> {
-        Ok(Item::Odd)
-    }
-}
-
 impl Collect for Units {
     type Item<'de> = Option<&'de RawValue>;
-
-    fn empty() -> Self {
-        Self::default()
-    }
 
     fn add_item(&mut self, item: Option<&RawValue>) {
         let Some(item) = item else {
@@ -365,13 +329,20 @@ impl Collect for Units {
 
 /// The units in a list; anything else cannot be read.
 fn units(value: &RawValue) -> Option<Units> {
-    let list = serde_json::from_str(value.get());
-    list.ok().and_then(|List(units)| units)
+    let list = ListSeed(Units::default()).read(value.get()).ok()?;
+    list.and_then(|List(units)| units)
 }
 
-/// A call's id; in the API's documentation, -1 stands for no id.
-fn id(value: &RawValue) -> Option<u64> {
-    u64::try_from(integer(value)?).ok()
+/// Which of the codes a call has: its whole `code`, or the part before the words of a 10-code (`10-39 - Traffic Stop`).
+/// The text is compared and dropped.
+fn code(value: Option<&RawValue>, codes: &TextSet) -> TextIndex {
+    let find = |value: &RawValue| {
+        let text = text(value);
+        let short = text.split_once(" - ").map(|(short, _)| short);
+        codes.find(&text).or_else(|| codes.find(short?))
+    };
+    let value = value.filter(|_| !codes.is_empty());
+    value.and_then(find).unwrap_or_else(|| codes.other())
 }
 
 /// The id of the emergency call that a call was made from. A 0 may stand for none.
@@ -412,11 +383,11 @@ fn origin(value: &RawValue) -> Option<Origin> {
 }
 
 fn emergency_kind(value: &RawValue) -> Option<EmergencyKind> {
-    match unquoted(value).to_ascii_lowercase().as_str() {
-        "true" | "1" => Some(EmergencyKind::Emergency),
-        "false" | "0" => Some(EmergencyKind::Civil),
-        _ => None,
-    }
+    Some(if boolean(value)? {
+        EmergencyKind::Emergency
+    } else {
+        EmergencyKind::Civil
+    })
 }
 
 #[cfg(test)]

@@ -5,16 +5,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A list that grows item by item.
 pub(super) trait Collect {
     type Item<'de>: Deserialize<'de>;
-
-    /// An empty list.
-    fn empty() -> Self;
 
     fn add_item(&mut self, item: Self::Item<'_>);
 }
@@ -22,45 +18,68 @@ pub(super) trait Collect {
 /// A list as far as it can be read; `None` if it is an object that is no list.
 pub(super) struct List<T>(pub(super) Option<T>);
 
-impl<'de, T: Collect> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ListVisitor(PhantomData)).map(Self)
+/// Fills a list that is empty at first. A `null` is no list, and no error.
+pub(super) struct ListSeed<T>(pub(super) T);
+
+impl<'de, T: Collect> DeserializeSeed<'de> for ListSeed<T> {
+    type Value = Option<List<T>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(ListVisitor(self.0))
     }
 }
 
-struct ListVisitor<T>(PhantomData<T>);
+impl<T: Collect> ListSeed<T> {
+    /// Fills the list from a text.
+    pub(super) fn read(self, json: &str) -> Result<Option<List<T>>, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        let list = self.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(list)
+    }
+}
+
+struct ListVisitor<T>(T);
 
 impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
-    type Value = Option<T>;
+    type Value = Option<List<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
-        let mut list = T::empty();
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let Self(mut list) = self;
         while let Some(item) = items.next_element()? {
             list.add_item(item);
         }
-        Ok(Some(list))
+        Ok(Some(List(Some(list))))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
-        let mut list = Some(T::empty());
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut list = Some(self.0);
         while let Some(Key(key)) = entries.next_key()? {
-            let is_index = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
-            if let Some(list) = list.as_mut().filter(|_| is_index) {
+            if let Some(list) = list.as_mut().filter(|_| is_index(&key)) {
                 list.add_item(entries.next_value()?);
             } else {
                 entries.next_value::<IgnoredAny>()?;
                 list = None;
             }
         }
-        Ok(list)
+        Ok(Some(List(list)))
     }
+}
+
+/// Whether this key makes its object a list.
+pub(super) fn is_index(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Borrowed where it has no escapes.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
 
-use super::list::{Collect, List};
+use super::list::{Collect, List, ListSeed};
 use super::value::{integer, json_text};
 
 /// The longest name that is kept, in characters.
@@ -15,15 +15,19 @@ const MAX_NAME_LENGTH: usize = 64;
 
 /// Reads the ids of an answer's servers, with the names that people gave them. Nothing else is kept.
 pub(in crate::client) fn decode_servers(body: &[u8]) -> Result<BTreeMap<u32, Option<String>>, serde_json::Error> {
-    let Answer { servers: List(servers) } = serde_json::from_str(&json_text(body))?;
+    let json = json_text(body);
+    let Answer { servers } = serde_json::from_str(&json)?;
+    let servers = ListSeed(Servers(Some(BTreeMap::new()))).read(servers.get())?;
     servers
+        .and_then(|List(servers)| servers)
         .and_then(|Servers(servers)| servers)
         .ok_or_else(|| serde_json::Error::custom("no list of servers"))
 }
 
 #[derive(serde::Deserialize)]
-struct Answer {
-    servers: List<Servers>,
+struct Answer<'a> {
+    #[serde(borrow)]
+    servers: &'a RawValue,
 }
 
 #[derive(serde::Deserialize)]
@@ -39,10 +43,6 @@ struct Servers(Option<BTreeMap<u32, Option<String>>>);
 
 impl Collect for Servers {
     type Item<'de> = Server<'de>;
-
-    fn empty() -> Self {
-        Self(Some(BTreeMap::new()))
-    }
 
     fn add_item(&mut self, Server { id, name }: Server) {
         let id = integer(id).and_then(|id| u32::try_from(id).ok());

@@ -47,3 +47,23 @@ pub(super) fn unquoted(value: &RawValue) -> &str {
         .unwrap_or(json)
         .trim()
 }
+
+/// An id; in the API's documentation, -1 stands for none.
+pub(super) fn id(value: &RawValue) -> Option<u64> {
+    u64::try_from(integer(value)?).ok()
+}
+
+/// Whether it is true or false, also as a text or as 1 or 0.
+pub(super) fn boolean(value: &RawValue) -> Option<bool> {
+    match unquoted(value).to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A string with its escapes resolved; anything else as sent.
+pub(super) fn text(value: &RawValue) -> Cow<'_, str> {
+    let json = value.get();
+    serde_json::from_str::<String>(json).map_or(Cow::Borrowed(json), Cow::Owned)
+}

@@ -3,11 +3,8 @@
 use std::fmt;
 
 use super::sample::timestamp;
-use crate::account::ApiEndpoint;
 use crate::exposition::encoder::{Encoder, Labels};
-use crate::report::{FeedReport, ServerReport};
-use crate::snapshot::CallSnapshot;
-use crate::tracker::CallStats;
+use crate::report::{FeedStatus, ServerReport};
 
 /// Writes the families of the API and the cache.
 pub(super) fn encode(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
@@ -64,25 +61,31 @@ fn encode_cache(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )?;
     out.info(
         "sonorancad_server_info",
-        "The server's name in the exporter's configuration.",
-        servers
-            .iter()
-            .filter_map(|server| Some([("server_id", &*server.id), ("name", server.name.as_deref()?)])),
+        "The server's name in the exporter's configuration, if it has one, and the version of the API in use.",
+        servers.iter().map(|server| {
+            [
+                ("server_id", &*server.id),
+                ("name", server.name.as_deref().unwrap_or_default()),
+                ("api_version", server.api_version.label()),
+            ]
+        }),
     )
 }
 
 /// Every feed with its labels.
-fn feeds(servers: &[ServerReport]) -> impl Iterator<Item = (Labels<'_, 2>, &FeedReport<CallSnapshot, CallStats>)> {
-    servers.iter().map(|server| {
-        let labels = [("server_id", &*server.id), ("api_endpoint", ApiEndpoint::Calls.label())];
-        (labels, &server.calls)
+fn feeds(servers: &[ServerReport]) -> impl Iterator<Item = (Labels<'_, 2>, &FeedStatus)> {
+    servers.iter().flat_map(|server| {
+        server.feeds().map(|(endpoint, feed)| {
+            let labels = [("server_id", &*server.id), ("api_endpoint", endpoint.label())];
+            (labels, feed)
+        })
     })
 }
 
 /// One sample for each feed.
 fn per_feed<'a, V>(
     servers: &'a [ServerReport],
-    value: impl Fn(&'a FeedReport<CallSnapshot, CallStats>) -> V,
+    value: impl Fn(&'a FeedStatus) -> V,
 ) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
     feeds(servers).map(move |(labels, feed)| (labels, value(feed)))
 }

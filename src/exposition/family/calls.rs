@@ -4,10 +4,11 @@ use std::fmt;
 
 use enum_map::EnumMap;
 
-use super::sample::{OTHER, per_server, timestamp};
+use super::sample::{per_server, timestamp};
 use crate::clock::Now;
 use crate::exposition::encoder::{Encoder, Labels};
 use crate::histogram::Histogram;
+use crate::label::OTHER;
 use crate::report::{CommunityReport, ServerReport};
 use crate::snapshot::{CallSnapshot, EmergencyKind, Origin, Priority, Status, UnreadableField};
 use crate::tracker::{CallStats, Oldest};
@@ -25,8 +26,8 @@ pub(super) fn encode(community: &CommunityReport, out: &mut Encoder) -> fmt::Res
 fn encode_up(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_up",
-        "Whether the newest request to the API succeeded and its answer is recent enough to be shown (1), or not (0).",
-        per_server(servers, |server| u64::from(server.calls.is_up)),
+        "Whether the newest request for calls succeeded and its answer is recent enough to be shown (1), or not (0).",
+        per_server(servers, |server| u64::from(server.calls.status.is_up)),
     )
 }
 
@@ -95,6 +96,14 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
         "sonorancad_calls_opened_total",
         "Dispatch calls that appeared after the first answer of the API, by their first priority and origin.",
         by_priority_and_origin(servers, |stats, priority, origin| stats.opened[priority][origin]),
+    )?;
+    out.counter(
+        "sonorancad_calls_opened_by_code_total",
+        "Dispatch calls that appeared after the first answer of the API, by code; only with SONORANCAD_CALL_CODES.",
+        servers.iter().flat_map(|server| {
+            let codes = server.calls.stats.opened_by_code.iter();
+            codes.map(|(code, count)| ([("server_id", &*server.id), ("code", code)], count))
+        }),
     )?;
     out.counter(
         "sonorancad_calls_closed_total",

@@ -5,9 +5,6 @@ use std::time::Duration;
 use crate::exposition::encoder::Labels;
 use crate::report::ServerReport;
 
-/// The label value for what is not known; gauges have it only when it occurs.
-pub(super) const OTHER: &str = "other";
-
 /// One sample for each server.
 pub(super) fn per_server<'a, V>(
     servers: &'a [ServerReport],

@@ -7,7 +7,8 @@ use ring::digest::{SHA256, digest};
 use super::*;
 use crate::client::{Calls, Endpoint as _};
 use crate::clock::{Clock, ManualClock};
-use crate::report::FeedReport;
+use crate::config::{ApiVersion, LabelTexts};
+use crate::report::{FeedReport, VersionReason};
 use crate::tracker::CallStats;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,20 +21,20 @@ type Feed = FeedReport<CallSnapshot, CallStats>;
 
 /// A feed of which nothing is known.
 fn unknown() -> Feed {
-    Feed {
-        ttl: 25 * SECOND,
-        ..Feed::default()
-    }
+    let mut feed = Feed::default();
+    feed.status.ttl = 25 * SECOND;
+    feed
 }
 
 /// The same, this long after a good answer.
 fn answered(now: Now, age: Duration, body: &str) -> Feed {
-    Feed {
-        is_up: true,
-        snapshot: Some(Arc::new(Calls::decode(body.as_bytes()).unwrap())),
-        last_success: Some(now.unix.checked_sub(age).unwrap()),
-        ..unknown()
-    }
+    let mut feed = unknown();
+    feed.snapshot = Some(Arc::new(
+        Calls::decode(body.as_bytes(), &LabelTexts::default()).unwrap(),
+    ));
+    feed.status.is_up = true;
+    feed.status.last_success = Some(now.unix.checked_sub(age).unwrap());
+    feed
 }
 
 /// A server with this feed.
@@ -41,7 +42,10 @@ fn server(calls: Feed) -> ServerReport {
     ServerReport {
         id: "1".to_owned(),
         name: None,
+        api_version: ApiVersion::V1,
+        version_reason: VersionReason::Documented,
         calls,
+        units: None,
     }
 }
 
@@ -143,15 +147,16 @@ fn what_is_unusual_is_shown_where_it_occurs() {
 #[test]
 fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
     let now = now();
-    let failing = Feed {
+    let mut failing = answered(
+        now,
+        60 * SECOND,
+        r#"{"activeCalls":[{"priority":1,"status":0,"origin":0}]}"#,
+    );
+    failing.status = FeedStatus {
         is_up: false,
         failure: Some(failure(now)),
         retry_at: Some(now.unix + 90 * SECOND),
-        ..answered(
-            now,
-            60 * SECOND,
-            r#"{"activeCalls":[{"priority":1,"status":0,"origin":0}]}"#,
-        )
+        ..failing.status
     };
     let page = page(failing, now + 30 * SECOND);
     assert_shows(
@@ -172,11 +177,9 @@ fn a_failure_is_shown_in_words_with_what_to_do_beside_what_is_still_known() {
 #[test]
 fn old_data_and_a_pause_by_another_server_are_reported() {
     let now = now();
-    let old = Feed {
-        is_up: false,
-        snapshot: None,
-        ..answered(now, 300 * SECOND, r#"{"activeCalls":[]}"#)
-    };
+    let mut old = answered(now, 300 * SECOND, r#"{"activeCalls":[]}"#);
+    old.status.is_up = false;
+    old.snapshot = None;
     assert_shows(
         &page(old.clone(), now),
         &[
@@ -184,10 +187,8 @@ fn old_data_and_a_pause_by_another_server_are_reported() {
             "The last good answer is 5m old, too old to be shown. The next scrape asks the API again.",
         ],
     );
-    let paused = Feed {
-        retry_at: Some(now.unix + SECOND),
-        ..old
-    };
+    let mut paused = old;
+    paused.status.retry_at = Some(now.unix + SECOND);
     assert_shows(
         &page(paused, now),
         &[">Paused</span>", "The first scrape after 1s asks the API again."],

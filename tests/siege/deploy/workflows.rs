@@ -1,9 +1,10 @@
 //! The workflows of GitHub: pins, the toolchain, and when a release is refused. Linters know the rest.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use super::{path, run, texts, yaml};
 use crate::support::program::text;
@@ -140,4 +141,60 @@ fn a_release_is_refused_unless_its_tag_has_the_version_and_notes() {
         assert!(!result.status.success() && output.is_empty());
         assert!(text(&result.stdout).contains("CHANGELOG.md says nothing of"));
     }
+}
+
+/// The folder of the files that a release 9.8.7 packs.
+fn collected() -> (TempDir, PathBuf) {
+    let release = yaml(".github/workflows/release.yml");
+    let steps = release["jobs"]["build"]["steps"].as_array().unwrap().clone();
+    let step = steps.iter().find(|step| step["id"] == "collect").unwrap();
+    let folder = tempdir().unwrap();
+    for name in [
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs",
+        "dashboards",
+        "deploy",
+    ] {
+        let (from, to) = (path(name), folder.path().join(name));
+        run("cp", &["-r", from.to_str().unwrap(), to.to_str().unwrap()]);
+    }
+    let result = Command::new("bash")
+        .args(["-eo", "pipefail", "-c", step["run"].as_str().unwrap()])
+        .current_dir(folder.path())
+        .env("GITHUB_REF_NAME", "v9.8.7")
+        .env("GITHUB_REPOSITORY", "Some/Body")
+        .env("IMAGE", "ghcr.io/some/body")
+        .env("VERSION", "9.8.7")
+        .env("TARGET", "any")
+        .output()
+        .unwrap();
+    assert!(result.status.success(), "{}", text(&result.stderr));
+    let files = folder.path().join("files/sonorancad-exporter-9.8.7-any");
+    (folder, files)
+}
+
+#[test]
+fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
+    let (_folder, files) = collected();
+    let read = |name: &str| std::fs::read_to_string(files.join(name)).unwrap();
+    let runbook = "https://github.com/Some/Body/blob/v9.8.7/docs/runbook.md#sonorancad";
+    for name in [
+        "deploy/prometheus/sonorancad.rules.yml",
+        "deploy/prometheus/sonorancad-community.rules.yml",
+        "deploy/kubernetes/base/prometheusrule.yaml",
+    ] {
+        let text = read(name);
+        let links = text.matches("runbook_url: ").count();
+        assert!(links > 5 && text.matches(runbook).count() == links, "{text}");
+    }
+    let compose: Value = serde_saphyr::from_str(&read("deploy/compose.yaml")).unwrap();
+    let exporter = &compose["services"]["exporter"];
+    assert_eq!(exporter["image"], "${EXPORTER_IMAGE:-ghcr.io/some/body:9.8.7}");
+    assert_eq!(exporter["build"], Value::Null);
+    assert!(read("deploy/.env.example").contains("EXPORTER_IMAGE=ghcr.io/some/body:9.8.7\n"));
+    assert!(read("deploy/kubernetes/base/deployment.yaml").contains(" image: ghcr.io/some/body:9.8.7\n"));
+    assert!(read("docs/deployment/windows.md").contains(" ghcr.io/some/body:9.8.7\n"));
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::snapshot::EmergencyCall;
 
 fn decode_text(json: &str) -> CallSnapshot {
-    decode_calls(json.as_bytes()).unwrap()
+    decode_calls(json.as_bytes(), &TextSet::default()).unwrap()
 }
 
 /// The snapshot of one dispatch call with these fields.
@@ -135,12 +135,10 @@ fn a_call_knows_the_emergency_call_that_it_was_made_from() {
         let call = format!(r#"{{"callId":7,"priority":1,"status":1,"origin":0,"metaData":{meta_data}}}"#);
         let active = decode_text(&format!(r#"{{"activeCalls":[{call}]}}"#));
         let closed = decode_text(&format!(r#"{{"closedCalls":[{call}]}}"#));
-        let pairs: Vec<_> = active.made_from().collect();
-        assert_eq!(pairs, closed.made_from().collect::<Vec<_>>(), "{meta_data}");
-        pairs.first().map(|(id, made_from)| {
-            assert_eq!(*id, 7);
-            *made_from
-        })
+        let calls: Vec<_> = active.dispatch_calls().chain(closed.dispatch_calls()).collect();
+        let [made_from, of_closed] = [0, 1].map(|index| calls[index].made_from);
+        assert_eq!(made_from, of_closed, "{meta_data}");
+        made_from
     };
     assert_eq!(made_from(r#"{"x":"1","createdFromId":"41","postal":"9"}"#), Some(41));
     assert_eq!(made_from(r#"{"createdFromId":41}"#), Some(41));
@@ -291,6 +289,7 @@ fn calls_are_known_by_their_ids() {
         status,
         origin,
         made_from: None,
+        code: TextSet::default().other(),
     };
     let seven = call(7, Priority::One, Status::Pending, Origin::WalkUp);
     let eight = call(8, Priority::Other, Status::Other, Origin::Other);
@@ -343,7 +342,7 @@ fn a_byte_order_mark_and_white_space_are_ignored() {
 #[test]
 fn bytes_that_are_not_utf8_lose_no_call() {
     let json = b"{\"activeCalls\":[\"\xff\",{\"priority\":\"\xff\"},{\"title\":\"\xff\",\"priority\":1,\"status\":0,\"origin\":0}]}";
-    let snapshot = decode_calls(json).unwrap();
+    let snapshot = decode_calls(json, &TextSet::default()).unwrap();
     assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
 }
 
@@ -370,6 +369,6 @@ fn an_answer_that_lists_no_calls_is_refused() {
         r#"{"activeCalls":[]}x"#,
         "<html>",
     ] {
-        assert!(decode_calls(json.as_bytes()).is_err(), "{json}");
+        assert!(decode_calls(json.as_bytes(), &TextSet::default()).is_err(), "{json}");
     }
 }
