@@ -133,6 +133,12 @@ impl Server {
                 "{context}: off, {discipline}"
             );
         }
+        // None of another discipline or status is shown.
+        let units = samples
+            .iter()
+            .filter(|(series, _)| series.starts_with(&format!("sonorancad_units{{server_id=\"{id}\",")));
+        let all: f64 = units.map(|(_, value)| value).sum();
+        assert_eq!(all, number(now.on_duty.iter().flatten().sum()), "{context}: all units");
         for (series, true_count) in [("dispatchers", now.dispatchers), ("units_in_panic", now.in_panic)] {
             let series = format!("sonorancad_{series}{{server_id=\"{id}\"}}");
             assert_eq!(value(&series), number(true_count), "{context}: {series}");
