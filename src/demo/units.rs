@@ -12,9 +12,10 @@ use super::rhythm::{PEAK, rhythm};
 use super::statistics::UnitStatistics;
 use super::unit::{Unit, UnitStatus};
 
-/// Units on duty in an average hour: these, and a part of the calls per hour. A unit is busy for 8 minutes per call.
-const MIN_UNITS: f64 = 8.0;
-const UNITS_PER_CALL: f64 = 0.18;
+/// Units on duty in an average hour: so many, and more for each call per hour. A call takes about 10 minutes of their time,
+/// so two of three have one. At the demo's default of 240 calls per hour, one page of an answer is enough even at the peak.
+const MIN_UNITS: f64 = 7.0;
+const UNITS_PER_CALL: f64 = 0.2;
 
 /// All units that ever sign on, for each one on duty in an average hour. An id therefore comes back after a while.
 const ROSTER: f64 = 4.0;
