@@ -35,7 +35,7 @@ pub(super) struct Options {
     utc_offset: i32,
 
     /// The version of the API that the exporter asks.
-    #[arg(long, value_name = "VERSION", default_value = "v1", value_parser = ["auto", "v1", "v2"])]
+    #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = ["auto", "v1", "v2"])]
     api_version: String,
 
     /// Simulate a CAD whose API version v1 is switched off.
@@ -104,6 +104,7 @@ impl Demo {
             ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID.to_owned()),
             ("SONORANCAD_API_KEY", API_KEY.to_owned()),
             ("SONORANCAD_SERVER_IDS", names.join(",")),
+            ("SONORANCAD_COLLECT", "calls,units".to_owned()),
         ];
         variables
             .filter(|(name, _)| {
