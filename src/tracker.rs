@@ -32,9 +32,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use enum_map::{EnumArray, EnumMap};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use self::list::{Event, List, ListTracker, MAX_CLOSED, Observation};
 pub use self::units::{UNITS_PER_PAGE, UnitQuery, UnitStats, UnitTracker};
+use crate::clock::as_unix;
 use crate::config::LabelTexts;
 use crate::histogram::Histogram;
 use crate::label::TextCounts;
@@ -50,9 +53,9 @@ const CALL_SECONDS: &[f64] = &[60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 
 const MIN_GAP: Duration = Duration::from_secs(90);
 
 /// Follows what one server's answers of one endpoint say, from answer to answer.
-pub trait Track: fmt::Debug + Send + 'static {
+pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'static {
     /// One answer, which may consist of several pages.
-    type Snapshot: fmt::Debug + Send + Sync + 'static;
+    type Snapshot: fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What the tracker wants of one page.
     type Query: Copy + Send + Sync + 'static;
     /// What is known so far.
@@ -79,10 +82,13 @@ pub trait Track: fmt::Debug + Send + 'static {
 
     /// What is known so far.
     fn stats(&self) -> &Self::Stats;
+
+    /// Takes out of the stats what is only true while the tracker sees every answer.
+    fn forget_present(_: &mut Self::Stats) {}
 }
 
 /// Follows the calls of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallTracker {
     dispatch: ListTracker<(Priority, Origin)>,
     emergency: ListTracker<EmergencyKind>,
@@ -99,19 +105,19 @@ pub struct CallQuery {
 }
 
 /// Since when the call that has waited for longest has been waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Oldest {
     /// No call waits.
     #[default]
     NoneWaits,
     /// The moment when it was first seen so.
-    Since(Instant),
+    Since(#[serde(with = "as_unix")] Instant),
     /// A call waits that cannot be followed, or the answer lacks the list.
     Unknown,
 }
 
 /// How calls come, wait and go, as far as the answers show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallStats {
     /// Dispatch calls that appeared, by their first priority and origin.
     pub opened: EnumMap<Priority, EnumMap<Origin, u64>>,
@@ -208,6 +214,12 @@ impl Track for CallTracker {
 
     fn stats(&self) -> &CallStats {
         &self.stats
+    }
+
+    /// The oldest calls may be gone.
+    fn forget_present(stats: &mut CallStats) {
+        stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
+        stats.oldest_emergency = EnumMap::from_fn(|_| Oldest::Unknown);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use enum_map::EnumMap;
+use serde::{Deserialize, Serialize};
 
 use crate::label::{TextCounts, TextIndex, TextSet, label_values};
 
@@ -42,7 +43,7 @@ label_values! {
 }
 
 /// What one answer said of the units on duty.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UnitSnapshot {
     units: Vec<Unit>,
     departments: TextSet,
@@ -53,7 +54,7 @@ pub struct UnitSnapshot {
 }
 
 /// A unit or a dispatcher on duty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// Its id, if it has a usable one.
     pub id: Option<u64>,
