@@ -67,6 +67,7 @@ fn encode(criterion: &mut Criterion) {
             process: Process::read(),
             is_reload_successful: true,
             panics: 0,
+            is_shared_state_up: None,
         }),
     });
     let mut group = criterion.benchmark_group("render");

@@ -2,10 +2,14 @@
 //!
 //! All servers that are read with the same key share its account, in whichever community they are. An endpoint has a
 //! budget and a pause of its own, so one that is refused or rate limited does not silence the others.
+//!
+//! Replicas can share it through a store. What this process knows of it is then a copy, and what it may do while the store
+//! does not answer.
 
 mod budget;
 mod pause;
 mod plan;
+mod shared;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,10 +18,12 @@ use std::time::Duration;
 use enum_map::EnumMap;
 use parking_lot::Mutex;
 
-use self::budget::Budget;
+use self::budget::{Budget, WINDOW};
 use self::pause::ShortPauses;
 pub use self::pause::{MAX_PAUSE, MIN_PAUSE, Pause};
 pub use self::plan::{Plan, Rate};
+pub use self::shared::{Asking, Begin, Commit, Lease, SharedFeed, Store, StoreError, Verdict, Written};
+use self::shared::{SharedAccount, SharedSlot};
 use crate::clock::Clock;
 use crate::config::{ApiEndpoint, ApiVersion};
 
@@ -33,6 +39,7 @@ pub struct Account {
     clock: Clock,
     /// Never held across an `.await`, nor while another lock is taken.
     limits: Mutex<Limits>,
+    shared: Option<SharedAccount>,
 }
 
 #[derive(Debug)]
@@ -56,13 +63,15 @@ struct EndpointLimits {
     short_pauses: ShortPauses,
 }
 
-/// The right to send one request. The request counts until 60 s after the permit is dropped.
+/// The right to send one request. The request counts until 60 s after [`Account::end`], or after the permit is dropped.
 #[derive(Debug)]
 pub struct Permit {
     account: Arc<Account>,
     endpoint: ApiEndpoint,
     version: ApiVersion,
     is_used: bool,
+    /// `None` if the budget is that of this process. A slot in the store that nobody gives back is free a little later.
+    slot: Option<SharedSlot>,
 }
 
 impl Account {
@@ -81,11 +90,25 @@ impl Account {
                 endpoints,
                 v1_refusal: None,
             }),
+            shared: None,
+        }
+    }
+
+    /// The same for replicas, which share the budgets through `store`. Without it, each may make one request per minute to
+    /// each endpoint. `account` is the address of the API and the key.
+    #[must_use]
+    pub fn new_shared(budgets: &Budgets, clock: &Clock, store: &Arc<Store>, account: (&str, &str)) -> Self {
+        Self {
+            shared: Some(SharedAccount::new(store.clone(), account, budgets)),
+            ..Self::new(&shared::budgets_of_one(), clock)
         }
     }
 
     /// Changes the budgets; requests that still count keep their slots.
     pub fn set_budgets(&self, budgets: &Budgets) {
+        if let Some(shared) = &self.shared {
+            return shared.set_budgets(budgets);
+        }
         let mut limits = self.limits.lock();
         for (endpoint, budgets) in budgets {
             for (version, requests_per_minute) in budgets {
@@ -177,8 +200,25 @@ impl Account {
             endpoint,
             version,
             is_used: true,
+            slot: None,
         };
         Some((permit, longest))
+    }
+
+    /// Notes the answer to a request, and what it means for the account.
+    pub async fn end(&self, permit: Permit, verdict: Verdict) {
+        if let (Some(shared), Some(slot)) = (&self.shared, &permit.slot)
+            && shared.finish(self, permit.endpoint, slot, verdict).await
+        {
+            // The store has told what it means.
+            return;
+        }
+        match verdict {
+            Verdict::Good => self.note_success(permit.endpoint),
+            Verdict::Nothing => {}
+            Verdict::PauseAccount(duration) => self.pause_all(duration),
+            Verdict::PauseEndpoint(duration) => self.pause_endpoint(permit.endpoint, duration),
+        }
     }
 
     /// Stops all requests with this key for `duration`. A success of a request that was sent before does not lift the
@@ -257,6 +297,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if self.slot.is_some() {
+            return;
+        }
         let mut limits = self.account.limits.lock();
         let now = self.account.clock.now();
         let budgets = limits.endpoints[self.endpoint].counting(self.version);

@@ -15,6 +15,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::account::Pause;
 use crate::clock::Now;
 
@@ -24,7 +26,7 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 /// A pull-through cache with the newest snapshot of one server.
 ///
 /// A failure is kept as well, so that an API in trouble is asked less and less often.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Cache<S> {
     /// The TTL in force. Ages count from the fetch's start.
     ttl: Duration,
@@ -32,6 +34,7 @@ pub struct Cache<S> {
     stale_bound: Duration,
     /// When the newest request was sent.
     started_at: Option<Now>,
+    #[serde(skip)]
     is_fetching: bool,
     /// The newest snapshot, and when its fetch started.
     newest: Option<(Now, Arc<S>)>,
@@ -51,6 +54,15 @@ pub enum Lookup {
     Fetching,
     /// No fresh snapshot: a fetch is due.
     Due,
+}
+
+impl<S> Clone for Cache<S> {
+    fn clone(&self) -> Self {
+        Self {
+            newest: self.newest.clone(),
+            ..*self
+        }
+    }
 }
 
 impl<S> Cache<S> {

@@ -4,15 +4,22 @@
 //! What happened at a moment is kept as an [`Instant`], and becomes a Unix time only when it is shown
 //! ([`Now::unix_at`]), so that a wall clock that steps, or was wrong at the start, falsifies nothing.
 
+mod moment;
+
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+pub(crate) use self::moment::{as_unix, as_unix_option, as_unix_values, with_reference};
+
 /// How far the wall clock may drift from the steady clock before it counts as having stepped. Without it, every scrape
 /// would show another fraction of a second.
 const MAX_DRIFT: Duration = Duration::from_millis(500);
+
+/// How far another machine's clock may be from what is shown of it.
+const MAX_SKEW: Duration = Duration::from_millis(50);
 
 /// One moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +41,16 @@ pub enum Clock {
 
 /// The system's clocks; clones share the moment at which both were read together.
 #[derive(Clone, Debug, Default)]
-pub struct SystemClock(Arc<Mutex<Option<Now>>>);
+pub struct SystemClock(Arc<Mutex<Reference>>);
+
+/// What the wall clock shows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reference {
+    /// The moment at which it was read.
+    now: Option<Now>,
+    /// Whether it is another machine's, so that the system's own does not matter.
+    is_foreign: bool,
+}
 
 /// A clock that stands still until it is moved; clones share it.
 #[derive(Clone, Debug)]
@@ -54,6 +70,20 @@ impl Clock {
             Self::System(clock) => clock.now(),
             Self::Manual(clock) => *clock.0.lock(),
         }
+    }
+
+    /// Shows another machine's wall clock from now on: it showed `unix` at some moment between `sent_at` and `now`. A clock
+    /// that is moved by hand stays as it is.
+    pub fn follow(&self, sent_at: Now, unix: Duration) {
+        if let Self::System(clock) = self {
+            clock.follow(sent_at, unix);
+        }
+    }
+
+    /// Whether another machine's clock is shown.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::System(clock) if clock.0.lock().is_foreign)
     }
 
     /// Waits. A clock that is moved by hand moves by itself to the moment that is waited for.
@@ -76,14 +106,34 @@ impl SystemClock {
             unix,
         };
         let mut reference = self.0.lock();
-        let steady = reference.map(|reference| Now {
+        let steady = reference.now.map(|now| Now {
             instant: read.instant,
-            unix: reference.unix_at(read.instant),
+            unix: now.unix_at(read.instant),
         });
         match steady {
-            Some(steady) if steady.unix.abs_diff(read.unix) <= MAX_DRIFT => steady,
-            _ => *reference.insert(read),
+            Some(steady) if reference.is_foreign || steady.unix.abs_diff(read.unix) <= MAX_DRIFT => steady,
+            _ => *reference.now.insert(read),
         }
+    }
+
+    /// The reference stays as long as what it shows is possible: moments that were told to other machines by it come back
+    /// as they were.
+    fn follow(&self, sent_at: Now, unix: Duration) {
+        let received_at = Instant::now();
+        let mut reference = self.0.lock();
+        let is_possible =
+            |now: Now| now.unix_at(sent_at.instant) <= unix + MAX_SKEW && unix <= now.unix_at(received_at) + MAX_SKEW;
+        if reference.is_foreign && reference.now.is_some_and(is_possible) {
+            return;
+        }
+        let half = received_at.saturating_duration_since(sent_at.instant) / 2;
+        *reference = Reference {
+            now: Some(Now {
+                instant: sent_at.instant + half,
+                unix,
+            }),
+            is_foreign: true,
+        };
     }
 }
 
@@ -173,9 +223,23 @@ mod tests {
         let clock = SystemClock::default();
         let begin = clock.now();
         for step in [3600 * SECOND, Duration::from_millis(501)] {
-            clock.0.lock().as_mut().unwrap().unix = begin.unix + step;
+            clock.0.lock().now.as_mut().unwrap().unix = begin.unix + step;
             assert!(clock.now().unix < begin.unix + step);
         }
+    }
+
+    #[test]
+    fn another_machines_clock_is_followed_and_shows_moments_alike_as_long_as_it_runs_steadily() {
+        let clock = Clock::system();
+        let begin = clock.now();
+        let theirs = 1000 * SECOND;
+        clock.follow(begin, theirs);
+        let shown = clock.now().unix_at(begin.instant);
+        assert!(shown.abs_diff(theirs) < SECOND, "{shown:?}");
+        clock.follow(begin, theirs + Duration::from_millis(1));
+        assert_eq!(clock.now().unix_at(begin.instant), shown, "that may be the way");
+        clock.follow(clock.now(), theirs + 3600 * SECOND);
+        assert!(clock.now().unix > theirs + 3599 * SECOND, "it stepped");
     }
 
     #[tokio::test]

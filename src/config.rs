@@ -53,6 +53,9 @@ pub struct Config {
     pub listen: Listen,
     /// `SONORANCAD_EXTERNAL_URL`: where clients reach the exporter through a reverse proxy.
     pub external_url: Option<Url>,
+    /// `SONORANCAD_SHARED_STATE_URL`, or the content of `SONORANCAD_SHARED_STATE_URL_FILE`: where replicas share what they
+    /// know.
+    pub shared_state: Option<SecretString>,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
     /// How the API is reached: proxies and CA certificates.
@@ -242,7 +245,9 @@ impl Config {
         share_accounts(all, &mut problems);
         share_ids(own.iter_mut().chain(communities.values_mut()));
         let drafts = own.iter().chain(communities.values());
-        let needs = network_needs(drafts, !problems.list.is_empty());
+        let shared_state = read_shared_state(&raw, files, &mut problems);
+        let mut needs = network_needs(drafts, !problems.list.is_empty());
+        needs.certificates |= shared_state.as_ref().is_some_and(needs_tls);
         let network = network::read(&shared, needs, files, &mut problems);
         let listen = read_listen(&raw, &mut problems);
         let external_url = raw.external_url.as_deref();
@@ -258,6 +263,7 @@ impl Config {
                     communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
                     listen,
                     external_url,
+                    shared_state,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
                     network,
                     log: LogConfig { filter, format },
@@ -280,8 +286,10 @@ impl Config {
     /// Whether any community needs CA certificates.
     #[must_use]
     pub fn needs_certificates(&self) -> bool {
-        self.all_communities()
-            .any(|(_, community)| community.api.needs_certificates())
+        self.shared_state.as_ref().is_some_and(needs_tls)
+            || self
+                .all_communities()
+                .any(|(_, community)| community.api.needs_certificates())
     }
 }
 
@@ -405,6 +413,31 @@ impl fmt::Display for VersionChoice {
             Self::V2 { .. } => "v2",
         })
     }
+}
+
+/// Where replicas share what they know; `None` if that is not set, or is a problem.
+fn read_shared_state(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
+    match (&raw.shared_state_url, &raw.shared_state_url_file) {
+        (Some(_), Some(_)) => {
+            let reason = Reason::from("and ")
+                .variable(&variable::SHARED_STATE_URL_FILE)
+                .text(" are both set; keep one of them");
+            problems.report_without_example(&variable::SHARED_STATE_URL, reason);
+            None
+        }
+        (None, None) => None,
+        (Some(url), None) => value::shared_state_url(url)
+            .map_err(|reason| problems.report(&variable::SHARED_STATE_URL, reason))
+            .ok(),
+        (None, Some(path)) => value::shared_state_url_file(Path::new(path), files)
+            .map_err(|reason| problems.report_without_example(&variable::SHARED_STATE_URL_FILE, reason))
+            .ok(),
+    }
+}
+
+/// Whether the store is reached through TLS.
+fn needs_tls(url: &SecretString) -> bool {
+    url.expose_secret().starts_with("rediss:")
 }
 
 fn read_listen(raw: &RawConfig, problems: &mut Problems) -> Option<Listen> {

@@ -1,12 +1,15 @@
 //! A histogram with fixed buckets, as plain numbers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Counts of observed durations by bucket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     /// The buckets' upper bounds in seconds, ascending, without the infinite last one.
-    bounds: &'static [f64],
+    bounds: Cow<'static, [f64]>,
     /// One count per bound, not cumulative, and one for values above all bounds.
     counts: Vec<u64>,
     sum: Duration,
@@ -17,7 +20,7 @@ impl Histogram {
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
         Self {
-            bounds,
+            bounds: Cow::Borrowed(bounds),
             counts: vec![0; bounds.len() + 1],
             sum: Duration::ZERO,
         }
@@ -34,6 +37,14 @@ impl Histogram {
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts[bucket] += 1;
         self.sum += observed;
+    }
+
+    /// Adds the durations that another histogram with the same buckets has observed.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.sum += other.sum;
     }
 
     /// Each bucket's upper bound in seconds and its own count, the infinite one last.

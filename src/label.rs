@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The value of a label for everything that is not known.
 pub const OTHER: &str = "other";
 
@@ -13,9 +15,9 @@ pub const OTHER: &str = "other";
 macro_rules! label_values {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, enum_map::Enum)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, enum_map::Enum, serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
+            $($(#[$variant_doc])* #[serde(rename = $label)] $variant,)*
         }
 
         impl $name {
@@ -36,15 +38,15 @@ macro_rules! label_values {
 pub(crate) use label_values;
 
 /// The texts that may become values of one label. All other texts count as [`OTHER`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextSet(Arc<[String]>);
 
 /// A text of a [`TextSet`], or [`OTHER`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextIndex(usize);
 
 /// A number for each text of a [`TextSet`], and one for [`OTHER`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextCounts {
     texts: TextSet,
     /// The last one is that of all other texts.
@@ -56,6 +58,11 @@ impl TextSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The texts, in the order in which they are listed.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Looks a text up, without regard to case and to white space around it.

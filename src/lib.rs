@@ -76,9 +76,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use url::Url;
 
-use crate::client::{ClientError, MAX_FILES};
+use crate::client::MAX_FILES;
 use crate::clock::Clock;
-use crate::community::Communities;
+use crate::community::{Communities, CommunitiesError};
 use crate::config::{Config, Listen};
 use crate::toolkit::{ListenError, Listener, Toolkit, WebConfigError};
 use crate::web::ReloadRequest;
@@ -96,9 +96,9 @@ pub struct Exporter {
 /// Why the exporter cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Requests to the API are not possible.
+    /// Requests to the API are not possible, or the state that replicas share cannot be used.
     #[error(transparent)]
-    Client(ClientError),
+    Communities(CommunitiesError),
     /// The exporter cannot listen.
     #[error(transparent)]
     Listen(ListenError),
@@ -119,7 +119,7 @@ impl Exporter {
     /// Outside a tokio runtime.
     pub fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let toolkit = Toolkit::new(config.web_config_file.as_deref()).map_err(StartError::WebConfig)?;
-        let communities = Arc::new(Communities::new(config, clock).map_err(StartError::Client)?);
+        let communities = Arc::new(Communities::new(config, clock).map_err(StartError::Communities)?);
         let listener = match &config.listen {
             Listen::Addresses(addresses) => Listener::open(addresses),
             Listen::SystemdSocket => Listener::from_systemd(),

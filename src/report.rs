@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::client;
 use crate::clock::Now;
 use crate::config::{ApiEndpoint, ApiVersion};
@@ -98,7 +100,7 @@ pub struct FeedStatus {
 }
 
 /// Requests and scrapes since the process started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RequestCounts {
     /// Requests to the API, failed connections included.
     pub requests: u64,
@@ -113,14 +115,14 @@ pub struct RequestCounts {
 }
 
 /// Why the newest fetch failed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The value of the label `error`.
     pub label: Cow<'static, str>,
     /// What went wrong, in words.
     pub reason: String,
     /// What a person can do about it.
-    pub advice: &'static str,
+    pub advice: Cow<'static, str>,
     /// When the fetch ended.
     pub at: Now,
 }
@@ -134,6 +136,8 @@ pub struct ExporterReport {
     pub is_reload_successful: bool,
     /// Requests that hit a bug of the exporter.
     pub panics: u64,
+    /// Whether the store that replicas share answers; `None` without one.
+    pub is_shared_state_up: Option<bool>,
 }
 
 impl ServerReport {
@@ -149,6 +153,19 @@ impl FeedStatus {
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.failure.is_some() || self.last_success.is_some()
+    }
+}
+
+impl RequestCounts {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        for (error, count) in &more.errors {
+            *self.errors.entry(error.clone()).or_default() += count;
+        }
+        self.request_seconds.add(&more.request_seconds);
+        self.queries += more.queries;
+        self.hits += more.hits;
     }
 }
 

@@ -32,9 +32,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use enum_map::{EnumArray, EnumMap};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use self::list::{Event, List, ListTracker, MAX_CLOSED, Observation};
 pub use self::units::{UNITS_PER_PAGE, UnitQuery, UnitStats, UnitTracker};
+use crate::clock::as_unix;
 use crate::config::LabelTexts;
 use crate::histogram::Histogram;
 use crate::label::TextCounts;
@@ -50,9 +53,9 @@ const CALL_SECONDS: &[f64] = &[60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 
 const MIN_GAP: Duration = Duration::from_secs(90);
 
 /// Follows what one server's answers of one endpoint say, from answer to answer.
-pub trait Track: fmt::Debug + Send + 'static {
+pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'static {
     /// One answer, which may consist of several pages.
-    type Snapshot: fmt::Debug + Send + Sync + 'static;
+    type Snapshot: fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What the tracker wants of one page.
     type Query: Copy + Send + Sync + 'static;
     /// What is known so far.
@@ -61,8 +64,8 @@ pub trait Track: fmt::Debug + Send + 'static {
     /// A tracker that has seen no answer; `ttl` is the one in force, and `labels` are the texts that may become labels.
     fn new(ttl: Duration, labels: &LabelTexts) -> Self;
 
-    /// Changes the TTL in force.
-    fn set_ttl(&mut self, ttl: Duration);
+    /// Changes the TTL in force, and how many ids are remembered of what is gone.
+    fn set_limits(&mut self, ttl: Duration, max_ids: usize);
 
     /// What the first page of the next answer should contain.
     fn query(&self) -> Self::Query;
@@ -74,19 +77,21 @@ pub trait Track: fmt::Debug + Send + 'static {
     /// Adds what only the next page says. Returns whether it says anything new.
     fn append(snapshot: &mut Self::Snapshot, page: Self::Snapshot) -> bool;
 
-    /// Keeps at most `max_ids` in each list, of the snapshot and of what is known from now on; what is left out is counted
-    /// but not followed.
-    fn limit(&mut self, snapshot: &mut Self::Snapshot, max_ids: usize);
+    /// Leaves at most `max_ids` one by one in each list of the snapshot; longer lists are counted but not followed.
+    fn limit(snapshot: &mut Self::Snapshot, max_ids: usize);
 
     /// Compares `snapshot`, as of `now`, with what is known. It is complete if no page that matters is missing.
     fn observe(&mut self, snapshot: &Self::Snapshot, is_complete: bool, now: Instant);
 
     /// What is known so far.
     fn stats(&self) -> &Self::Stats;
+
+    /// Takes out of the stats what is only true while the tracker sees every answer.
+    fn forget_present(_: &mut Self::Stats) {}
 }
 
 /// Follows the calls of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallTracker {
     dispatch: ListTracker<(Priority, Origin)>,
     emergency: ListTracker<EmergencyKind>,
@@ -103,19 +108,19 @@ pub struct CallQuery {
 }
 
 /// Since when the call that has waited for longest has been waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Oldest {
     /// No call waits.
     #[default]
     NoneWaits,
     /// The moment when it was first seen so.
-    Since(Instant),
+    Since(#[serde(with = "as_unix")] Instant),
     /// A call waits that cannot be followed, or the answer lacks the list.
     Unknown,
 }
 
 /// How calls come, wait and go, as far as the answers show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallStats {
     /// Dispatch calls that appeared, by their first priority and origin.
     pub opened: EnumMap<Priority, EnumMap<Origin, u64>>,
@@ -161,7 +166,9 @@ impl Track for CallTracker {
         }
     }
 
-    fn set_ttl(&mut self, ttl: Duration) {
+    fn set_limits(&mut self, ttl: Duration, max_ids: usize) {
+        self.dispatch.set_max_gone(max_ids);
+        self.emergency.set_max_gone(max_ids);
         self.dispatch.set_max_gap(max_gap(ttl));
         self.emergency.set_max_gap(max_gap(ttl));
     }
@@ -193,10 +200,8 @@ impl Track for CallTracker {
         snapshot.closed.append(page.closed)
     }
 
-    fn limit(&mut self, snapshot: &mut CallSnapshot, max_ids: usize) {
+    fn limit(snapshot: &mut CallSnapshot, max_ids: usize) {
         snapshot.limit(max_ids);
-        self.dispatch.set_max_gone(max_ids);
-        self.emergency.set_max_gone(max_ids);
     }
 
     fn observe(&mut self, snapshot: &CallSnapshot, is_complete: bool, now: Instant) {
@@ -218,6 +223,12 @@ impl Track for CallTracker {
 
     fn stats(&self) -> &CallStats {
         &self.stats
+    }
+
+    /// The oldest calls may be gone.
+    fn forget_present(stats: &mut CallStats) {
+        stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
+        stats.oldest_emergency = EnumMap::from_fn(|_| Oldest::Unknown);
     }
 }
 

@@ -101,6 +101,7 @@ impl AppState {
             process: Process::read(),
             is_reload_successful: self.communities.is_reload_successful() && self.toolkit.is_newest(),
             panics: self.toolkit.panics(),
+            is_shared_state_up: self.communities.is_shared_state_up(),
         };
         Report {
             community,

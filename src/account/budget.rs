@@ -8,7 +8,7 @@ use crate::clock::Now;
 ///
 /// The API counts requests within any 60 s from when they arrive, which is before the answer. A slot that counted
 /// from the start of the request could be free here before the API sees it as free.
-const WINDOW: Duration = Duration::from_secs(60);
+pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
 /// The requests within any 60 s.
 ///

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock::Now;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Now, as_unix_option};
 
 /// The shortest pause that the API can ask for.
 pub const MIN_PAUSE: Duration = Duration::from_secs(1);
@@ -11,11 +13,12 @@ pub const MIN_PAUSE: Duration = Duration::from_secs(1);
 pub const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A pause below this is short: the API may ask for it again and again.
-const SHORT: Duration = Duration::from_secs(5);
+pub(super) const SHORT: Duration = Duration::from_secs(5);
 
 /// When requests may be sent again. A pause only ever gets longer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Pause {
+    #[serde(with = "as_unix_option")]
     until: Option<Instant>,
 }
 

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use sonorancad_exporter::client::ClientError;
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::community::Communities;
+use sonorancad_exporter::community::{Communities, CommunitiesError};
 use sonorancad_exporter::config::{Config, Problems};
 use sonorancad_exporter::report::{CommunityReport, ServerReport};
 use sonorancad_exporter::toolkit::Toolkit;
@@ -43,7 +42,7 @@ pub(super) async fn check(config: Result<Config, Problems>) -> Findings {
         Ok(toolkit) => toolkit.warnings(),
         Err(error) => return Findings::of_problems(vec![error.to_string()]),
     };
-    let outcome: Result<_, ClientError> = async {
+    let outcome: Result<_, CommunitiesError> = async {
         let communities = Communities::new(&config, &Clock::system())?;
         let reports = ask(&config, &communities).await;
         let (unknown, warnings) = find_unknown_servers(&config, &reports, &communities).await;

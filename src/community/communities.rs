@@ -10,7 +10,7 @@ use parking_lot::{RwLock, RwLockUpgradableReadGuard};
 use tokio::task::JoinSet;
 
 use super::Community;
-use crate::account::{Account, Budgets};
+use crate::account::{Account, Budgets, Store, StoreError};
 use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError, Units};
 use crate::clock::Clock;
 use crate::config::{ApiEndpoint, ApiVersion, CommunityConfig, Config};
@@ -20,6 +20,8 @@ use crate::report::CommunityReport;
 #[derive(Debug)]
 pub struct Communities {
     clock: Clock,
+    /// What replicas share, if there are any.
+    store: Option<Arc<Store>>,
     /// Makes the ids of accounts, which mean something in this process only.
     hasher: RandomState,
     /// Held for look-ups and changes only, never across an `.await`.
@@ -48,6 +50,17 @@ pub struct Listed {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Why there are no communities.
+#[derive(Debug, thiserror::Error)]
+pub enum CommunitiesError {
+    /// Requests to the API are not possible.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The state that replicas share cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A hash of an address of the API and a key. It keeps no copy of the key, which must be gone with its communities.
 type AccountId = u64;
 
@@ -56,10 +69,17 @@ impl Communities {
     ///
     /// # Errors
     ///
-    /// This machine has no CA certificates, and a community needs some.
-    pub fn new(config: &Config, clock: &Clock) -> Result<Self, ClientError> {
+    /// This machine has no CA certificates, and a community needs some; or the address of the shared state cannot be used.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, where state is shared.
+    pub fn new(config: &Config, clock: &Clock) -> Result<Self, CommunitiesError> {
+        let store = config.shared_state.as_ref();
+        let store = store.map(|url| Store::new(url, &config.network, clock));
         let communities = Self {
             clock: clock.clone(),
+            store: store.transpose()?.map(Arc::new),
             hasher: RandomState::new(),
             entries: RwLock::new(Entries {
                 client: Arc::new(Client::new(false)?),
@@ -97,7 +117,12 @@ impl Communities {
             let id = self.hasher.hash_one(config.api.account());
             used.insert(id);
             let budgets = budgets(config);
-            let new_account = || Arc::new(Account::new(&budgets, &self.clock));
+            let new_account = || {
+                Arc::new(match &self.store {
+                    Some(store) => Account::new_shared(&budgets, &self.clock, store, config.api.account()),
+                    None => Account::new(&budgets, &self.clock),
+                })
+            };
             let account = accounts.entry(id).or_insert_with(new_account);
             account.set_budgets(&budgets);
             if let Some(community) = before.filter(|community| community.is_read_as(config)) {
@@ -140,6 +165,12 @@ impl Communities {
     #[must_use]
     pub fn is_reload_successful(&self) -> bool {
         self.entries.read().is_reload_successful
+    }
+
+    /// Whether the state that replicas share can be reached; `None` if none is shared.
+    #[must_use]
+    pub fn is_shared_state_up(&self) -> Option<bool> {
+        self.store.as_ref().map(|store| store.is_up())
     }
 
     /// Scrapes the community that the environment describes.

@@ -1,14 +1,18 @@
 //! One endpoint of one server: its cache, tracker and counts behind one lock, and the fetch that may be in flight.
 
+mod shared;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use enum_map::EnumMap;
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::account::{Account, Permit, Plan};
+use self::shared::Replica;
+use crate::account::{Account, Lease, Permit, Plan, SharedFeed, Verdict};
 use crate::cache::{Cache, Lookup};
 use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
 use crate::clock::{Clock, Now};
@@ -27,6 +31,8 @@ pub(super) struct Feed<E: Endpoint> {
     state: Mutex<State<E>>,
     /// Notifies waiting scrapes that a fetch has ended.
     completions: watch::Sender<()>,
+    /// What it shares with other replicas; `None` if there are none.
+    shared: Option<SharedFeed>,
 }
 
 /// Where a feed comes from, and what it needs to get there.
@@ -58,6 +64,15 @@ struct State<E: Endpoint> {
     version: ApiVersion,
     /// What version v1 said, while version v2 has yet to be asked because of that.
     v1_refusal: Option<FetchError>,
+    known: Known<E>,
+    /// Where this replica stands among others, if there are any.
+    replica: Option<Box<Replica>>,
+}
+
+/// All that is known of a feed, which replicas have in common.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+struct Known<E: Endpoint> {
     cache: Cache<SnapshotOf<E>>,
     tracker: E::Tracker,
     counts: RequestCounts,
@@ -80,6 +95,8 @@ enum Outcome<S> {
 /// A fetch in flight. If a panic drops it, it completes as a failure, so that no scrape waits for ever.
 struct Fetch<E: Endpoint> {
     feed: Arc<Feed<E>>,
+    /// The right to write what it brings, if replicas share that.
+    lease: Option<Lease>,
     is_complete: bool,
 }
 
@@ -88,17 +105,24 @@ impl<E: Endpoint> Feed<E> {
     pub(super) fn new(source: Source, plans: Plans) -> Self {
         let version = source.version();
         let plan = plans[version];
-        Self {
-            state: Mutex::new(State {
-                plans,
-                version,
-                v1_refusal: None,
+        let shared = source.account.shared_feed(E::NAME, source.server_id, &source.api);
+        let mut state = State {
+            plans,
+            version,
+            v1_refusal: None,
+            known: Known {
                 cache: Cache::new(plan.ttl, plan.stale_bound),
                 tracker: E::Tracker::new(plan.ttl, &source.api.labels),
                 counts: RequestCounts::default(),
                 failure: None,
-            }),
+            },
+            replica: shared.is_some().then(Box::default),
+        };
+        state.apply_plan();
+        Self {
+            state: Mutex::new(state),
             completions: watch::Sender::new(()),
+            shared,
             source,
         }
     }
@@ -124,18 +148,18 @@ impl<E: Endpoint> Feed<E> {
 
     /// When the newest request was sent; `None`, which sorts before all others, if there was none.
     pub(super) fn attempted_at(&self) -> Option<Instant> {
-        self.state.lock().cache.started_at().map(|now| now.instant)
+        self.state.lock().known.cache.started_at().map(|now| now.instant)
     }
 
     /// Whether the newest fetch failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.state.lock().failure.is_some()
+        self.state.lock().known.failure.is_some()
     }
 
     /// Whether any fetch has ended.
     pub(super) fn is_asked(&self) -> bool {
-        let state = self.state.lock();
-        state.failure.is_some() || state.cache.fetched_at().is_some()
+        let known = &self.state.lock().known;
+        known.failure.is_some() || known.cache.fetched_at().is_some()
     }
 
     /// Counts a scrape. If it has to wait for a fetch, returns what notifies it of the end of that fetch.
@@ -160,24 +184,29 @@ impl<E: Endpoint> Feed<E> {
         let (version, completion) = {
             let mut state = self.lock();
             let now = self.source.clock.now();
-            state.counts.queries += 1;
-            match state.cache.look_up(now) {
+            state.count_scrape();
+            match state.known.cache.look_up(now) {
                 Lookup::Fresh => {
-                    state.counts.hits += 1;
+                    state.count_hit();
                     return None;
                 }
                 Lookup::Paused => return None,
                 Lookup::Fetching => return Some(self.completions.subscribe()),
                 Lookup::Due => {
-                    state.cache.begin();
+                    state.known.cache.begin();
                     (state.next_version(), self.completions.subscribe())
                 }
             }
         };
         let in_flight = Fetch {
             feed: self.clone(),
+            lease: None,
             is_complete: false,
         };
+        if self.shared.is_some() {
+            tokio::spawn(async move { in_flight.run_shared(version, fetch).await });
+            return Some(completion);
+        }
         // Made here, so that the order in which scrapes call this function decides who gets the last slot.
         let permit = self.source.account.permit(E::NAME, version);
         // In a task of its own, so that a client that disconnects does not end it.
@@ -204,26 +233,27 @@ impl<E: Endpoint> Feed<E> {
         let started_at = self.source.clock.now();
         {
             let mut state = self.state.lock();
-            state.counts.requests += 1;
+            state.tally().requests += 1;
             if is_first_page {
-                state.cache.start(started_at);
+                state.known.cache.start(started_at);
             }
         }
         let version = permit.version();
         let result = fetch(Page { version, query, turn }).await;
-        // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
-        drop(permit);
         let now = self.source.clock.now();
-        match &result {
-            Ok(_) => self.source.account.note_success(E::NAME),
+        let verdict = match &result {
+            Ok(_) => Verdict::Good,
             // Version v2 is asked before anything is concluded.
-            Err(error) if self.source.may_leave(version, error) => {}
-            Err(error) => self.pause_account(error, now),
-        }
+            Err(error) if self.source.may_leave(version, error) => Verdict::Nothing,
+            Err(error) => verdict(error, now),
+        };
+        // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
+        self.source.account.end(permit, verdict).await;
         let mut state = self.state.lock();
-        state.counts.request_seconds.observe(now.since(started_at));
+        let counts = state.tally();
+        counts.request_seconds.observe(now.since(started_at));
         if let Err(error) = &result {
-            *state.counts.errors.entry(error.label()).or_default() += 1;
+            *counts.errors.entry(error.label()).or_default() += 1;
         }
         drop(state);
         Some(result)
@@ -231,38 +261,32 @@ impl<E: Endpoint> Feed<E> {
 
     /// Ends the fetch in flight.
     fn complete(&self, outcome: Outcome<SnapshotOf<E>>) {
-        let now = self.source.clock.now();
         let mut state = self.lock();
-        let started_at = state.cache.started_at().unwrap_or(now);
-        match outcome {
-            Outcome::Fetched {
-                mut snapshot,
-                is_complete,
-            } => {
-                let Plan { max_ids, .. } = state.plans[state.version];
-                state.tracker.limit(&mut snapshot, max_ids);
-                // First, because a panic in it completes the fetch once more, as a failure.
-                state.tracker.observe(&snapshot, is_complete, started_at.instant);
-                self.succeed(&mut state, snapshot);
-            }
-            Outcome::Failed(error) => self.fail(&mut state, now, &error),
-            Outcome::NotAsked => state.cache.give_up(),
-        }
+        self.land(&mut state.known, outcome);
         // Under the lock: a scrape that starts the next fetch must not be woken by this one.
         self.completions.send_replace(());
     }
 
-    /// The pause that a failure asks for beyond this server.
-    fn pause_account(&self, error: &FetchError, now: Now) {
-        match error.pause(now) {
-            PauseRequest::For(Scope::Account, duration) => self.source.account.pause_all(duration),
-            PauseRequest::For(Scope::Endpoint, duration) => self.source.account.pause_endpoint(E::NAME, duration),
-            PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff(_) => {}
+    /// Notes how a fetch ended.
+    fn land(&self, known: &mut Known<E>, outcome: Outcome<SnapshotOf<E>>) {
+        let now = self.source.clock.now();
+        let started_at = known.cache.started_at().unwrap_or(now);
+        match outcome {
+            Outcome::Fetched { snapshot, is_complete } => {
+                // First, because a panic in it completes the fetch once more, as a failure.
+                known.tracker.observe(&snapshot, is_complete, started_at.instant);
+                self.succeed(known, snapshot);
+            }
+            Outcome::Failed(error) => self.fail(known, now, &error),
+            Outcome::NotAsked => known.cache.give_up(),
         }
     }
 
     /// Goes over to version v2, which has answered well after version v1 had refused.
-    fn change_version(&self, refusal: &FetchError) {
+    async fn change_version(&self, refusal: &FetchError) {
+        if let Some(shared) = &self.shared {
+            shared.change_version(&refusal.label()).await;
+        }
         if self.source.account.use_v2(refusal.label()) {
             let requests_per_minute = self.lock().plans[ApiVersion::V2].requests_per_minute;
             info!(
@@ -275,9 +299,9 @@ impl<E: Endpoint> Feed<E> {
         }
     }
 
-    fn succeed(&self, state: &mut State<E>, snapshot: SnapshotOf<E>) {
-        state.cache.succeed(snapshot);
-        if let Some(failure) = state.failure.take() {
+    fn succeed(&self, known: &mut Known<E>, snapshot: SnapshotOf<E>) {
+        known.cache.succeed(snapshot);
+        if let Some(failure) = known.failure.take() {
             info!(
                 community = self.source.community,
                 server_id = self.source.server_id,
@@ -288,16 +312,16 @@ impl<E: Endpoint> Feed<E> {
         }
     }
 
-    fn fail(&self, state: &mut State<E>, now: Now, error: &FetchError) {
+    fn fail(&self, known: &mut Known<E>, now: Now, error: &FetchError) {
         let own_pause = match error.pause(now) {
-            PauseRequest::BackOff(min) => state.cache.back_off(now).max(min),
+            PauseRequest::BackOff(min) => known.cache.back_off(now).max(min),
             PauseRequest::For(Scope::Server, duration) => duration,
             PauseRequest::For(Scope::Endpoint | Scope::Account, _) => Duration::ZERO,
         };
-        state.cache.fail(now, own_pause);
+        known.cache.fail(now, own_pause);
         let label = error.label();
         // A failure that goes on is logged once.
-        if state.failure.as_ref().is_none_or(|failure| failure.label != label) {
+        if known.failure.as_ref().is_none_or(|failure| failure.label != label) {
             warn!(
                 community = self.source.community,
                 server_id = self.source.server_id,
@@ -308,10 +332,10 @@ impl<E: Endpoint> Feed<E> {
                 "the API cannot be read"
             );
         }
-        state.failure = Some(Failure {
+        known.failure = Some(Failure {
             label,
             reason: error.to_string(),
-            advice: error.advice(),
+            advice: error.advice().into(),
             at: now,
         });
     }
@@ -321,13 +345,16 @@ impl<E: Endpoint> Feed<E> {
         let account_pause = self.source.account.pause(E::NAME);
         let state = self.lock();
         let now = self.source.clock.now();
-        let State {
+        let Known {
             cache,
             tracker,
             counts,
             failure,
-            ..
-        } = &*state;
+        } = &state.known;
+        let mut followed = tracker.stats().clone();
+        if state.replica.as_ref().is_some_and(|replica| replica.is_alone) {
+            E::Tracker::forget_present(&mut followed);
+        }
         FeedReport {
             status: FeedStatus {
                 is_up: cache.is_up(now) && !account_pause.is_active(now),
@@ -338,7 +365,7 @@ impl<E: Endpoint> Feed<E> {
                 counts: counts.clone(),
             },
             snapshot: cache.snapshot(now).cloned(),
-            stats: tracker.stats().clone(),
+            stats: followed,
         }
     }
 }
@@ -362,9 +389,14 @@ impl Source {
 
 impl<E: Endpoint> State<E> {
     fn apply_plan(&mut self) {
-        let Plan { ttl, stale_bound, .. } = self.plans[self.version];
-        self.cache.set_limits(ttl, stale_bound);
-        self.tracker.set_ttl(ttl);
+        let Plan {
+            ttl,
+            stale_bound,
+            max_ids,
+            ..
+        } = self.plans[self.version];
+        self.known.cache.set_limits(ttl, stale_bound);
+        self.known.tracker.set_limits(ttl, max_ids);
     }
 
     /// The version to ask next.
@@ -373,6 +405,49 @@ impl<E: Endpoint> State<E> {
             Some(_) => ApiVersion::V2,
             None => self.version,
         }
+    }
+
+    /// Where this process counts: directly, or until it is this replica's turn to write.
+    fn tally(&mut self) -> &mut RequestCounts {
+        match &mut self.replica {
+            Some(replica) => &mut replica.pending,
+            None => &mut self.known.counts,
+        }
+    }
+
+    fn count_scrape(&mut self) {
+        match &mut self.replica {
+            Some(replica) => replica.scrapes.0 += 1,
+            None => self.known.counts.queries += 1,
+        }
+    }
+
+    /// Counts a scrape that is answered at once.
+    fn count_hit(&mut self) {
+        match &mut self.replica {
+            Some(replica) => replica.scrapes.1 += 1,
+            None => self.known.counts.hits += 1,
+        }
+    }
+}
+
+impl<E: Endpoint> Clone for Known<E> {
+    fn clone(&self) -> Self {
+        Self {
+            cache: self.cache.clone(),
+            tracker: self.tracker.clone(),
+            counts: self.counts.clone(),
+            failure: self.failure.clone(),
+        }
+    }
+}
+
+/// What a failure means beyond its server.
+fn verdict(error: &FetchError, now: Now) -> Verdict {
+    match error.pause(now) {
+        PauseRequest::For(Scope::Account, duration) => Verdict::PauseAccount(duration),
+        PauseRequest::For(Scope::Endpoint, duration) => Verdict::PauseEndpoint(duration),
+        PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff(_) => Verdict::Nothing,
     }
 }
 
@@ -395,17 +470,17 @@ impl<E: Endpoint> Fetch<E> {
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
         let feed = &self.feed;
-        let query = feed.state.lock().tracker.query();
+        let query = feed.state.lock().known.tracker.query();
         let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
             Ok(page) => page,
             Err(outcome) => return outcome,
         };
-        let next_query = |page: &_, query| feed.state.lock().tracker.next_query(page, query);
+        let next_query = |page: &_, query| feed.state.lock().known.tracker.next_query(page, query);
         let mut next = next_query(&snapshot, query);
         let mut pages = 1;
         while let Some(query) = next
             && pages < MAX_PAGES
-            && let Some(permit) = feed.source.account.permit_now(E::NAME, version)
+            && let Some(permit) = self.permit_now(version).await
         {
             // The first page says what the gauges need, so a failure of another one only leaves that one out.
             let Some(Ok(page)) = feed.request(query, false, permit, &fetch).await else {
@@ -417,9 +492,22 @@ impl<E: Endpoint> Fetch<E> {
             }
             pages += 1;
         }
+        let max_ids = {
+            let state = feed.lock();
+            state.plans[state.version].max_ids
+        };
+        E::Tracker::limit(&mut snapshot, max_ids);
         Outcome::Fetched {
             snapshot,
             is_complete: next.is_none(),
+        }
+    }
+
+    /// A permit for one more request, without waiting for a slot.
+    async fn permit_now(&self, version: ApiVersion) -> Option<Permit> {
+        match (&self.feed.shared, &self.lease) {
+            (Some(shared), Some(lease)) => shared.more(lease, version).await,
+            _ => self.feed.source.account.permit_now(E::NAME, version),
         }
     }
 
@@ -444,7 +532,7 @@ impl<E: Endpoint> Fetch<E> {
             {
                 Err(error) if feed.source.may_leave(ApiVersion::V1, &error) => {
                     feed.state.lock().v1_refusal = Some(error);
-                    permit = account.permit_now(E::NAME, ApiVersion::V2).ok_or(Outcome::NotAsked)?;
+                    permit = self.permit_now(ApiVersion::V2).await.ok_or(Outcome::NotAsked)?;
                 }
                 result => return result.map(|page| (ApiVersion::V1, page)).map_err(Outcome::Failed),
             }
@@ -457,7 +545,7 @@ impl<E: Endpoint> Fetch<E> {
         match (result, refusal) {
             (Ok(page), refusal) => {
                 if let Some(refusal) = refusal {
-                    feed.change_version(&refusal);
+                    feed.change_version(&refusal).await;
                 }
                 Ok((ApiVersion::V2, page))
             }
@@ -475,7 +563,7 @@ impl<E: Endpoint> Drop for Fetch<E> {
         if !self.is_complete && std::thread::panicking() {
             let error = FetchError::Other("it panicked".to_owned());
             let mut state = self.feed.state.lock();
-            *state.counts.errors.entry(error.label()).or_default() += 1;
+            *state.tally().errors.entry(error.label()).or_default() += 1;
             drop(state);
             self.feed.complete(Outcome::Failed(error));
         }

@@ -480,6 +480,7 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("sonorancad-values-{:?}", std::thread::current().id()));
         std::fs::create_dir_all(&path).unwrap();
         std::fs::write(path.join("key"), "secret").unwrap();
+        std::fs::write(path.join("store"), "redis://localhost").unwrap();
         std::fs::write(path.join("communities.yml"), "a: {api_version: v2, api_key: k}\n").unwrap();
         Self(path)
     }
@@ -490,6 +491,7 @@ impl Folder {
         match variable.short {
             "API_KEY_FILE" => in_folder("key"),
             "COMMUNITIES_FILE" => in_folder("communities.yml"),
+            "SHARED_STATE_URL_FILE" => in_folder("store"),
             _ => variable.example.to_owned(),
         }
     }
@@ -620,7 +622,7 @@ fn no_message_and_no_debug_output_shows_a_secret() {
 fn every_default_and_example_is_a_value() {
     for variable in VARIABLES {
         for text in variable.default.into_iter().chain([variable.example]) {
-            if ["API_KEY_FILE", "COMMUNITIES_FILE"].contains(&variable.short) {
+            if ["API_KEY_FILE", "COMMUNITIES_FILE", "SHARED_STATE_URL_FILE"].contains(&variable.short) {
                 continue;
             }
             let mut variables = LEAST.to_vec();
@@ -630,6 +632,51 @@ fn every_default_and_example_is_a_value() {
             assert!(read(&variables).is_ok(), "{name}={text}: {:?}", read(&variables).err());
         }
     }
+}
+
+#[test]
+fn an_address_of_the_shared_state_is_one_that_the_client_understands() {
+    let read = |url: &str| {
+        let variables = [LEAST.as_slice(), &[("SONORANCAD_SHARED_STATE_URL", url)]].concat();
+        read(&variables).map(|config| config.shared_state.map(|url| url.expose_secret().to_owned()))
+    };
+    for url in [
+        "redis://localhost",
+        "redis://localhost:6379/",
+        "redis://:p%23ss@10.0.0.1/1",
+        "redis://user:pass@[::1]:6380/15",
+        "rediss://valkey.example.org",
+        "unix:/run/valkey.sock",
+        "unix:///run/valkey.sock?db=1&pass=secret",
+    ] {
+        assert_eq!(read(url), Ok(Some(url.to_owned())));
+    }
+    for (url, reason) in [
+        ("localhost:6379", "must begin with redis://"),
+        ("valkey.example.org", "is not an address"),
+        ("http://localhost", "must begin with redis://"),
+        ("redis://localhost:0", "has port 0"),
+        ("redis://localhost/x", "the number of a database"),
+        ("redis://localhost/1/2", "the number of a database"),
+        ("rediss://localhost#insecure", "contains `#`"),
+        ("redis://localhost?protocol=resp3", "contains `?`"),
+        ("redis:/run/valkey.sock", "names no host"),
+        ("unix:", "must name the path of a socket"),
+        ("unix:valkey.sock", "must name the path of a socket"),
+    ] {
+        let message = read(url).expect_err(url);
+        assert!(message.contains(reason), "{url}: {message}");
+        assert!(message.contains("SONORANCAD_SHARED_STATE_URL "), "{message}");
+    }
+    let both = [
+        LEAST.as_slice(),
+        &[
+            ("SONORANCAD_SHARED_STATE_URL", "redis://localhost"),
+            ("SONORANCAD_SHARED_STATE_URL_FILE", "/nowhere"),
+        ],
+    ];
+    let message = super::tests::read(&both.concat()).unwrap_err();
+    assert!(message.contains("are both set"), "{message}");
 }
 
 /// Reads a file of communities with this content, and `more` variables; the file's path is `FILE` in messages.

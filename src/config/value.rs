@@ -150,6 +150,42 @@ pub(super) fn key_file(path: &Path, files: &mut WatchedFiles) -> Result<SecretSt
     .map_err(|reason| format!("names a file whose key {reason}"))
 }
 
+/// The address of a Valkey or Redis server, in the form in which the client takes it.
+pub(super) fn shared_state_url(url: &SecretString) -> Result<SecretString, String> {
+    let refuse = |reason: &str| Err(reason.to_owned());
+    let Ok(parsed) = Url::parse(url.expose_secret()) else {
+        return refuse("is not an address; it begins with redis://, rediss:// or unix:");
+    };
+    // `#insecure` would switch the check of certificates off.
+    if parsed.fragment().is_some() {
+        return refuse("contains `#`; in a password it is written %23");
+    }
+    match parsed.scheme() {
+        "redis" | "rediss" if parsed.host_str().unwrap_or_default().is_empty() => refuse("names no host"),
+        "redis" | "rediss" if parsed.port() == Some(0) => refuse("has port 0"),
+        "redis" | "rediss" if parsed.query().is_some() => refuse("contains `?`; in a password it is written %3F"),
+        "redis" | "rediss" => match parsed.path().trim_start_matches('/') {
+            "" => Ok(url.clone()),
+            database if database.parse::<u16>().is_ok() => Ok(url.clone()),
+            _ => refuse("must have nothing but the number of a database after the host, as in redis://localhost/1"),
+        },
+        "unix" if parsed.path().starts_with('/') && parsed.path().len() > 1 => Ok(url.clone()),
+        "unix" => refuse("must name the path of a socket, as in unix:/run/redis/redis.sock"),
+        _ => refuse("must begin with redis://, rediss:// or unix:"),
+    }
+}
+
+/// Reads that address from a file.
+pub(super) fn shared_state_url_file(path: &Path, files: &mut WatchedFiles) -> Result<SecretString, String> {
+    let content = secret_file(path, MAX_KEY_BYTES, files)?;
+    match text::value(&content) {
+        Ok(Some(text)) => shared_state_url(&text.into()),
+        Ok(None) => return Err("names a file that is empty".to_owned()),
+        Err(oddity) => Err(oddity.to_string()),
+    }
+    .map_err(|reason| format!("names a file whose address {reason}"))
+}
+
 /// The text of a file that contains secrets.
 pub(super) fn secret_file(path: &Path, max_bytes: u64, files: &mut WatchedFiles) -> Result<Zeroizing<String>, String> {
     let text = files.read(path, max_bytes);

@@ -129,6 +129,12 @@ variables! {
     COMMUNITIES_FILE / communities_file: String, Program, in_demo false,
         None, "/etc/sonorancad-exporter/communities.yml",
         "A file with several communities, each served at `/probe?community=<alias>`.";
+    SHARED_STATE_URL / shared_state_url: SecretString, Program, in_demo false,
+        None, "redis://redis.example.org:6379",
+        "A Valkey or Redis server through which replicas share budgets and counts: `redis://`, `rediss://` for TLS, or `unix:` with a path.";
+    SHARED_STATE_URL_FILE / shared_state_url_file: String, Program, in_demo false,
+        None, "/run/secrets/shared_state_url",
+        "A file with that address, which may contain a password, instead of the variable above.";
     LISTEN_ADDRESS / listen_address: String, Program, in_demo true,
         Some(":10911"), ":10911",
         "The addresses to serve on, separated by commas; `:10911` for all of this machine's addresses, IPv4 and IPv6.";

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use enum_map::EnumMap;
+use serde::{Deserialize, Serialize};
 
 use super::identified::{Identified, IdentifiedCalls};
 use crate::label::{TextIndex, label_values};
@@ -85,7 +86,7 @@ label_values! {
 }
 
 /// What one answer said of a server's calls.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CallSnapshot {
     /// The CAD's list of active calls, pending ones included.
     pub active: ActiveCalls,
@@ -98,7 +99,7 @@ pub struct CallSnapshot {
 }
 
 /// A dispatch call with an id, which identifies it in other answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchCall {
     /// Its id.
     pub id: u64,
@@ -115,7 +116,7 @@ pub struct DispatchCall {
 }
 
 /// An emergency call with an id, which identifies it in other answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmergencyCall {
     /// Its id; dispatch calls have ids of their own.
     pub id: u64,
@@ -145,7 +146,7 @@ pub struct Call {
 }
 
 /// The dispatch calls of one list, counted. The default stands for a list that the answer lacks.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ActiveCalls {
     counts: EnumMap<Priority, EnumMap<Status, EnumMap<Origin, u64>>>,
     /// Open calls without a unit.
@@ -159,7 +160,7 @@ pub struct ActiveCalls {
 }
 
 /// The emergency calls of one list, counted. The default stands for a list that the answer lacks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmergencyCalls {
     counts: EnumMap<EmergencyKind, u64>,
     unreadable: u64,

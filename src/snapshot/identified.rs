@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
+
 /// Lists with more calls than this are counted but not followed.
 ///
 /// Following a call costs memory across answers and for every server, so an API that sends new ids each time could
@@ -17,7 +19,7 @@ pub trait Identified {
 /// The calls of one list that have an id, in the order of the answer.
 ///
 /// The list is unknown if the answer lacks it or if it is too long to follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentifiedCalls<T>(Option<Vec<T>>);
 
 impl<T> IdentifiedCalls<T> {

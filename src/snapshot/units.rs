@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use enum_map::EnumMap;
+use serde::{Deserialize, Serialize};
 
 use crate::label::{TextCounts, TextIndex, TextSet, label_values};
 
@@ -42,7 +43,7 @@ label_values! {
 }
 
 /// What one answer said of the units on duty.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitSnapshot {
     counts: UnitCounts,
     /// One by one, in the order of the answer; `None` if there are too many to follow.
@@ -52,7 +53,7 @@ pub struct UnitSnapshot {
 }
 
 /// A unit or a dispatcher on duty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// Its id, if it has a usable one.
     pub id: Option<u64>,
@@ -67,7 +68,7 @@ pub struct Unit {
 }
 
 /// How many units there are of each kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitCounts {
     /// Units, without dispatchers.
     pub units: EnumMap<Discipline, EnumMap<UnitStatus, u64>>,

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use crate::clock::as_unix_values;
+
 /// How long an id is remembered after it was last seen.
 const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Ids of calls that are gone, and when each was last seen or missed.
-#[derive(Debug, Default)]
-pub(super) struct ClosedIds(BTreeMap<u64, Instant>);
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct ClosedIds(#[serde(with = "as_unix_values")] BTreeMap<u64, Instant>);
 
 impl ClosedIds {
     pub(super) fn contains(&self, id: u64) -> bool {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// The ids of the newest answer that listed any call. A list that it lacked is `None`.
 ///
 /// Ids rise as long as a CAD lives, and begin anew when it is wiped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct LastAnswer {
     open: Option<BTreeSet<u64>>,
     closed: Option<BTreeSet<u64>>,

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::closed_ids::ClosedIds;
 use super::last_answer::LastAnswer;
 use super::time::Time;
+use crate::clock::{as_unix, as_unix_option};
 use crate::snapshot::Status;
 
 /// Closed calls to ask for while few are new: the API's own default.
@@ -48,14 +51,16 @@ pub(super) struct List<L> {
 }
 
 /// Follows the calls of one kind.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ListTracker<L> {
     max_gap: Duration,
     /// How many ids of calls that are gone are remembered.
     max_gone: usize,
     /// When the newest answer came that listed the open calls; `None` before the first.
+    #[serde(with = "as_unix_option")]
     listed_at: Option<Instant>,
     /// The same of the closed calls. The first such list only seeds.
+    #[serde(with = "as_unix_option")]
     closed_listed_at: Option<Instant>,
     closed_limit: u32,
     open: BTreeMap<u64, OpenCall<L>>,
@@ -67,7 +72,7 @@ pub(super) struct ListTracker<L> {
 }
 
 /// A call that was in the newest list of open calls or in the one before.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct OpenCall<L> {
     first: L,
     last: L,
@@ -83,9 +88,10 @@ struct OpenCall<L> {
 }
 
 /// What happened between two answers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Moment {
     /// When the later one came.
+    #[serde(with = "as_unix")]
     at: Instant,
     /// How long after the earlier one; `None` if there was none, or so long ago that nothing is known of when it happened.
     within: Option<Duration>,

@@ -807,7 +807,7 @@ fn what_may_not_be_kept_is_counted_but_not_followed() {
     for (count, is_followed) in [(100, true), (101, false)] {
         let mut scenario = Scenario::begin(&active(&[]).closed([]));
         let mut answer = active(&calls[..count]).closed([]);
-        scenario.tracker.limit(&mut answer.0, 100);
+        CallTracker::limit(&mut answer.0, 100);
         scenario.then(&answer);
         let stats = scenario.tracker.stats();
         let opened: u64 = stats.opened.values().flat_map(EnumMap::values).sum();

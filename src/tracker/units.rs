@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use enum_map::EnumMap;
+use serde::{Deserialize, Serialize};
 
 use super::Track;
 use crate::config::LabelTexts;
@@ -16,7 +17,7 @@ use crate::snapshot::{Discipline, Unit, UnitSnapshot};
 pub const UNITS_PER_PAGE: u32 = 100;
 
 /// Follows the units of one server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct UnitTracker {
     /// The units that were in the newest list or in the one before, by id; `None` before the first list.
     on_duty: Option<BTreeMap<u64, OnDuty>>,
@@ -24,7 +25,7 @@ pub struct UnitTracker {
 }
 
 /// A unit that has not signed off.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct OnDuty {
     /// When it signed on.
     discipline: Discipline,
@@ -40,7 +41,7 @@ pub struct UnitQuery {
 }
 
 /// How units come and go, as far as the answers show it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct UnitStats {
     /// Units that appeared, by discipline.
     pub signed_on: EnumMap<Discipline, u64>,
@@ -59,8 +60,8 @@ impl Track for UnitTracker {
         Self::default()
     }
 
-    /// No time is measured, so none can be too long.
-    fn set_ttl(&mut self, _: Duration) {}
+    /// No time is measured, and nothing is remembered of what is gone.
+    fn set_limits(&mut self, _: Duration, _: usize) {}
 
     fn query(&self) -> UnitQuery {
         UnitQuery { offset: 0 }
@@ -77,7 +78,7 @@ impl Track for UnitTracker {
         snapshot.append(page)
     }
 
-    fn limit(&mut self, snapshot: &mut UnitSnapshot, max_ids: usize) {
+    fn limit(snapshot: &mut UnitSnapshot, max_ids: usize) {
         snapshot.limit(max_ids);
     }
 

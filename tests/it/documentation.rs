@@ -45,7 +45,18 @@ async fn the_table_of_metrics_matches_the_program() {
         ("SONORANCAD_CALL_CODES", "10-31"),
         ("SONORANCAD_DEPARTMENTS", "LSPD"),
     ];
-    let text = Running::start(&cad, &variables).scrape().await;
+    let mut text = Running::start(&cad, &variables).scrape().await;
+    // There is no store, but its family is there.
+    let replica = Running::start(&cad, &[("SONORANCAD_SHARED_STATE_URL", "redis://127.0.0.1:1")]);
+    for line in replica
+        .scrape()
+        .await
+        .lines()
+        .filter(|line| line.contains("sonorancad_shared_state_up"))
+    {
+        text.push_str(line);
+        text.push('\n');
+    }
 
     // Names of labels, by family, as the samples have them.
     let mut labels: BTreeMap<&str, String> = BTreeMap::new();

@@ -41,8 +41,12 @@ fn default_port() -> u64 {
     listen.default.unwrap().rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// The stack, and what puts Grafana on the internet.
-const COMPOSE_FILES: [&str; 2] = ["deploy/compose.yaml", "deploy/compose.caddy.yaml"];
+/// The stack, what puts Grafana on the internet, and a stack of replicas.
+const COMPOSE_FILES: [&str; 3] = [
+    "deploy/compose.yaml",
+    "deploy/compose.caddy.yaml",
+    "deploy/compose.replicas.yaml",
+];
 
 /// A service of the stack.
 fn service(name: &str) -> Value {
@@ -311,6 +315,8 @@ fn promtool_accepts_the_configuration_and_the_alerts() {
     for file in ["prometheus/prometheus", "victoriametrics/scrape"] {
         run("promtool", &["check", "config", &format!("deploy/{file}.yml")]);
     }
+    let syntax_only = ["check", "config", "--syntax-only", "deploy/replicas/prometheus.yml"];
+    run("promtool", &syntax_only);
     for file in ["sonorancad", "sonorancad-community"] {
         run(
             "promtool",
@@ -420,7 +426,7 @@ fn every_alert_has_a_runbook_section_and_tests_of_both_outcomes() {
         .flat_map(|test| test["alert_rule_test"].as_array().unwrap())
         .collect();
     let alerts = alerts();
-    assert_eq!(alerts.len(), 12);
+    assert_eq!(alerts.len(), 13);
     for alert in alerts {
         let name = alert["alert"].as_str().unwrap();
         assert!(name.starts_with("SonoranCad"), "{name}");

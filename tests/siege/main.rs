@@ -16,5 +16,6 @@ mod flood;
 mod hostile;
 mod life;
 mod prometheus;
+mod replicas;
 mod secrets;
 mod system;

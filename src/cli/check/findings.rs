@@ -282,7 +282,7 @@ impl FailureFindings {
         Self {
             error: failure.label.to_string(),
             reason: failure.reason.clone(),
-            advice: failure.advice.to_owned(),
+            advice: failure.advice.to_string(),
         }
     }
 }

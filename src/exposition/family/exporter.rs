@@ -24,6 +24,11 @@ pub(super) fn encode(exporter: &ExporterReport, out: &mut Encoder) -> fmt::Resul
         "Requests to the exporter that hit a fault in it and got status 500.",
         [([], exporter.panics)],
     )?;
+    out.gauge(
+        "sonorancad_shared_state_up",
+        "Whether the store that replicas share answered when it was asked last (1), or not (0); only with SONORANCAD_SHARED_STATE_URL.",
+        exporter.is_shared_state_up.map(|is_up| ([], u64::from(is_up))),
+    )?;
     let of_process = |read: fn(&Process) -> f64| process.map(|process| ([], read(process)));
     out.counter(
         "process_cpu_seconds_total",

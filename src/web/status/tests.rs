@@ -53,7 +53,7 @@ fn failure(at: Now) -> Failure {
     Failure {
         label: "INVALID <API> KEY".into(),
         reason: "the API says \"INVALID\"".to_owned(),
-        advice: "copy the key again & again",
+        advice: "copy the key again & again".into(),
         at,
     }
 }

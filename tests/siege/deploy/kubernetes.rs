@@ -8,6 +8,7 @@ use super::{default_port, path, run, texts, yaml};
 use crate::support::tools::has;
 
 const BASE: &str = "deploy/kubernetes/base";
+const REPLICAS: &str = "deploy/kubernetes/replicas";
 const COMMUNITIES: &str = "deploy/kubernetes/overlays/communities";
 
 fn manifest(name: &str) -> Value {
@@ -23,7 +24,10 @@ fn pod() -> Value {
 fn kubernetes_accepts_the_manifests() {
     if has("kubernetes-validate", &["--version"]) {
         // Fields that the schema does not know are mistakes.
-        let files = ["deployment", "service", "networkpolicy"].map(|name| format!("{BASE}/{name}.yaml"));
+        let of_base = ["deployment", "service", "networkpolicy"].map(|name| format!("{BASE}/{name}.yaml"));
+        let of_replicas = ["poddisruptionbudget", "service", "networkpolicy"];
+        let of_replicas = of_replicas.map(|name| format!("{REPLICAS}/{name}.yaml"));
+        let files = [of_base, of_replicas].concat();
         let mut arguments = vec!["--strict"];
         arguments.extend(files.iter().map(String::as_str));
         let said = run("kubernetes-validate", &arguments);
@@ -32,17 +36,52 @@ fn kubernetes_accepts_the_manifests() {
 }
 
 #[test]
-fn the_kustomization_lists_every_manifest() {
-    let kustomization = manifest("kustomization");
-    let mut listed = texts(&kustomization["resources"]);
-    listed.push("kustomization.yaml");
-    listed.sort_unstable();
-    let files = std::fs::read_dir(path(BASE)).unwrap();
-    let mut files: Vec<_> = files
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .collect();
-    files.sort();
-    assert_eq!(files, listed);
+fn the_kustomizations_list_every_manifest() {
+    for folder in [BASE, REPLICAS] {
+        let kustomization = yaml(&format!("{folder}/kustomization.yaml"));
+        let mut listed = texts(&kustomization["resources"]);
+        let patches = kustomization["patches"].as_array().into_iter().flatten();
+        listed.extend(patches.map(|patch| patch["path"].as_str().unwrap()));
+        listed.push("kustomization.yaml");
+        listed.sort_unstable();
+        let files = std::fs::read_dir(path(folder)).unwrap();
+        let mut files: Vec<_> = files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        assert_eq!(files, listed);
+    }
+}
+
+#[test]
+fn replicas_share_their_state_and_each_is_scraped_for_what_is_its_own() {
+    let of_replicas = |name: &str| yaml(&format!("{REPLICAS}/{name}.yaml"));
+    let deployment = of_replicas("deployment");
+    assert_eq!(deployment["spec"]["strategy"]["type"], "RollingUpdate");
+    assert!(deployment["spec"]["replicas"].as_u64().unwrap() > 1);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let variable = &container["env"][0];
+    let name = variable["name"].as_str().unwrap();
+    assert!(VARIABLES.iter().any(|variable| variable.name() == name), "{name}");
+    let folder = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    assert_eq!(variable["value"], format!("{folder}/url"));
+    assert_eq!(pod["volumes"][0]["name"], container["volumeMounts"][0]["name"]);
+    // The policy keeps what the pods may reach without a store.
+    let egress = |policy: Value| policy["spec"]["egress"].as_array().unwrap().clone();
+    let (alone, shared) = (egress(manifest("networkpolicy")), egress(of_replicas("networkpolicy")));
+    assert_eq!(shared[..alone.len()], alone);
+    assert_eq!(shared.len(), alone.len() + 1);
+    // What Prometheus keeps of each is the same as in the Compose file.
+    let compose = yaml("deploy/replicas/prometheus.yml");
+    let jobs = compose["scrape_configs"].as_array().unwrap();
+    let own = jobs
+        .iter()
+        .find(|job| job["job_name"] == "sonorancad-replicas")
+        .unwrap();
+    let monitor = of_replicas("servicemonitor");
+    let kept = &monitor["spec"]["endpoints"][0]["metricRelabelings"][0];
+    assert_eq!(own["metric_relabel_configs"][0]["regex"], kept["regex"]);
 }
 
 #[test]

@@ -1,0 +1,209 @@
+-- One step of a replica. All that the replicas share changes here and nowhere else, so that each step is atomic.
+--
+-- KEYS: the account (hash); the slots of the endpoint's budgets, versions v1 and v2 of the API (sorted sets: a token by the
+--       millisecond at which its slot is free); the feed (hash).
+-- ARGV: the step; its arguments as JSON; the state to write, which only replicas can read.
+-- Returns the answer as JSON, and a state. Times are milliseconds, moments those of the store's clock.
+local LIFE = 7 * 24 * 3600 * 1000
+local WINDOW = 60 * 1000
+-- Later moments are not ours: pauses last an hour at most.
+local MAX_FUTURE = 2 * 3600 * 1000
+
+local args = cjson.decode(ARGV[2])
+local account, feed = KEYS[1], KEYS[4]
+local slots = { v1 = KEYS[2], v2 = KEYS[3] }
+local pause_of_endpoint = 'pause:' .. args.endpoint
+local short_pauses = 'short_pauses:' .. args.endpoint
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- What is not ours is removed.
+for index, kind in ipairs({ 'hash', 'zset', 'zset', 'hash' }) do
+  local found = redis.call('TYPE', KEYS[index]).ok
+  if found ~= kind and found ~= 'none' then
+    redis.call('DEL', KEYS[index])
+  end
+end
+
+local function number(key, field)
+  local value = tonumber(redis.call('HGET', key, field) or '')
+  if value and value >= 0 and value < 2 ^ 53 then
+    return math.floor(value)
+  end
+  return 0
+end
+
+local function set(key, field, value)
+  redis.call('HSET', key, field, string.format('%.0f', value))
+  redis.call('PEXPIRE', key, LIFE)
+end
+
+local function moment(key, field)
+  local value = number(key, field)
+  return value <= now + MAX_FUTURE and value or 0
+end
+
+local function lengthen(field, duration)
+  set(account, field, math.max(moment(account, field), now + duration))
+end
+
+local function answer(status, more, state)
+  more = more or {}
+  more.status = status
+  more.now = now
+  more.pause = moment(account, 'pause')
+  more.endpoint_pause = moment(account, pause_of_endpoint)
+  more.refusal = redis.call('HGET', account, 'refusal') or nil
+  return { cjson.encode(more), state or '' }
+end
+
+-- What another replica needs to take the feed over.
+local function record()
+  return {
+    version = number(feed, 'version'),
+    queries = number(feed, 'shown_queries'),
+    hits = number(feed, 'shown_hits'),
+  }
+end
+
+-- Takes a slot that is free or will be within the patience. Returns how long to wait for it; nil if there is none.
+local function take(version)
+  local counting = version == 'v2' and { 'v1', 'v2' } or { 'v1' }
+  local longest = 0
+  local freed = {}
+  for _, name in ipairs(counting) do
+    local key = slots[name]
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    redis.call('ZREMRANGEBYSCORE', key, now + MAX_FUTURE, '+inf')
+    local surplus = redis.call('ZCARD', key) + 1 - args.budgets[name]
+    if surplus > 0 then
+      local last = redis.call('ZRANGE', key, surplus - 1, surplus - 1, 'WITHSCORES')
+      if not last[2] then
+        return nil
+      end
+      freed[name] = last[1]
+      longest = math.max(longest, last[2] - now)
+    end
+  end
+  if longest > args.patience then
+    return nil
+  end
+  for _, name in ipairs(counting) do
+    if freed[name] then
+      redis.call('ZREM', slots[name], freed[name])
+    end
+    -- A replica that dies before the answer frees the slot by this.
+    redis.call('ZADD', slots[name], now + longest + args.hold, args.token)
+    redis.call('PEXPIRE', slots[name], LIFE)
+  end
+  return longest
+end
+
+local function is_paused()
+  return moment(account, 'pause') > now or moment(account, pause_of_endpoint) > now
+end
+
+local steps = {}
+
+-- Asks for the lease of a feed with a slot, or for what another replica has fetched.
+function steps.begin()
+  -- A store that stood still executes this long after the replica has given up.
+  if args.expires > 0 and now > args.expires then
+    return answer('late')
+  end
+  if number(feed, 'format') > args.format then
+    return answer('newer_format')
+  end
+  set(feed, 'queries', number(feed, 'queries') + args.queries)
+  set(feed, 'hits', number(feed, 'hits') + args.hits)
+  local found = record()
+  local state = found.version > args.known and redis.call('HGET', feed, 'state') or nil
+  local fetched = number(feed, 'fetched')
+  local is_fresh = fetched <= now and now < fetched + args.ttl
+  if not args.force and (is_fresh or now < moment(feed, 'pause')) then
+    found.is_fresh = is_fresh
+    return answer('taken', found, state)
+  end
+  -- Its own, if the answer to this step was lost and the replica asks again.
+  if moment(feed, 'lease_until') > now and redis.call('HGET', feed, 'lease') ~= args.token then
+    return answer('fetching', found, state)
+  end
+  local version = args.api
+  if args.may_change and redis.call('HEXISTS', account, 'refusal') == 1 then
+    version = 'v2'
+  end
+  local wait = not is_paused() and take(version)
+  if not wait then
+    return answer('refused', found, state)
+  end
+  redis.call('HSET', feed, 'lease', args.token)
+  set(feed, 'lease_until', now + wait + args.lease)
+  found.wait = wait
+  found.api = version
+  return answer('granted', found, state)
+end
+
+-- Asks for one more slot within a flight, and keeps its lease.
+function steps.more()
+  if args.expires > 0 and now > args.expires then
+    return answer('late')
+  end
+  if redis.call('HGET', feed, 'lease') ~= args.flight or is_paused() or not take(args.api) then
+    return answer('refused')
+  end
+  set(feed, 'lease_until', now + args.lease)
+  return answer('granted', { wait = 0, api = args.api })
+end
+
+-- Notes the end of a request: its slot is free a minute later.
+function steps.finish()
+  for _, key in pairs(slots) do
+    redis.call('ZADD', key, 'XX', now + WINDOW, args.token)
+  end
+  if args.verdict == 'good' then
+    redis.call('HDEL', account, short_pauses)
+  elseif args.verdict == 'pause_account' then
+    lengthen('pause', args.duration)
+  elseif args.verdict == 'pause_endpoint' then
+    local duration = args.duration
+    if moment(account, pause_of_endpoint) <= now then
+      if duration < args.short then
+        local count = number(account, short_pauses)
+        duration = math.min(duration * 2 ^ math.min(count, 30), args.max_pause)
+        set(account, short_pauses, count + 1)
+      else
+        redis.call('HDEL', account, short_pauses)
+      end
+    end
+    lengthen(pause_of_endpoint, duration)
+  end
+  return answer('done')
+end
+
+-- Goes over to version v2 of the API.
+function steps.change()
+  local is_change = redis.call('HSETNX', account, 'refusal', args.refusal_of_v1) == 1
+  redis.call('PEXPIRE', account, LIFE)
+  return answer(is_change and 'done' or 'refused')
+end
+
+-- Writes what a flight has brought, if its lease is still its own.
+function steps.commit()
+  if redis.call('HGET', feed, 'lease') ~= args.token then
+    local found = record()
+    return answer('fenced', found, redis.call('HGET', feed, 'state') or nil)
+  end
+  local version = math.max(now, number(feed, 'version') + 1, args.known + 1)
+  local queries, hits = number(feed, 'queries'), number(feed, 'hits')
+  redis.call('HSET', feed, 'state', ARGV[3])
+  redis.call('HDEL', feed, 'lease', 'lease_until')
+  set(feed, 'format', args.format)
+  set(feed, 'version', version)
+  set(feed, 'fetched', args.fetched)
+  set(feed, 'pause', args.pause_of_server)
+  set(feed, 'shown_queries', queries)
+  set(feed, 'shown_hits', hits)
+  return answer('done', { version = version, queries = queries, hits = hits })
+end
+
+return steps[ARGV[1]]()

@@ -1,0 +1,202 @@
+//! A feed that replicas share: one of them fetches and writes, the others take over what it wrote.
+//!
+//! What is known changes only with what the store has, so that all replicas say the same. Without the store, a replica shows
+//! the snapshots that it fetches by itself, and counts nothing: another one may see the same calls.
+
+use std::time::Duration;
+
+use super::{Endpoint, Feed, Fetch, Known, Outcome, Page, SnapshotOf};
+use crate::account::{Asking, Begin, Commit, Lease, Permit, SharedFeed, Written};
+use crate::client::FetchError;
+use crate::clock::with_reference;
+use crate::config::{ApiVersion, VersionChoice};
+use crate::report::RequestCounts;
+
+/// How often to check whether another replica's fetch has ended.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where a replica stands.
+#[derive(Debug, Default)]
+pub(super) struct Replica {
+    /// The version of the state in the store that is known here; 0 if none is.
+    version: u64,
+    /// Requests that are not in the store yet.
+    pub(super) pending: RequestCounts,
+    /// The same of scrapes, and of those that were answered at once.
+    pub(super) scrapes: (u64, u64),
+    /// Whether the newest fetch was made without the store.
+    pub(super) is_alone: bool,
+}
+
+/// What a replica may do.
+enum Turn {
+    Fetch(Lease, Permit),
+    FetchAlone,
+    Nothing,
+}
+
+impl<E: Endpoint> Fetch<E> {
+    /// Fetches if it is this replica's turn, or takes over what another one has fetched.
+    pub(super) async fn run_shared<F>(mut self, version: ApiVersion, fetch: impl Fn(Page<E>) -> F)
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
+    {
+        let feed = self.feed.clone();
+        let shared = feed.shared.as_ref().expect("it is called for such feeds only");
+        match feed.turn(shared, version).await {
+            Turn::Fetch(lease, permit) => {
+                self.lease = Some(lease);
+                let outcome = self.fetch(permit, fetch).await;
+                if let Some(lease) = &self.lease {
+                    feed.write(shared, lease, outcome).await;
+                }
+            }
+            Turn::FetchAlone => {
+                let outcome = match feed.source.account.permit(E::NAME, version).await {
+                    Some(permit) => self.fetch(permit, fetch).await,
+                    None => Outcome::NotAsked,
+                };
+                feed.land_alone(outcome);
+            }
+            Turn::Nothing => feed.complete(Outcome::NotAsked),
+        }
+        self.is_complete = true;
+    }
+}
+
+impl<E: Endpoint> Feed<E> {
+    /// Waits until it is known what this replica may do.
+    async fn turn(&self, shared: &SharedFeed, api: ApiVersion) -> Turn {
+        let mut is_forced = false;
+        loop {
+            match shared.begin(self.asking(api, is_forced)).await {
+                Begin::Away => return Turn::FetchAlone,
+                Begin::Fetching(written) => {
+                    // A scrape may run out of time before that fetch ends, and must not show less than others have shown.
+                    if let Some(written) = written {
+                        self.take_over(written);
+                    }
+                    self.source.clock.sleep(POLL).await;
+                }
+                Begin::Nothing { written, is_fresh } => {
+                    let is_readable = written.is_none_or(|written| self.take_over(written));
+                    if is_readable || is_forced {
+                        if is_fresh && let Some(replica) = &mut self.state.lock().replica {
+                            replica.scrapes.1 += 1;
+                        }
+                        return Turn::Nothing;
+                    }
+                    // What is there is not ours: it is overwritten.
+                    is_forced = true;
+                }
+                Begin::Granted {
+                    lease,
+                    permit,
+                    wait,
+                    written,
+                } => {
+                    if let Some(written) = written {
+                        self.take_over(written);
+                    }
+                    if !wait.is_zero() {
+                        self.source.clock.sleep(wait).await;
+                    }
+                    return Turn::Fetch(lease, permit);
+                }
+            }
+        }
+    }
+
+    fn asking(&self, api: ApiVersion, is_forced: bool) -> Asking {
+        let mut state = self.lock();
+        let ttl = state.known.cache.ttl();
+        let replica = state.replica.as_mut().expect("the feed is shared");
+        Asking {
+            api,
+            may_change: matches!(self.source.api.version, VersionChoice::Auto { .. }),
+            known: replica.version,
+            ttl,
+            scrapes: std::mem::take(&mut replica.scrapes),
+            is_forced,
+        }
+    }
+
+    /// Knows what another replica has written from now on. Returns whether it can be read.
+    fn take_over(&self, written: Written) -> bool {
+        let now = self.source.clock.now();
+        let read = |state: Vec<u8>| with_reference(now, || serde_json::from_slice::<Known<E>>(&state)).ok();
+        let known = written.state.and_then(read);
+        let is_readable = known.is_some();
+        let mut state = self.lock();
+        if let Some(mut known) = known {
+            (known.counts.queries, known.counts.hits) = written.scrapes;
+            // The flight goes on.
+            known.cache.begin();
+            state.known = known;
+            state.apply_plan();
+        }
+        if let Some(replica) = &mut state.replica {
+            replica.version = written.version;
+            replica.is_alone &= !is_readable;
+        }
+        is_readable
+    }
+
+    /// Writes how a fetch ended, and ends it. It is known here only if it is in the store.
+    async fn write(&self, shared: &SharedFeed, lease: &Lease, outcome: Outcome<SnapshotOf<E>>) {
+        let (mut known, version) = {
+            let state = self.lock();
+            let mut known = state.known.clone();
+            let replica = state.replica.as_ref().expect("the feed is shared");
+            known.counts.add(&replica.pending);
+            (known, replica.version)
+        };
+        self.land(&mut known, outcome);
+        let now = self.source.clock.now();
+        let written = with_reference(now, || serde_json::to_vec(&known)).expect("all of it can be written");
+        let fetched = known.cache.fetched_at();
+        let fetched = fetched.map_or(Duration::ZERO, |fetched| now.unix_at(fetched.instant));
+        let paused_until = known.cache.pause().ends_at(now).unwrap_or_default();
+        match shared.commit(lease, version, written, [fetched, paused_until]).await {
+            Commit::Done(version, scrapes) => {
+                (known.counts.queries, known.counts.hits) = scrapes;
+                // Until the end is announced, no other flight begins.
+                known.cache.begin();
+                let mut state = self.lock();
+                state.known = known;
+                state.apply_plan();
+                if let Some(replica) = &mut state.replica {
+                    replica.version = version;
+                    replica.pending = RequestCounts::default();
+                    replica.is_alone = false;
+                }
+            }
+            Commit::Fenced(written) => {
+                self.take_over(written);
+            }
+            Commit::Away => self.show(known),
+        }
+        self.complete(Outcome::NotAsked);
+    }
+
+    /// Ends a fetch that was made without the store.
+    fn land_alone(&self, outcome: Outcome<SnapshotOf<E>>) {
+        if !matches!(outcome, Outcome::NotAsked) {
+            let mut known = self.lock().known.clone();
+            self.land(&mut known, outcome);
+            self.show(known);
+        }
+        self.complete(Outcome::NotAsked);
+    }
+
+    /// Shows the snapshot or the failure of a fetch, and counts nothing.
+    fn show(&self, mut known: Known<E>) {
+        known.cache.begin();
+        let mut state = self.lock();
+        state.known.cache = known.cache;
+        state.known.failure = known.failure;
+        if let Some(replica) = &mut state.replica {
+            replica.is_alone = true;
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Replicas that share state through a real server of Redis.
+
+mod redis;
+
+use std::time::Duration;
+
+use sonorancad_exporter::clock::Clock;
+
+use self::redis::Redis;
+use crate::support::cad::{Answer, Cad};
+use crate::support::exporter::{Running, eventually, has, value};
+use crate::support::program::{Program, command};
+
+/// Calls with these ids, pending.
+fn calls(ids: &[u32]) -> Answer {
+    let calls: Vec<_> = ids
+        .iter()
+        .map(|id| format!(r#"{{"callId":{id},"priority":1,"status":0,"origin":0,"idents":[]}}"#))
+        .collect();
+    Answer::ok(&format!(
+        r#"{{"activeCalls":[{}],"emergencyCalls":[],"closedCalls":[]}}"#,
+        calls.join(",")
+    ))
+}
+
+/// A replica with a TTL of a second.
+fn replica(cad: &Cad, redis: &Redis, more: &[(&str, &str)]) -> Running {
+    let mut variables = vec![
+        ("SONORANCAD_API_VERSION", "v1"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+        ("SONORANCAD_SHARED_STATE_URL", &*redis.url),
+    ];
+    variables.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    variables.extend(more);
+    Running::start_with(&cad.url(), &variables, &Clock::system())
+}
+
+/// What replicas have in common: everything but the exporter itself.
+fn common(text: &str) -> String {
+    let is_own = |line: &&str| {
+        let own = ["process_", "sonorancad_exporter_", "sonorancad_config_"];
+        let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
+        own.iter().any(|own| name.starts_with(own))
+    };
+    text.lines().filter(|line| !is_own(line)).collect::<Vec<_>>().join("\n")
+}
+
+async fn pass(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+const OPENED: &str = r#"sonorancad_calls_opened_total{server_id="1",priority="1",origin="caller"}"#;
+const PENDING: &str = r#"sonorancad_active_calls{server_id="1",priority="1",status="pending",origin="caller"}"#;
+const REQUESTS: &str = r#"sonorancad_api_requests_total{server_id="1",api_endpoint="calls"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_fetch_once_and_say_the_same() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let replicas = [(); 3].map(|()| replica(&cad, &redis, &[("SONORANCAD_CACHE_TTL", "30s")]));
+    let mut texts = Vec::new();
+    for replica in &replicas {
+        texts.push(common(&replica.scrape().await));
+    }
+    assert_eq!(cad.requests().len(), 1);
+    assert_eq!(value(&texts[0], PENDING), 1.0);
+    assert_eq!(value(&texts[0], "sonorancad_shared_state_up"), 1.0);
+    assert_eq!(texts[0], texts[1]);
+    assert_eq!(texts[0], texts[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_go_on_whichever_replica_fetches_and_when_all_are_replaced() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    let mut ids = vec![1];
+    cad.answer(calls(&ids));
+    let mut replicas = [(); 2].map(|()| replica(&cad, &redis, &[]));
+    replicas[0].scrape().await;
+    for round in 0..6_u32 {
+        ids.push(round + 2);
+        cad.answer(calls(&ids));
+        pass(1.1).await;
+        if round == 3 {
+            for old in std::mem::replace(&mut replicas, [(); 2].map(|()| replica(&cad, &redis, &[]))) {
+                old.stop().await;
+            }
+        }
+        let texts = [
+            common(&replicas[usize::from(round % 2 == 0)].scrape().await),
+            common(&replicas[usize::from(round % 2 == 1)].scrape().await),
+        ];
+        assert_eq!(texts[0], texts[1]);
+        assert_eq!(value(&texts[0], OPENED), f64::from(round + 1));
+        assert_eq!(value(&texts[0], REQUESTS), f64::from(round + 2));
+        assert_eq!(cad.requests().len(), round as usize + 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_budget_counts_for_all_and_a_dead_replica_frees_its_slot() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    let more = [
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "3"),
+        ("SONORANCAD_SERVER_IDS", "1,2,3,4,5"),
+    ];
+    let replicas = [(); 3].map(|()| replica(&cad, &redis, &more));
+    for _ in 0..3 {
+        let scrapes = replicas.iter().map(Running::scrape);
+        futures_util::future::join_all(scrapes).await;
+    }
+    assert_eq!(cad.requests().len(), 3);
+    let slots = redis.names(":slots:calls:v1");
+    assert_eq!(redis.command(&["ZCARD", &slots[0]]), "3");
+    // Every slot has a moment at which it is free, whatever becomes of its replica.
+    let now: f64 = redis.command(&["TIME"]).lines().next().unwrap().parse().unwrap();
+    let scores = redis.command(&["ZRANGE", &slots[0], "0", "-1", "WITHSCORES"]);
+    for score in scores.lines().skip(1).step_by(2) {
+        let free_in = score.parse::<f64>().unwrap() / 1000.0 - now;
+        assert!((50.0..=61.0).contains(&free_in), "{free_in}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_limit_that_one_replica_meets_pauses_all() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(Answer::status(429, &[("Retry-After", "300")], ""));
+    let more = [("SONORANCAD_SERVER_IDS", "1,2")];
+    let (one, other) = (replica(&cad, &redis, &more), replica(&cad, &redis, &more));
+    let begun = cad.requests().len();
+    one.scrape().await;
+    // The two servers are asked at the same time.
+    let asked = cad.requests().len();
+    assert!((begun + 1..=begun + 2).contains(&asked));
+    pass(1.1).await;
+    let text = other.scrape().await;
+    assert_eq!(cad.requests().len(), asked);
+    assert_eq!(value(&text, r#"sonorancad_up{server_id="1"}"#), 0.0);
+    let retry_at = value(
+        &text,
+        r#"sonorancad_api_retry_timestamp_seconds{server_id="1",api_endpoint="calls"}"#,
+    );
+    assert!(retry_at > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_learns_the_version_of_the_api_from_the_others() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer_v1(Some(Answer::status(410, &[], "")));
+    let more = [("SONORANCAD_API_VERSION", "auto")];
+    let one = replica(&cad, &redis, &more);
+    one.scrape().await;
+    assert_eq!(cad.requests().len(), 2);
+    pass(1.1).await;
+    let other = replica(&cad, &redis, &more);
+    let text = other.scrape().await;
+    assert!(
+        has(
+            &text,
+            r#"sonorancad_server_info{server_id="1",name="",api_version="v2"}"#
+        ),
+        "{text}"
+    );
+    let requests = cad.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[2].line.contains("/v2/"), "{}", requests[2].line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_counters_stand_still_and_go_on_when_it_is_back() {
+    let Some(mut redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let replica = replica(&cad, &redis, &[]);
+    replica.scrape().await;
+    cad.answer(calls(&[1, 2]));
+    pass(1.1).await;
+    let before = replica.scrape().await;
+    assert_eq!(value(&before, OPENED), 1.0);
+    redis.kill();
+    cad.answer(calls(&[1, 2, 3]));
+    pass(1.1).await;
+    let away = replica.scrape().await;
+    assert_eq!(value(&away, "sonorancad_shared_state_up"), 0.0);
+    assert_eq!(value(&away, PENDING), 3.0, "it asks by itself");
+    assert_eq!(value(&away, OPENED), 1.0);
+    assert!(!has(
+        &away,
+        r#"sonorancad_oldest_pending_call_timestamp_seconds{server_id="1",priority="1"}"#
+    ));
+    for _ in 0..3 {
+        pass(1.1).await;
+        replica.scrape().await;
+    }
+    assert_eq!(cad.requests().len(), 3, "one request per minute and endpoint");
+    redis.start_again();
+    eventually("the store is used again", async || {
+        pass(0.2).await;
+        let text = replica.scrape().await;
+        assert!(value(&text, OPENED) >= 1.0, "{text}");
+        value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_delays_no_scrape_beyond_its_deadline() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let replica = replica(&cad, &redis, &[]);
+    replica.scrape().await;
+    pass(1.1).await;
+    // All of its clients wait.
+    Program::signal("STOP", redis.process());
+    let text = replica.scrape_within("1").await;
+    assert_eq!(value(&text, PENDING), 1.0, "the last known value");
+    eventually("the store counts as away", async || {
+        value(&replica.scrape_within("1").await, "sonorancad_shared_state_up") == 0.0
+    })
+    .await;
+    Program::signal("CONT", redis.process());
+    eventually("the store is used again", async || {
+        pass(0.2).await;
+        value(&replica.scrape().await, "sonorancad_shared_state_up") == 1.0
+    })
+    .await;
+    // What it executes late takes no lease: the next fetch waits for none.
+    let requests = cad.requests().len();
+    eventually("the API is asked", async || {
+        pass(0.2).await;
+        replica.scrape().await;
+        cad.requests().len() > requests
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stood_still_overwrites_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let variables = [
+        ("SONORANCAD_API_VERSION", "v1"),
+        ("SONORANCAD_API_TIMEOUT", "1s"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+        ("SONORANCAD_SHARED_STATE_URL", &*redis.url),
+    ];
+    let still = Program::start(command(&cad, &variables));
+    still.scrape().await;
+    pass(1.1).await;
+    cad.hold();
+    let scrape = tokio::spawn({
+        let url = format!("http://{}/metrics", still.address);
+        async move { crate::support::exporter::http().get(url).send().await }
+    });
+    eventually("it asks", async || cad.requests().len() == 2).await;
+    Program::signal("STOP", still.child.id());
+    cad.release();
+    // Its lease ends by itself.
+    let other = Program::start(command(&cad, &variables));
+    for id in 2..5 {
+        cad.answer(calls(&(1..=id).collect::<Vec<_>>()));
+        eventually("another replica goes on", async || {
+            value(&other.scrape().await, OPENED) == f64::from(id - 1)
+        })
+        .await;
+    }
+    Program::signal("CONT", still.child.id());
+    let _ = scrape.await;
+    eventually("it knows what the other one wrote", async || {
+        value(&still.scrape().await, OPENED) == 3.0
+    })
+    .await;
+    assert_eq!(value(&other.scrape().await, OPENED), 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_content_is_ignored_and_overwritten() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let one = replica(&cad, &redis, &[]);
+    one.scrape().await;
+    let names = redis.names("sonorancad:");
+    assert_eq!(names.len(), 2, "{names:?}");
+    let feed = redis.names(":feed:")[0].clone();
+    for (round, break_it) in [
+        vec!["HSET", &feed, "state", "nonsense", "version", "9000000000000"],
+        vec![
+            "HSET",
+            &feed,
+            "version",
+            "x",
+            "fetched",
+            "-1",
+            "pause",
+            "1e300",
+            "lease_until",
+            "nan",
+        ],
+        vec!["HSET", &feed, "queries", "x", "hits", "", "format", "y"],
+        vec!["SET", &feed, "text"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        redis.command(&break_it);
+        if round == 3 {
+            for name in &names {
+                redis.command(&["SET", name, "text"]);
+            }
+        }
+        let requests = cad.requests().len();
+        let newcomer = replica(&cad, &redis, &[]);
+        pass(1.1).await;
+        let text = newcomer.scrape().await;
+        assert_eq!(value(&text, PENDING), 1.0, "{break_it:?}");
+        assert_eq!(value(&text, "sonorancad_shared_state_up"), 1.0, "{break_it:?}");
+        assert_eq!(cad.requests().len(), requests + 1, "{break_it:?}");
+        let next = replica(&cad, &redis, &[]);
+        assert_eq!(value(&next.scrape().await, PENDING), 1.0, "{break_it:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_a_newer_exporter_is_left_alone() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let one = replica(&cad, &redis, &[]);
+    one.scrape().await;
+    let feed = redis.names(":feed:")[0].clone();
+    redis.command(&["HSET", &feed, "format", "2"]);
+    let state = || ["version", "state"].map(|field| redis.command(&["HGET", &feed, field]));
+    let before = state();
+    pass(1.1).await;
+    cad.answer(calls(&[1, 2]));
+    let text = one.scrape().await;
+    assert_eq!(value(&text, PENDING), 2.0, "it goes on by itself");
+    assert_eq!(value(&text, OPENED), 0.0);
+    assert_eq!(state(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_nowhere_in_the_store() {
+    use crate::support::program::KEY;
+    let Some(redis) = Redis::start() else { return };
+    redis.command(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    let monitor = redis.monitor();
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let variables = [
+        ("SONORANCAD_SHARED_STATE_URL", &*redis.url),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+    ];
+    let program = Program::start(command(&cad, &variables));
+    for _ in 0..3 {
+        program.scrape().await;
+        pass(1.1).await;
+    }
+    let mut said = monitor.end();
+    assert!(said.contains("begin") && said.contains("commit"), "{said}");
+    said += &redis.command(&["SLOWLOG", "GET", "1000"]);
+    for name in redis.names("") {
+        let reading = if name.contains(":slots:") {
+            ["ZRANGE", &name, "0", "-1"].to_vec()
+        } else {
+            vec!["HGETALL", &name]
+        };
+        said += &redis.command(&reading);
+        said += &name;
+        let life: u64 = redis.command(&["TTL", &name]).parse().unwrap();
+        assert!((600_000..=604_800).contains(&life), "{name}: {life}");
+    }
+    for secret in [KEY, "mycommunity", "callId"] {
+        assert!(!said.to_lowercase().contains(secret), "{secret}");
+    }
+}

@@ -1,0 +1,144 @@
+//! A server of Redis, as Debian packages it.
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::{TempDir, tempdir};
+
+use crate::support::exporter::HANG_GUARD;
+use crate::support::tools::{free_port, has};
+
+/// A running server; killed when dropped, with its data.
+pub(super) struct Redis {
+    child: Child,
+    /// For `SONORANCAD_SHARED_STATE_URL`.
+    pub(super) url: String,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Redis {
+    /// Starts an empty one; `None` where it is not installed.
+    pub(super) fn start() -> Option<Self> {
+        if !has("redis-server", &["--version"]) {
+            return None;
+        }
+        let (port, folder) = (free_port(), tempdir().unwrap());
+        let mut redis = Self {
+            child: spawn(port, &folder),
+            url: format!("redis://127.0.0.1:{port}"),
+            port,
+            folder,
+        };
+        redis.wait();
+        Some(redis)
+    }
+
+    /// Ends it; what it contained is lost.
+    pub(super) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again at the same address, empty.
+    pub(super) fn start_again(&mut self) {
+        self.child = spawn(self.port, &self.folder);
+        self.wait();
+    }
+
+    pub(super) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What a command of the server prints.
+    pub(super) fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Everything that its clients say from now on.
+    pub(super) fn monitor(&self) -> Monitor {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("said");
+        let child = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "MONITOR"])
+            .stdout(std::fs::File::create(&path).unwrap())
+            .spawn()
+            .unwrap();
+        let monitor = Monitor { child, folder };
+        while monitor.read().is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        monitor
+    }
+
+    /// The names of everything that it contains whose names contain `part`.
+    pub(super) fn names(&self, part: &str) -> Vec<String> {
+        let names = self.command(&["KEYS", &format!("*{part}*")]);
+        names
+            .lines()
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn wait(&mut self) {
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(begin.elapsed() < HANG_GUARD, "it does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// What the clients of a server say.
+pub(super) struct Monitor {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Monitor {
+    fn read(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.path().join("said")).unwrap()).into_owned()
+    }
+
+    /// What was said until now.
+    pub(super) fn end(mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.read()
+    }
+}
+
+fn spawn(port: u16, folder: &TempDir) -> Child {
+    Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ])
+        .arg("--dir")
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
