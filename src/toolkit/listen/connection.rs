@@ -77,6 +77,8 @@ struct Progress {
     waiting_since: Instant,
     /// The bytes of the response that is being written, also while the client takes only a part of them.
     unsent: u64,
+    /// When the client took some of it, or it was made.
+    taken_at: Instant,
     /// Whether it has been asked to close.
     is_closing: bool,
     /// Whether it must close even with a request in service.
@@ -200,6 +202,7 @@ impl Connection {
                 began_at: now,
                 waiting_since: now,
                 unsent: 0,
+                taken_at: now,
                 is_closing: false,
                 preempted: false,
             }),
@@ -231,7 +234,13 @@ impl Connection {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
         progress.waiting_since = Instant::now();
+        progress.taken_at = progress.waiting_since;
         progress.unsent = bytes;
+    }
+
+    /// Notes that some bytes have been written.
+    pub(super) fn send(&self) {
+        self.progress.lock().taken_at = Instant::now();
     }
 
     /// Notes that everything has been written.

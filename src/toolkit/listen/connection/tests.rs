@@ -140,6 +140,20 @@ async fn responses_of_many_clients_are_limited_even_before_the_oldest_are_gone()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_response_slowly_is_not_the_one_that_loses_it() {
+    const BYTES: u64 = MAX_UNSENT / 40;
+    let connections = Arc::new(Connections::new(512));
+    let (slow, _) = respond(&connections, 0, BYTES + 1000).await;
+    // Each asks once, and takes nothing.
+    for number in 1..200 {
+        sleep(Duration::from_millis(100)).await;
+        slow.send();
+        let (_, has_room) = respond(&connections, number, BYTES).await;
+        assert!(has_room && is_open(&connections, &slow), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_response_above_the_limit_is_sent_alone() {
     let connections = Arc::new(Connections::new(512));
     let (large, has_room) = respond(&connections, 1, MAX_UNSENT * 3).await;
