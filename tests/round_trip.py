@@ -21,6 +21,9 @@ ALLOWED = [
     "annotations.list.*.step",
     "annotations.list.*.textFormat",
     "annotations.list.*.titleFormat",
+    # Options of bar gauges since Grafana 10.3; an older one fits the bars into the panel by itself.
+    "panels.*.options.sizing",
+    "panels.*.options.maxVizHeight",
 ]
 
 

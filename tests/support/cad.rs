@@ -67,6 +67,10 @@ struct Script {
     answers: Mutex<Vec<(Option<u32>, Answer)>>,
     /// The answer to a request for the list of servers.
     servers: Mutex<Answer>,
+    /// The answer to a request for units.
+    units: Mutex<Answer>,
+    /// The answer to all requests in version v1 of the API, if they have one of their own.
+    v1: Mutex<Option<Answer>>,
     requests: watch::Sender<Vec<Request>>,
     /// The bytes that are sent to each client before its request.
     greeting: Mutex<Vec<u8>>,
@@ -154,6 +158,8 @@ impl Cad {
                 Answer::ok(r#"{"activeCalls":[],"emergencyCalls":[],"closedCalls":[]}"#),
             )]),
             servers: Mutex::new(Answer::ok(r#"{"servers":[{"id":1},{"id":2}]}"#)),
+            units: Mutex::new(Answer::ok("[]")),
+            v1: Mutex::default(),
             requests: watch::Sender::default(),
             greeting: Mutex::default(),
             connections: watch::Sender::default(),
@@ -184,6 +190,16 @@ impl Cad {
         let mut answers = self.script.answers.lock();
         answers.retain(|(id, _)| *id != Some(server_id));
         answers.push((Some(server_id), answer));
+    }
+
+    /// From now on, requests for units are answered so; at first, none is on duty.
+    pub(crate) fn answer_units(&self, answer: Answer) {
+        *self.script.units.lock() = answer;
+    }
+
+    /// From now on, all requests in version v1 of the API are answered so; `None`: like those in version v2.
+    pub(crate) fn answer_v1(&self, answer: Option<Answer>) {
+        *self.script.v1.lock() = answer;
     }
 
     /// From now on, this is the list of servers; at first, it contains 1 and 2.
@@ -387,6 +403,16 @@ impl Request {
             .map(|(_, value)| &**value)
     }
 
+    /// The version of the API in which it is asked.
+    pub(crate) fn version(&self) -> &'static str {
+        if self.line.contains(" /v2/") { "v2" } else { "v1" }
+    }
+
+    /// Whether it asks for units.
+    pub(crate) fn is_for_units(&self) -> bool {
+        self.line.contains("units")
+    }
+
     /// The server that is asked for, in the body (v1) or in the target (v2).
     pub(crate) fn server_id(&self) -> Option<u32> {
         if let Some((_, rest)) = self.line.split_once("/servers/") {
@@ -399,8 +425,16 @@ impl Request {
 
 impl Script {
     fn answer_to(&self, request: &Request) -> Answer {
+        if request.version() == "v1"
+            && let Some(answer) = self.v1.lock().clone()
+        {
+            return answer;
+        }
         if request.line.contains("/general/") {
             return self.servers.lock().clone();
+        }
+        if request.is_for_units() {
+            return self.units.lock().clone();
         }
         let answers = self.answers.lock();
         let server_id = request.server_id();
