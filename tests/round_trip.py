@@ -24,6 +24,8 @@ ALLOWED = [
     # Options of bar gauges since Grafana 10.3; an older one fits the bars into the panel by itself.
     "panels.*.options.sizing",
     "panels.*.options.maxVizHeight",
+    # The same of stats: whether the name stands beside the value.
+    "panels.*.options.wideLayout",
 ]
 
 

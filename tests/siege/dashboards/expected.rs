@@ -1,6 +1,6 @@
 //! What the script and the invented exporters imply for each target of each panel.
 
-use super::invented::{GONE_FOR, available, by_the_minute, hour, open_a_week_before};
+use super::invented::{available, by_the_minute, hour, last_of_gone, open_a_week_before};
 use super::values::{END, OUTAGE, RATE_LIMIT};
 
 /// The time of a query.
@@ -67,7 +67,7 @@ fn live(title: &'static str, target: &'static str) -> Expectation {
 
 /// The board of the community's activity. `end` is the script's last minute in Unix time.
 pub(super) fn community(end: f64) -> Vec<Expectation> {
-    let mut all = now();
+    let mut all = now(end);
     all.extend(over_time(end));
     all.extend(units(end));
     all.extend(response());
@@ -76,7 +76,7 @@ pub(super) fn community(end: f64) -> Vec<Expectation> {
     all
 }
 
-fn now() -> Vec<Expectation> {
+fn now(end: f64) -> Vec<Expectation> {
     vec![
         at("Open calls", "A", END, &[("", 5.0)]),
         at("Open calls", "A", 99.0, &[("", 1.0)]),
@@ -99,6 +99,7 @@ fn now() -> Vec<Expectation> {
         of(Of::Invented, "New calls", "B", &[("", 0.0)]),
         at("Data age", "A", END, &[("", 0.0)]),
         at("Data age", "A", OUTAGE, &[("", 570.0)]),
+        of(Of::Gone, "Data age", "A", &[("", end - last_of_gone(end))]),
         at("Data", "A", END, &[("server_id=1", 0.0)]),
         at("Data", "A", OUTAGE, &[("server_id=1", 1.0)]),
         at("Data", "A", RATE_LIMIT + 0.5, &[("server_id=1", 2.0)]),
@@ -252,18 +253,10 @@ fn mix() -> Vec<Expectation> {
             &[("priority=1", 3.0), ("priority=2", 4.0), ("priority=3", 3.0)],
         ),
         of(Of::Invented, "Calls by code", "A", &[("code=10-50", 108.0)]),
-        at(
-            "Calls on the lines",
-            "A",
-            END,
-            &[("kind=civil", 3.0), ("kind=emergency", 3.0)],
-        ),
-        at(
-            "Calls on the lines",
-            "B",
-            END,
-            &[("kind=civil", 1.0), ("kind=emergency", 2.0)],
-        ),
+        at("Calls on the lines", "A", END, &[("", 3.0)]),
+        at("Calls on the lines", "B", END, &[("", 2.0)]),
+        at("Calls on the lines", "C", END, &[("", 3.0)]),
+        at("Calls on the lines", "D", END, &[("", 1.0)]),
     ]
 }
 
@@ -291,8 +284,6 @@ fn servers(end: f64) -> Vec<Expectation> {
 
 /// The board for the dispatchers' screen.
 pub(super) fn dispatch(end: f64) -> Vec<Expectation> {
-    // Its last sample came at a full five minutes.
-    let last = ((end - GONE_FOR) / 300.0).floor() * 300.0;
     vec![
         at("Data", "A", END, &[("why=Data is fresh", 0.0)]),
         at(
@@ -306,7 +297,7 @@ pub(super) fn dispatch(end: f64) -> Vec<Expectation> {
             Of::Gone,
             "Data",
             "A",
-            &[("why=Data is old: the exporter is down", end - last)],
+            &[("why=Data is old: the exporter is down", end - last_of_gone(end))],
         ),
         of(Of::Invented, "Units in panic", "A", &[("", 1.0)]),
         at(
@@ -423,13 +414,13 @@ fn health_of_the_data() -> Vec<Expectation> {
             "Data age and TTL",
             "A",
             OUTAGE,
-            &[("api_endpoint=calls,server_id=1", 570.0)],
+            &[("api_endpoint=calls,server_id=1", 9.5)],
         ),
         at(
             "Data age and TTL",
             "B",
             END,
-            &[("api_endpoint=calls,server_id=1", 25.0)],
+            &[("api_endpoint=calls,server_id=1", 25.0 / 60.0)],
         ),
         // Every answer is scraped twice.
         at("Cache hit share", "A", END, &[("", 0.5)]),

@@ -17,7 +17,7 @@ pub(super) const INVENTED: &str = "invented:10911";
 pub(super) const GONE: &str = "gone:10911";
 
 /// For how long it has been gone at the end of the script.
-pub(super) const GONE_FOR: f64 = 20.0 * MINUTE;
+const GONE_FOR: f64 = 20.0 * MINUTE;
 
 /// The panels with a value for each hour of the day or of the week.
 pub(super) const OF_WEEKS: [&str; 3] = [
@@ -63,6 +63,11 @@ pub(super) fn by_the_minute(end: f64, minutes: u32, value: impl Fn(f64) -> f64) 
 /// The open calls of the week before, averaged over a quarter of an hour.
 pub(super) fn open_a_week_before(end: f64) -> f64 {
     by_the_minute(end - 7.0 * DAY, 15, |time| open(time, end))
+}
+
+/// When the exporter that stopped was seen for the last time.
+pub(super) fn last_of_gone(end: f64) -> f64 {
+    ((end - GONE_FOR) / STEP).floor() * STEP
 }
 
 /// Adds both exporters' samples, up to the end.
