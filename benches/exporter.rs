@@ -9,10 +9,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::clock::Clock;
-use sonorancad_exporter::config::{Config, Setting};
+use sonorancad_exporter::config::{ApiVersion, Config, LabelTexts, Setting};
 use sonorancad_exporter::exposition::{Format, render};
 use sonorancad_exporter::process::Process;
-use sonorancad_exporter::report::{CommunityReport, ExporterReport, FeedReport, Report, ServerReport};
+use sonorancad_exporter::report::{
+    CommunityReport, ExporterReport, FeedReport, FeedStatus, Report, ServerReport, VersionReason,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -27,7 +29,7 @@ fn decode(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.sample_size(if calls > 10_000 { 10 } else { 50 });
         group.bench_with_input(BenchmarkId::new("snapshot", calls), &body, |bencher, body| {
-            bencher.iter(|| Calls::decode(black_box(body.as_bytes())).expect("an answer"));
+            bencher.iter(|| Calls::decode(black_box(body.as_bytes()), &LabelTexts::default()).expect("an answer"));
         });
         group.bench_with_input(BenchmarkId::new("value", calls), &body, |bencher, body| {
             bencher.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body.as_bytes())).expect("JSON"));
@@ -40,13 +42,21 @@ fn encode(criterion: &mut Criterion) {
     let server = ServerReport {
         id: "1".to_owned(),
         name: Some("Main".to_owned()),
+        api_version: ApiVersion::V1,
+        version_reason: VersionReason::Documented,
         calls: FeedReport {
-            is_up: true,
-            snapshot: Calls::decode(answer::with_calls(60).as_bytes()).ok().map(Arc::new),
-            last_success: Some(Duration::from_secs(1_795_435_200)),
-            ttl: Duration::from_secs(25),
+            status: FeedStatus {
+                is_up: true,
+                last_success: Some(Duration::from_secs(1_795_435_200)),
+                ttl: Duration::from_secs(25),
+                ..FeedStatus::default()
+            },
+            snapshot: Calls::decode(answer::with_calls(60).as_bytes(), &LabelTexts::default())
+                .ok()
+                .map(Arc::new),
             ..FeedReport::default()
         },
+        units: None,
     };
     let report = Arc::new(Report {
         community: CommunityReport {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-pub use self::communities::Communities;
+pub use self::communities::{Communities, Listed};
 use self::feed::Source;
 use self::server::{AnyFeed, Server};
 use crate::account::Account;

@@ -75,6 +75,9 @@ pub struct CommunityConfig {
     pub cache_ttl: Duration,
     /// `SONORANCAD_MAX_STALE`, as asked for.
     pub max_stale: Duration,
+    /// What its targets are labelled with besides its alias: valid names that neither a target nor a metric has. Empty
+    /// for the community that the environment describes.
+    pub labels: BTreeMap<String, String>,
 }
 
 label_values! {
@@ -465,6 +468,8 @@ fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, prob
             account: AccountConfig::default(),
             cache_ttl: cache_ttl?,
             max_stale: max_stale?,
+            // A file of communities has some.
+            labels: BTreeMap::new(),
         },
         requests_per_minute,
     })

@@ -1,14 +1,23 @@
 //! A simulated CAD with a living community in it, for a first look and for tests.
 //!
 //! It speaks the API's wire formats, v1 and v2 side by side, and writes its own JSON, so that bugs of the decoder cannot
-//! cancel out. Calls arrive in a daily and weekly rhythm, units take and clear them, emergency calls are answered after
-//! a while, and now and then the API fails. All of it follows from a seed and the clock: as time passes, even by hand,
+//! cancel out. Calls arrive in a daily and weekly rhythm, units sign on, take and clear them, emergency calls are answered
+//! after a while, and now and then the API fails. All of it follows from a seed and the clock: as time passes, even by hand,
 //! the community lives on. [`Statistics`] are the truth, to compare with what an exporter counts.
 
+mod agenda;
 mod api;
+mod call;
+mod chance;
+mod discipline;
+mod incident;
 mod limit;
 mod outages;
+mod posts;
+mod rhythm;
 mod server;
+mod statistics;
+mod units;
 mod wire;
 
 use std::io;
@@ -18,10 +27,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
-use self::limit::RateLimit;
+use self::limit::RateLimits;
 use self::outages::Outages;
+pub use self::server::MIN_CALL;
 use self::server::Server;
-pub use self::server::{MIN_CALL, Statistics};
+pub use self::statistics::{Statistics, UnitStatistics};
 use crate::clock::{Clock, Now};
 
 /// The id of the simulated community.
@@ -46,6 +56,8 @@ pub struct Settings {
     pub utc_offset: i32,
     /// Whether the API has outages, and rate limits without a cause.
     pub has_trouble: bool,
+    /// Whether version v1 is switched off: it answers 200 with the text `Sonoran CAD: Backend Service Reached`.
+    pub is_v1_gone: bool,
 }
 
 /// A simulated CAD; clones share it.
@@ -54,13 +66,14 @@ pub struct Cad {
     state: Arc<Mutex<State>>,
     clock: Clock,
     begin: Now,
+    is_v1_gone: bool,
 }
 
 #[derive(Debug)]
 struct State {
     servers: Vec<Server>,
     outages: Outages,
-    limit: RateLimit,
+    limits: RateLimits,
 }
 
 impl Cad {
@@ -77,15 +90,16 @@ impl Cad {
             })
             .collect();
         let outages = Outages::new(settings.has_trouble, random.fork());
-        let limit = RateLimit::new(settings.servers);
+        let limits = RateLimits::new(settings.servers);
         Self {
             state: Arc::new(Mutex::new(State {
                 servers,
                 outages,
-                limit,
+                limits,
             })),
             clock: clock.clone(),
             begin,
+            is_v1_gone: settings.is_v1_gone,
         }
     }
 
@@ -102,8 +116,8 @@ impl Cad {
     #[must_use]
     pub fn statistics(&self, server_id: u32) -> Option<Statistics> {
         let mut state = self.state.lock();
-        let server = state.live_until(self.time().unix, server_id)?;
-        Some(server.statistics().clone())
+        let unix = self.time().unix;
+        Some(state.live_until(unix, server_id)?.statistics(unix))
     }
 
     /// The answer of version v1 to a request for a server's calls.
@@ -111,7 +125,21 @@ impl Cad {
     pub fn calls(&self, server_id: u32, closed_limit: usize) -> Option<String> {
         let mut state = self.state.lock();
         let server = state.live_until(self.time().unix, server_id)?;
-        Some(wire::v1(Some(server), closed_limit, 0))
+        Some(wire::calls::v1(Some(server), closed_limit, 0))
+    }
+
+    /// The answer of version v1 to a request for a server's units on duty, dispatchers among them.
+    #[must_use]
+    pub fn units(&self, server_id: u32, limit: usize, offset: usize) -> Option<String> {
+        let mut state = self.state.lock();
+        let server = state.live_until(self.time().unix, server_id)?;
+        let query = wire::units::Query {
+            only_units: false,
+            include_offline: false,
+            limit,
+            offset,
+        };
+        Some(wire::units::v1(Some(server), query))
     }
 
     /// The simulated time, which never steps: it counts from the first request on the steady clock.

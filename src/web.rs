@@ -206,7 +206,7 @@ async fn probe(
 async fn discovery(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let own = || Target::from_host(headers.get(HOST)?).map(Arc::new);
     match state.external.or_else(own) {
-        Some(target) => discovery::respond(state.communities.aliases(), target).into_response(),
+        Some(target) => discovery::respond(state.communities.listed(), target).into_response(),
         None => (StatusCode::BAD_REQUEST, "The Host header is missing or invalid.\n").into_response(),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use peak_alloc::PeakAlloc;
 use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::config::LabelTexts;
 use sonorancad_exporter::demo::{Cad, Settings};
 use sonorancad_exporter::snapshot::{CallSnapshot, Origin, Priority, Status};
 use sonorancad_exporter::tracker::{CallTracker, Track as _};
@@ -26,7 +27,7 @@ static TURN: Mutex<()> = Mutex::new(());
 fn peak_of(body: &str) -> (usize, CallSnapshot) {
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
-    let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
+    let snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
     (HEAP.peak_usage() - before, snapshot)
 }
 
@@ -76,14 +77,15 @@ fn a_day_of_a_busy_community_takes_little_memory() {
         servers: 1,
         utc_offset: 0,
         has_trouble: false,
+        is_v1_gone: false,
     };
     let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
-    let mut tracker = CallTracker::new(Duration::from_secs(25));
+    let mut tracker = CallTracker::new(Duration::from_secs(25), &LabelTexts::default());
     let mut peak = 0;
     for _ in 0..24 * 3600 / 25 {
         clock.advance(Duration::from_secs(25));
         let body = cad.calls(1, tracker.query().closed_limit as usize).expect("a server");
-        let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
+        let snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
         drop(body);
         let before = HEAP.current_usage();
         tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
@@ -114,14 +116,15 @@ fn size_after(days: u32) -> usize {
         servers: 1,
         utc_offset: 0,
         has_trouble: false,
+        is_v1_gone: false,
     };
     let cad = Cad::new(&settings, &Clock::Manual(clock.clone()));
-    let mut tracker = CallTracker::new(Duration::from_secs(25));
+    let mut tracker = CallTracker::new(Duration::from_secs(25), &LabelTexts::default());
     let mut known = None;
     for _ in 0..days * 24 * 3600 / 30 {
         clock.advance(Duration::from_secs(30));
         let body = cad.calls(1, tracker.query().closed_limit as usize).expect("a server");
-        let snapshot = Calls::decode(body.as_bytes()).expect("an answer");
+        let snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
         tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
         known.get_or_insert_with(|| cad.statistics(1).expect("a server").opened());
     }
@@ -157,7 +160,7 @@ fn new_ids_in_each_answer_take_little_memory_for_good() {
     ] {
         let clock = ManualClock::new(Duration::from_secs(1_795_435_200));
         let before = HEAP.current_usage();
-        let mut tracker = CallTracker::new(Duration::from_secs(25));
+        let mut tracker = CallTracker::new(Duration::from_secs(25), &LabelTexts::default());
         let mut snapshot = CallSnapshot::default();
         let mut first = 1_000_000_000;
         let mut most = 0;
@@ -165,7 +168,7 @@ fn new_ids_in_each_answer_take_little_memory_for_good() {
             clock.advance(Duration::from_secs(25));
             let body = newcomers::answer(*calls, first);
             first += calls;
-            snapshot = Calls::decode(body.as_bytes()).expect("an answer");
+            snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
             drop(body);
             tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
             most = most.max(HEAP.current_usage() - before);

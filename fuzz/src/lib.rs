@@ -5,6 +5,7 @@ mod promises;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use sonorancad_exporter::client::{Calls, Endpoint as _};
+use sonorancad_exporter::config::LabelTexts;
 
 use self::promises::SECRET;
 
@@ -12,7 +13,10 @@ use self::promises::SECRET;
 pub fn answer(bytes: &[u8]) {
     let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
     // The others all lead to the same text, which takes long to write.
-    if bodies.last().is_some_and(|body| Calls::decode(body).is_ok()) {
+    if bodies
+        .last()
+        .is_some_and(|body| Calls::decode(body, &LabelTexts::default()).is_ok())
+    {
         promises::answers(&bodies);
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "CALLS", default_value_t = 240, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     calls_per_hour: u32,
 
-    /// CAD servers, 1 to 4: with more, the game servers alone would use up the limit of API version v2.
+    /// CAD servers, 1 to 4: with more, the game servers alone would use up the limit of API version v2 for calls. That for
+    /// units is used up by 3.
     #[arg(long, value_name = "SERVERS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4))]
     servers: u32,
 
@@ -34,8 +35,12 @@ pub(super) struct Options {
     utc_offset: i32,
 
     /// The version of the API that the exporter asks.
-    #[arg(long, value_name = "VERSION", default_value = "v1", value_parser = ["v1", "v2"])]
+    #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = ["auto", "v1", "v2"])]
     api_version: String,
+
+    /// Simulate a CAD whose API version v1 is switched off.
+    #[arg(long)]
+    v1_gone: bool,
 }
 
 /// A simulated CAD that has opened its address but does not answer yet.
@@ -71,6 +76,7 @@ impl Demo {
             servers: options.servers,
             utc_offset: options.utc_offset * 3600,
             has_trouble: true,
+            is_v1_gone: options.v1_gone,
         };
         let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         let listener = TcpListener::bind(&loopback.map(|ip| SocketAddr::new(ip, 0))[..])?;
@@ -98,6 +104,7 @@ impl Demo {
             ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID.to_owned()),
             ("SONORANCAD_API_KEY", API_KEY.to_owned()),
             ("SONORANCAD_SERVER_IDS", names.join(",")),
+            ("SONORANCAD_COLLECT", "calls,units".to_owned()),
         ];
         variables
             .filter(|(name, _)| {

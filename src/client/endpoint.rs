@@ -70,7 +70,7 @@ impl Endpoint for Calls {
             closed_limit: query.closed_limit,
             closed_offset: query.closed_offset,
         };
-        v1::post(http, api, "emergency/get_calls", "GET_CALLS", Some(data))
+        v1::post(http, api, "emergency/get_calls", "GET_CALLS", &[data])
     }
 
     fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: CallQuery) -> RequestBuilder {
@@ -111,7 +111,7 @@ impl Endpoint for Units {
             limit: UNITS_PER_PAGE,
             offset: query.offset,
         };
-        v1::post(http, api, "emergency/get_active_units", "GET_ACTIVE_UNITS", Some(data))
+        v1::post(http, api, "emergency/get_active_units", "GET_ACTIVE_UNITS", &[data])
     }
 
     fn v2_request(http: &reqwest::Client, api: &ApiConfig, server_id: u32, query: UnitQuery) -> RequestBuilder {

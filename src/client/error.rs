@@ -285,12 +285,6 @@ impl FetchError {
         }
     }
 
-    /// The same of a refusal by version v1, while the budget allows no request in version v2.
-    #[must_use]
-    pub fn before_v2(self) -> Self {
-        self.with_advice("wait: version v2 of the API is asked as soon as the budget allows it")
-    }
-
     /// The failure of both versions: this one is that of version v1.
     #[must_use]
     pub fn and_v2(self, v2: Self) -> Self {

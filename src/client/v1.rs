@@ -50,22 +50,22 @@ pub(super) struct UnitsRequest {
 
 /// The request for the community's servers, at the address that the vendor's own clients use.
 pub(super) fn servers_request(http: &reqwest::Client, api: &ApiConfig) -> reqwest::RequestBuilder {
-    post(http, api, "general/get_servers", "GET_SERVERS", None::<()>)
+    post(http, api, "general/get_servers", "GET_SERVERS", &[] as &[()])
 }
 
-/// A request of this type to the address `path`, about at most one server.
+/// A request of this type to the address `path`, about these servers.
 pub(super) fn post<T: Serialize>(
     http: &reqwest::Client,
     api: &ApiConfig,
     path: &str,
     r#type: &'static str,
-    data: Option<T>,
+    data: &[T],
 ) -> reqwest::RequestBuilder {
     let request = Request {
         id: api.version.community_id(),
         key: api.key.expose_secret(),
         r#type,
-        data: data.as_slice(),
+        data,
     };
     http.post(super::address(&api.url, path))
         .header(CONTENT_TYPE, "application/json")

@@ -32,11 +32,20 @@ struct Entries {
     /// The one that the environment describes.
     own: Option<Arc<Community>>,
     by_alias: Arc<BTreeMap<String, Arc<Community>>>,
-    /// The keys of `by_alias`.
-    aliases: Arc<[String]>,
+    /// The keys of `by_alias`, with their labels.
+    listed: Arc<[Listed]>,
     /// The accounts of the communities, and those of earlier ones as long as their requests matter.
     accounts: HashMap<AccountId, Arc<Account>>,
     is_reload_successful: bool,
+}
+
+/// A community as service discovery lists it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The name that requests use.
+    pub alias: String,
+    /// What its targets are labelled with besides.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A hash of an address of the API and a key. It keeps no copy of the key, which must be gone with its communities.
@@ -56,7 +65,7 @@ impl Communities {
                 client: Arc::new(Client::new(false)?),
                 own: None,
                 by_alias: Arc::default(),
-                aliases: Arc::default(),
+                listed: Arc::default(),
                 accounts: HashMap::new(),
                 is_reload_successful: true,
             }),
@@ -106,11 +115,15 @@ impl Communities {
             (alias.clone(), community)
         });
         let by_alias: BTreeMap<_, _> = named.collect();
+        let listed = config.communities.iter().map(|(alias, config)| Listed {
+            alias: alias.clone(),
+            labels: config.labels.clone(),
+        });
         accounts.retain(|id, account| used.contains(id) || account.is_in_use());
         *RwLockUpgradableReadGuard::upgrade(entries) = Entries {
             client,
             own,
-            aliases: by_alias.keys().cloned().collect(),
+            listed: listed.collect(),
             by_alias: Arc::new(by_alias),
             accounts,
             is_reload_successful: true,
@@ -210,10 +223,10 @@ impl Communities {
         }
     }
 
-    /// The aliases, in order.
+    /// The aliases with their labels, in order.
     #[must_use]
-    pub fn aliases(&self) -> Arc<[String]> {
-        self.entries.read().aliases.clone()
+    pub fn listed(&self) -> Arc<[Listed]> {
+        self.entries.read().listed.clone()
     }
 
     fn nothing(&self) -> CommunityReport {

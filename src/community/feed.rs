@@ -69,7 +69,7 @@ enum Outcome<S> {
         is_complete: bool,
     },
     Failed(FetchError),
-    /// The account granted no permit, so nothing was sent.
+    /// The account granted no permit, so nothing is known.
     NotAsked,
 }
 
@@ -379,7 +379,7 @@ impl<E: Endpoint> Fetch<E> {
         let query = feed.start();
         let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
             Ok(page) => page,
-            Err(error) => return Outcome::Failed(error),
+            Err(outcome) => return outcome,
         };
         let next_query = |page: &_, query| feed.state.lock().tracker.next_query(page, query);
         let mut next = next_query(&snapshot, query);
@@ -411,7 +411,7 @@ impl<E: Endpoint> Fetch<E> {
         query: QueryOf<E>,
         mut permit: Permit,
         fetch: &impl Fn(Page<E>) -> F,
-    ) -> Result<(ApiVersion, SnapshotOf<E>), FetchError>
+    ) -> Result<(ApiVersion, SnapshotOf<E>), Outcome<SnapshotOf<E>>>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
@@ -420,10 +420,10 @@ impl<E: Endpoint> Fetch<E> {
         if permit.version() == ApiVersion::V1 {
             match feed.request(query, permit, fetch).await {
                 Err(error) if feed.source.may_leave(ApiVersion::V1, &error) => {
-                    feed.state.lock().v1_refusal = Some(error.clone());
-                    permit = account.permit_now(E::NAME, ApiVersion::V2).ok_or(error.before_v2())?;
+                    feed.state.lock().v1_refusal = Some(error);
+                    permit = account.permit_now(E::NAME, ApiVersion::V2).ok_or(Outcome::NotAsked)?;
                 }
-                result => return result.map(|page| (ApiVersion::V1, page)),
+                result => return result.map(|page| (ApiVersion::V1, page)).map_err(Outcome::Failed),
             }
         }
         let result = feed.request(query, permit, fetch).await;
@@ -435,8 +435,10 @@ impl<E: Endpoint> Fetch<E> {
                 }
                 Ok((ApiVersion::V2, page))
             }
-            (Err(error), Some(refusal)) if account.version() == ApiVersion::V1 => Err(refusal.and_v2(error)),
-            (Err(error), _) => Err(error),
+            (Err(error), Some(refusal)) if account.version() == ApiVersion::V1 => {
+                Err(Outcome::Failed(refusal.and_v2(error)))
+            }
+            (Err(error), _) => Err(Outcome::Failed(error)),
         }
     }
 }

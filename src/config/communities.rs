@@ -1,5 +1,7 @@
 //! The communities file: YAML that maps aliases to settings.
 
+mod labels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -90,7 +92,7 @@ pub(super) fn parse(
 fn read_entry(
     mut location: Location,
     folder: &Path,
-    settings: Settings,
+    mut settings: Settings,
     files: &mut WatchedFiles,
     problems: &mut Problems,
 ) -> Option<Draft> {
@@ -99,9 +101,13 @@ fn read_entry(
         .filter_map(|(key, _)| Some((key.text.clone()?, key.line)));
     location.lines = lines.collect();
     let mut own = Problems::of(Origin::File(location.clone()));
+    let labels = labels::take(&mut settings, &location, &mut own);
     let raw = gather(settings, &location, &mut own);
-    let draft = read_community(&raw, folder, files, &mut own);
+    let mut draft = read_community(&raw, folder, files, &mut own);
     problems.list.append(&mut own.list);
+    if let Some(draft) = &mut draft {
+        draft.community.labels = labels;
+    }
     draft
 }
 
@@ -194,7 +200,7 @@ fn unknown_setting(key: &str, value: &Node) -> String {
     if let Some(variable) = variable::nearest(key, known()) {
         return format!("has a setting that does not exist; the nearest one is {}", variable.key);
     }
-    let keys: Vec<_> = known().map(|variable| variable.key).collect();
+    let keys: Vec<_> = known().map(|variable| variable.key).chain([labels::KEY]).collect();
     format!("has a setting that does not exist; these do: {}", keys.join(", "))
 }
 

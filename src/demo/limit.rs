@@ -1,14 +1,34 @@
-//! The rate limit of version v2: 5 requests for calls per minute and key, in a sliding window.
+//! The rate limits of version v2, per key and endpoint, each in a sliding window of a minute.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-const REQUESTS: usize = 5;
+/// Requests per minute for calls and for units.
+const CALL_REQUESTS: usize = 5;
+const UNIT_REQUESTS: usize = 3;
+
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// One key's limit. Each game server uses one request per minute.
+/// The limits of one key.
+#[derive(Debug)]
+pub(super) struct RateLimits {
+    pub(super) calls: RateLimit,
+    pub(super) units: RateLimit,
+}
+
+impl RateLimits {
+    pub(super) fn new(game_servers: u32) -> Self {
+        Self {
+            calls: RateLimit::new(CALL_REQUESTS, game_servers),
+            units: RateLimit::new(UNIT_REQUESTS, game_servers),
+        }
+    }
+}
+
+/// The limit of one endpoint. Each game server uses one request per minute.
 #[derive(Debug)]
 pub(super) struct RateLimit {
+    requests: usize,
     game_servers: u32,
     /// Times of the requests in the window, oldest first. All times here count from the start of the simulation.
     granted: VecDeque<Duration>,
@@ -17,8 +37,9 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    pub(super) fn new(game_servers: u32) -> Self {
+    fn new(requests: usize, game_servers: u32) -> Self {
         Self {
+            requests,
             game_servers,
             granted: VecDeque::new(),
             next_game_request: Duration::ZERO,
@@ -44,7 +65,7 @@ impl RateLimit {
             self.granted.pop_front();
         }
         match self.granted.front() {
-            Some(oldest) if self.granted.len() >= REQUESTS => Err((*oldest + WINDOW).saturating_sub(now)),
+            Some(oldest) if self.granted.len() >= self.requests => Err((*oldest + WINDOW).saturating_sub(now)),
             _ => {
                 self.granted.push_back(now);
                 Ok(())
@@ -60,7 +81,7 @@ mod tests {
     #[test]
     fn a_game_server_takes_one_of_five() {
         let second = Duration::from_secs(1);
-        let mut limit = RateLimit::new(1);
+        let mut limit = RateLimits::new(1).calls;
         for at in 1..=4 {
             assert_eq!(limit.take(second * at), Ok(()), "{at}");
         }
@@ -72,8 +93,20 @@ mod tests {
 
     #[test]
     fn game_servers_ask_in_turn() {
-        let mut limit = RateLimit::new(4);
+        let mut limit = RateLimits::new(4).calls;
         assert_eq!(limit.take(Duration::from_secs(59)), Ok(()));
         assert_eq!(limit.take(Duration::from_secs(59)), Err(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn each_endpoint_has_its_own_limit() {
+        let second = Duration::from_secs(1);
+        let mut limits = RateLimits::new(1);
+        for at in 1..=2 {
+            assert_eq!(limits.units.take(second * at), Ok(()), "{at}");
+            assert_eq!(limits.calls.take(second * at), Ok(()), "{at}");
+        }
+        assert_eq!(limits.units.take(second * 3), Err(second * 57));
+        assert_eq!(limits.calls.take(second * 3), Ok(()));
     }
 }

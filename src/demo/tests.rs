@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::*;
 use crate::clock::ManualClock;
 
+mod units;
+
 /// 2026-11-23T00:00:00Z, a Monday.
 const MONDAY: Duration = Duration::from_secs(1_795_392_000);
 
@@ -14,6 +16,7 @@ const SETTINGS: Settings = Settings {
     servers: 2,
     utc_offset: 0,
     has_trouble: true,
+    is_v1_gone: false,
 };
 
 fn cad(settings: &Settings) -> (Cad, ManualClock) {

@@ -46,7 +46,9 @@ impl<T> IdentifiedCalls<T> {
         let mut new = page.0.unwrap_or_default();
         new.retain(|call| !known.contains(&call.id()));
         let has_new = !new.is_empty();
-        new.into_iter().for_each(|call| self.push_or_forget(call));
+        for call in new {
+            self.push_or_forget(call);
+        }
         has_new
     }
 

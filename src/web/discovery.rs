@@ -1,6 +1,7 @@
 //! The communities as Prometheus' [HTTP service discovery](https://prometheus.io/docs/prometheus/latest/http_sd/)
 //! reads them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,6 +13,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
 use url::{Position, Url};
+
+use crate::community::Listed;
 
 /// The longest address: a DNS name and a port.
 const MAX_TARGET_BYTES: usize = 253 + ":65535".len();
@@ -45,6 +48,9 @@ struct Labels<'a> {
     metrics_path: &'a str,
     #[serde(rename = "__param_community")]
     parameter: &'a str,
+    /// None of them has one of the names above.
+    #[serde(flatten)]
+    own: &'a BTreeMap<String, String>,
 }
 
 impl Target {
@@ -71,27 +77,28 @@ impl Target {
 
 /// The list of all communities, written piece by piece as the client reads it. A whole list for each
 /// client would let clients fill the memory.
-pub(super) fn respond(aliases: Arc<[String]>, target: Arc<Target>) -> impl IntoResponse + use<> {
-    let pieces = stream::iter(pieces(aliases, target));
+pub(super) fn respond(listed: Arc<[Listed]>, target: Arc<Target>) -> impl IntoResponse + use<> {
+    let pieces = stream::iter(pieces(listed, target));
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces))
 }
 
 impl<'a> Group<'a> {
-    fn new(alias: &'a str, target: &'a Target) -> Self {
+    fn new(listed: &'a Listed, target: &'a Target) -> Self {
         Self {
             targets: [&target.address],
             labels: Labels {
-                community: alias,
+                community: &listed.alias,
                 scheme: target.scheme.as_deref(),
                 metrics_path: &target.path,
-                parameter: alias,
+                parameter: &listed.alias,
+                own: &listed.labels,
             },
         }
     }
 }
 
 /// The list in pieces of at least [`MIN_PIECE_BYTES`], except for the last one.
-fn pieces(aliases: Arc<[String]>, target: Arc<Target>) -> impl Iterator<Item = serde_json::Result<Bytes>> {
+fn pieces(listed: Arc<[Listed]>, target: Arc<Target>) -> impl Iterator<Item = serde_json::Result<Bytes>> {
     let mut written = 0;
     // Whether the closing bracket is written: only then is the list complete.
     let mut is_closed = false;
@@ -101,13 +108,13 @@ fn pieces(aliases: Arc<[String]>, target: Arc<Target>) -> impl Iterator<Item = s
         }
         let mut piece = Vec::new();
         while piece.len() < MIN_PIECE_BYTES {
-            let Some(alias) = aliases.get(written) else {
+            let Some(community) = listed.get(written) else {
                 piece.extend_from_slice(if written == 0 { b"[]" } else { b"]" });
                 is_closed = true;
                 break;
             };
             piece.push(if written == 0 { b'[' } else { b',' });
-            if let Err(error) = serde_json::to_writer(&mut piece, &Group::new(alias, &target)) {
+            if let Err(error) = serde_json::to_writer(&mut piece, &Group::new(community, &target)) {
                 return Some(Err(error));
             }
             written += 1;
@@ -124,9 +131,13 @@ mod tests {
     fn a_list_of_any_length_is_written_in_small_pieces() {
         let target = Arc::new(Target::from_host(&HeaderValue::from_static("localhost:10911")).unwrap());
         for count in [0, 1, 2, 9, 10, 11, 5000] {
-            let aliases: Vec<_> = (0..count).map(|number| format!("c{number}")).collect();
+            let community = |number| Listed {
+                alias: format!("c{number}"),
+                labels: [("team".to_owned(), format!("t{number}"))].into(),
+            };
+            let listed: Vec<_> = (0..count).map(community).collect();
             let mut text = Vec::new();
-            for piece in pieces(aliases.clone().into(), target.clone()) {
+            for piece in pieces(listed.clone().into(), target.clone()) {
                 let piece = piece.unwrap();
                 assert!(
                     !piece.is_empty() && piece.len() < 2 * MIN_PIECE_BYTES,
@@ -135,7 +146,7 @@ mod tests {
                 );
                 text.extend(piece);
             }
-            let whole = aliases.iter().map(|alias| Group::new(alias, &target));
+            let whole = listed.iter().map(|community| Group::new(community, &target));
             assert_eq!(text, serde_json::to_vec(&whole.collect::<Vec<_>>()).unwrap(), "{count}");
         }
     }

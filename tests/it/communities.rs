@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
-use sonorancad_exporter::config::{Config, Setting};
+use sonorancad_exporter::config::{Config, Setting, parse_communities};
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -135,6 +135,58 @@ async fn metrics_contain_the_exporter_and_the_community_of_the_environment() {
     assert_eq!(value(&text, "sonorancad_up{server_id=\"1\"}"), 1.0);
     assert_eq!(fixture.cad.requests().len(), 1);
     fixture.probe("blaine").await;
+}
+
+/// The labels of each community in the list, without those that every group has.
+async fn labels(fixture: &Fixture) -> Value {
+    let reply = fixture.exporter.get("/sd").await;
+    let groups: Vec<Value> = serde_json::from_str(reply.text()).unwrap();
+    let own = |group: Value| {
+        let mut labels = group["labels"].as_object().unwrap().clone();
+        labels.retain(|name, _| !name.starts_with("__") && name != "community");
+        Value::from(labels)
+    };
+    groups.into_iter().map(own).collect()
+}
+
+#[tokio::test]
+async fn discovery_passes_labels_on_and_a_new_label_changes_nothing_else() {
+    let fixture = Fixture::start(TWO).await;
+    assert_eq!(labels(&fixture).await, json!([{}, {}]));
+    fixture.cad.answer(calls(1));
+    fixture.probe("blaine").await;
+
+    let labelled = TWO.replace("'1=Main,2'}", "'1=Main,2', labels: {team: north, tier: 1}}");
+    fixture.reload(&labelled);
+    assert_eq!(labels(&fixture).await, json!([{"team": "north", "tier": "1"}, {}]));
+    fixture.probe("blaine").await;
+    // It has kept its cache.
+    assert_eq!(fixture.cad.requests().len(), 2);
+}
+
+/// Prometheus would rename the metric's own label.
+#[test]
+fn no_label_of_a_metric_can_be_a_label_of_a_community() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/situations");
+    let mut names = BTreeSet::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let before = line
+                .split("=\"")
+                .map(|part| part.rsplit(['{', ',']).next().unwrap().to_owned());
+            names.extend(before.take(line.matches("=\"").count()));
+        }
+    }
+    assert!(names.len() > 8 && names.contains("server_id"), "{names:?}");
+    for name in names {
+        let file = format!("a: {{api_key: k, labels: {{{name}: x}}}}");
+        let problems = parse_communities(&file).unwrap_err().to_string();
+        assert!(
+            problems.contains("a target or a metric has already"),
+            "{name}: {problems}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -38,7 +38,13 @@ fn the_table_of_variables_matches_the_program() {
 async fn the_table_of_metrics_matches_the_program() {
     let cad = Cad::start().await;
     cad.answer(Answer::ok(include_str!("../fixtures/busy_v2.json")));
-    let variables = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
+    let variables = [
+        ("SONORANCAD_API_VERSION", "v2"),
+        ("SONORANCAD_SERVER_IDS", "1=Main"),
+        ("SONORANCAD_COLLECT", "calls,units"),
+        ("SONORANCAD_CALL_CODES", "10-31"),
+        ("SONORANCAD_DEPARTMENTS", "LSPD"),
+    ];
     let text = Running::start(&cad, &variables).scrape().await;
 
     // Names of labels, by family, as the samples have them.

@@ -41,14 +41,12 @@ fn default_port() -> u64 {
     listen.default.unwrap().rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// The services by name.
-fn services() -> Vec<(String, Value)> {
-    let compose = yaml("deploy/compose.yaml");
-    compose["services"].as_object().unwrap().clone().into_iter().collect()
-}
+/// The stack, and what puts Grafana on the internet.
+const COMPOSE_FILES: [&str; 2] = ["deploy/compose.yaml", "deploy/compose.caddy.yaml"];
 
+/// A service of the stack.
 fn service(name: &str) -> Value {
-    services().into_iter().find(|(other, _)| other == name).unwrap().1
+    yaml("deploy/compose.yaml")["services"][name].clone()
 }
 
 /// The mounts of a service: source and target, as written.
@@ -85,31 +83,50 @@ fn run(tool: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_compose_file_is_valid() {
+fn the_compose_files_are_valid() {
     if has("check-jsonschema", &["--version"]) {
-        run(
-            "check-jsonschema",
-            &["--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml"],
-        );
+        let schema = ["--builtin-schema", "vendor.compose-spec"];
+        run("check-jsonschema", &[&schema[..], &COMPOSE_FILES].concat());
     }
 }
 
 #[test]
 fn images_are_pinned_and_mounted_files_exist() {
-    for (name, service) in services() {
-        // Pinned to a version, or built from here.
-        let version = service["image"].as_str().and_then(|image| image.rsplit_once(':'));
-        let is_pinned = version.is_some_and(|(_, version)| {
-            let parts: Vec<_> = version.trim_start_matches('v').split('.').collect();
-            parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
-        });
-        assert!(is_pinned || service["build"] == "..", "{name}");
-        // Mounted files exist and can be read on a host with SELinux; only volumes can be written.
-        let volumes = yaml("deploy/compose.yaml")["volumes"].as_object().unwrap().clone();
-        for volume in texts(&service["volumes"]) {
-            let source = volume.split(':').next().unwrap();
-            let is_here = source.starts_with('.') && path("deploy").join(source).exists() && volume.ends_with(":ro,z");
-            assert!(is_here || volumes.contains_key(source), "{name}: {volume}");
+    for file in COMPOSE_FILES {
+        let compose = yaml(file);
+        for (name, service) in compose["services"].as_object().unwrap() {
+            // Pinned to a version, or built from here, or only completed.
+            let version = service["image"].as_str().and_then(|image| image.rsplit_once(':'));
+            let is_pinned = version.is_some_and(|(_, version)| {
+                let parts: Vec<_> = version.trim_start_matches('v').split('.').collect();
+                parts.len() == 3 && parts.iter().all(|part| part.parse::<u32>().is_ok())
+            });
+            let is_completed = file != COMPOSE_FILES[0] && !self::service(name).is_null();
+            assert!(is_pinned || service["build"] == ".." || is_completed, "{name}");
+            assert_eq!(service["cap_drop"].is_array(), !is_completed, "{name}");
+            // Mounted files exist and can be read on a host with SELinux; only volumes can be written.
+            for volume in texts(&service["volumes"]) {
+                let source = volume.split(':').next().unwrap();
+                let is_here =
+                    source.starts_with('.') && path("deploy").join(source).exists() && volume.ends_with(":ro,z");
+                assert!(
+                    is_here || compose["volumes"].as_object().unwrap().contains_key(source),
+                    "{name}: {volume}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn grafana_on_the_internet_has_accounts_and_the_rest_stays_on_this_machine() {
+    let public = yaml("deploy/compose.caddy.yaml")["services"].clone();
+    assert_eq!(public["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"], "false");
+    assert_eq!(texts(&public["caddy"]["command"]).last(), Some(&"grafana:3000"));
+    let compose = yaml("deploy/compose.yaml");
+    for (name, service) in compose["services"].as_object().unwrap() {
+        for port in texts(&service["ports"]) {
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
         }
     }
 }

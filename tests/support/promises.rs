@@ -265,6 +265,10 @@ fn check_community(alias: &str, community: &CommunityConfig) {
     let ids: BTreeSet<_> = community.servers.iter().map(|server| server.id).collect();
     assert!(!ids.is_empty() && !ids.contains(&0), "{community:?}");
     assert_eq!(ids.len(), community.servers.len(), "{community:?}");
+    for name in community.labels.keys() {
+        let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        assert!(is_word && !name.starts_with("__"), "{community:?}");
+    }
     for version in ApiVersion::ALL {
         for plan in [Calls::plan(community, *version), Units::plan(community, *version)] {
             assert!((1..=60).contains(&plan.requests_per_minute), "{community:?}");

@@ -267,7 +267,7 @@ impl<'de> Visitor<'de> for AnswerVisitor<'_> {
             match key {
                 Key::Active => has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.active),
                 Key::Emergency => {
-                    has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.emergency)
+                    has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.emergency);
                 }
                 Key::Closed => {
                     let json = map.next_value::<Option<&RawValue>>()?.map(RawValue::get);
