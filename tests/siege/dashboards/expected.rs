@@ -350,7 +350,7 @@ fn health_now(requests: f64, retry: f64) -> Vec<Expectation> {
             &[(concat!("version=", env!("CARGO_PKG_VERSION")), 1.0)],
         ),
         at("Waiting until", "A", RATE_LIMIT, &[("", retry * 1000.0)]),
-        at("Waiting until", "A", END, &[]),
+        at("Waiting until", "A", END, &[("", 0.0)]),
         at("Configuration", "A", END, &[("", 1.0)]),
         live("Firing alerts", "A"),
         of(Of::Invented, "Units reachable", "A", &[("", 1.0)]),
