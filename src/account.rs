@@ -62,6 +62,7 @@ pub struct Permit {
     account: Arc<Account>,
     endpoint: ApiEndpoint,
     version: ApiVersion,
+    is_used: bool,
 }
 
 impl Account {
@@ -175,6 +176,7 @@ impl Account {
             account: self.clone(),
             endpoint,
             version,
+            is_used: true,
         };
         Some((permit, longest))
     }
@@ -246,6 +248,11 @@ impl Permit {
     pub fn version(&self) -> ApiVersion {
         self.version
     }
+
+    /// Gives the permit back: nothing was sent, so nothing counts.
+    pub fn give_back(mut self) {
+        self.is_used = false;
+    }
 }
 
 impl Drop for Permit {
@@ -253,7 +260,7 @@ impl Drop for Permit {
         let mut limits = self.account.limits.lock();
         let now = self.account.clock.now();
         let budgets = limits.endpoints[self.endpoint].counting(self.version);
-        budgets.for_each(|budget| budget.end_request(now));
+        budgets.for_each(|budget| budget.end_request(self.is_used.then_some(now)));
     }
 }
 

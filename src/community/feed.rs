@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::account::{Account, Permit, Plan};
 use crate::cache::{Cache, Lookup};
-use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf};
+use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
 use crate::clock::{Clock, Now};
 use crate::config::{ApiConfig, ApiVersion, VersionChoice};
 use crate::report::{Failure, FeedReport, FeedStatus, RequestCounts};
@@ -44,8 +44,12 @@ pub(super) struct Source {
 /// The plan for each version of the API.
 pub(super) type Plans = EnumMap<ApiVersion, Plan>;
 
-/// A page to ask for, and the version of the API to ask.
-pub(super) type Page<E> = (ApiVersion, QueryOf<E>);
+/// A page to ask for.
+pub(super) struct Page<E: Endpoint> {
+    version: ApiVersion,
+    query: QueryOf<E>,
+    turn: Turn,
+}
 
 #[derive(Debug)]
 struct State<E: Endpoint> {
@@ -137,11 +141,11 @@ impl<E: Endpoint> Feed<E> {
     /// Counts a scrape. If it has to wait for a fetch, returns what notifies it of the end of that fetch.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let feed = self.clone();
-        self.join_or_start_with(move |(version, query)| {
+        self.join_or_start_with(move |Page { version, query, turn }| {
             let Source {
                 client, api, server_id, ..
             } = feed.source.clone();
-            async move { client.fetch_snapshot::<E>(&api, version, server_id, query).await }
+            async move { client.fetch_snapshot::<E>(&api, version, server_id, query, turn).await }
         })
     }
 
@@ -181,22 +185,32 @@ impl<E: Endpoint> Feed<E> {
         Some(completion)
     }
 
-    /// Notes that the first page is being asked for. Returns what it should contain.
-    fn start(&self) -> QueryOf<E> {
-        let mut state = self.state.lock();
-        state.cache.start(self.source.clock.now());
-        state.tracker.query()
-    }
-
-    /// Sends one request, and counts it.
-    async fn request<F>(&self, query: QueryOf<E>, permit: Permit, fetch: &impl Fn(Page<E>) -> F) -> F::Output
+    /// Sends one request when it has its turn, and counts it. `None`: it has none, and nothing is sent. Ages count from when
+    /// the request for the first page is sent.
+    async fn request<F>(
+        &self,
+        query: QueryOf<E>,
+        is_first_page: bool,
+        permit: Permit,
+        fetch: &impl Fn(Page<E>) -> F,
+    ) -> Option<F::Output>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
+        let Some(turn) = self.source.client.turn().await else {
+            permit.give_back();
+            return None;
+        };
         let started_at = self.source.clock.now();
-        self.state.lock().counts.requests += 1;
+        {
+            let mut state = self.state.lock();
+            state.counts.requests += 1;
+            if is_first_page {
+                state.cache.start(started_at);
+            }
+        }
         let version = permit.version();
-        let result = fetch((version, query)).await;
+        let result = fetch(Page { version, query, turn }).await;
         // Before the end is announced, so that the slot's minute begins no later than a scrape that was waiting.
         drop(permit);
         let now = self.source.clock.now();
@@ -212,7 +226,7 @@ impl<E: Endpoint> Feed<E> {
             *state.counts.errors.entry(error.label()).or_default() += 1;
         }
         drop(state);
-        result
+        Some(result)
     }
 
     /// Ends the fetch in flight.
@@ -376,7 +390,7 @@ impl<E: Endpoint> Fetch<E> {
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
         let feed = &self.feed;
-        let query = feed.start();
+        let query = feed.state.lock().tracker.query();
         let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
             Ok(page) => page,
             Err(outcome) => return outcome,
@@ -389,7 +403,7 @@ impl<E: Endpoint> Fetch<E> {
             && let Some(permit) = feed.source.account.permit_now(E::NAME, version)
         {
             // The first page says what the gauges need, so a failure of another one only leaves that one out.
-            let Ok(page) = feed.request(query, permit, &fetch).await else {
+            let Some(Ok(page)) = feed.request(query, false, permit, &fetch).await else {
                 break;
             };
             next = next_query(&page, query);
@@ -418,7 +432,11 @@ impl<E: Endpoint> Fetch<E> {
         let feed = &self.feed;
         let account = &feed.source.account;
         if permit.version() == ApiVersion::V1 {
-            match feed.request(query, permit, fetch).await {
+            match feed
+                .request(query, true, permit, fetch)
+                .await
+                .ok_or(Outcome::NotAsked)?
+            {
                 Err(error) if feed.source.may_leave(ApiVersion::V1, &error) => {
                     feed.state.lock().v1_refusal = Some(error);
                     permit = account.permit_now(E::NAME, ApiVersion::V2).ok_or(Outcome::NotAsked)?;
@@ -426,7 +444,10 @@ impl<E: Endpoint> Fetch<E> {
                 result => return result.map(|page| (ApiVersion::V1, page)).map_err(Outcome::Failed),
             }
         }
-        let result = feed.request(query, permit, fetch).await;
+        let result = feed
+            .request(query, true, permit, fetch)
+            .await
+            .ok_or(Outcome::NotAsked)?;
         let refusal = feed.state.lock().v1_refusal.take();
         match (result, refusal) {
             (Ok(page), refusal) => {

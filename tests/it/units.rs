@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::support::cad::{Answer, Cad};
+use crate::support::cad::{Answer, Cad, Request};
 use crate::support::exporter::{OPEN_METRICS, Running, value};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -201,11 +201,7 @@ async fn full_pages_are_followed_by_others_within_the_budget() {
     let (exporter, clock) = Running::start_at_noon(&cad, &[COLLECT, ("SONORANCAD_UNIT_REQUESTS_PER_MINUTE", "2")]);
     let text = exporter.scrape().await;
     // The fake CAD ignores the offset: the second page is the first one once more.
-    let asked: Vec<_> = cad
-        .requests()
-        .into_iter()
-        .filter(|request| request.is_for_units())
-        .collect();
+    let asked: Vec<_> = cad.requests().into_iter().filter(Request::is_for_units).collect();
     assert_eq!(asked.len(), 2);
     assert!(asked[1].body.contains("\"offset\":100"), "{}", asked[1].body);
     assert_eq!(units(&text, "police", "available"), 100.0);
@@ -221,11 +217,7 @@ async fn full_pages_are_followed_by_others_within_the_budget() {
     clock.advance(61 * SECOND);
     let text = exporter.scrape().await;
     assert_eq!(units(&text, "police", "available"), 99.0);
-    let asked = cad
-        .requests()
-        .into_iter()
-        .filter(|request| request.is_for_units())
-        .count();
+    let asked = cad.requests().into_iter().filter(Request::is_for_units).count();
     assert_eq!(asked, 4);
     let off = "sonorancad_units_signed_off_total{server_id=\"1\",discipline=\"police\"}";
     assert_eq!(value(&text, off), 0.0, "absent once");
