@@ -90,6 +90,12 @@ impl TextCounts {
         }
     }
 
+    /// The texts.
+    #[must_use]
+    pub fn texts(&self) -> &TextSet {
+        &self.texts
+    }
+
     /// Adds 1 to the number of a text, which belongs to the same set.
     pub fn add(&mut self, TextIndex(index): TextIndex) {
         if let Some(count) = self.counts.get_mut(index) {

@@ -74,6 +74,10 @@ pub trait Track: fmt::Debug + Send + 'static {
     /// Adds what only the next page says. Returns whether it says anything new.
     fn append(snapshot: &mut Self::Snapshot, page: Self::Snapshot) -> bool;
 
+    /// Keeps at most `max_ids` in each list, of the snapshot and of what is known from now on; what is left out is counted
+    /// but not followed.
+    fn limit(&mut self, snapshot: &mut Self::Snapshot, max_ids: usize);
+
     /// Compares `snapshot`, as of `now`, with what is known. It is complete if no page that matters is missing.
     fn observe(&mut self, snapshot: &Self::Snapshot, is_complete: bool, now: Instant);
 
@@ -187,6 +191,12 @@ impl Track for CallTracker {
 
     fn append(snapshot: &mut CallSnapshot, page: CallSnapshot) -> bool {
         snapshot.closed.append(page.closed)
+    }
+
+    fn limit(&mut self, snapshot: &mut CallSnapshot, max_ids: usize) {
+        snapshot.limit(max_ids);
+        self.dispatch.set_max_gone(max_ids);
+        self.emergency.set_max_gone(max_ids);
     }
 
     fn observe(&mut self, snapshot: &CallSnapshot, is_complete: bool, now: Instant) {

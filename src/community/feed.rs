@@ -235,7 +235,12 @@ impl<E: Endpoint> Feed<E> {
         let mut state = self.lock();
         let started_at = state.cache.started_at().unwrap_or(now);
         match outcome {
-            Outcome::Fetched { snapshot, is_complete } => {
+            Outcome::Fetched {
+                mut snapshot,
+                is_complete,
+            } => {
+                let Plan { max_ids, .. } = state.plans[state.version];
+                state.tracker.limit(&mut snapshot, max_ids);
                 // First, because a panic in it completes the fetch once more, as a failure.
                 state.tracker.observe(&snapshot, is_complete, started_at.instant);
                 self.succeed(&mut state, snapshot);

@@ -77,12 +77,16 @@ impl Track for UnitTracker {
         snapshot.append(page)
     }
 
+    fn limit(&mut self, snapshot: &mut UnitSnapshot, max_ids: usize) {
+        snapshot.limit(max_ids);
+    }
+
     fn observe(&mut self, snapshot: &UnitSnapshot, is_complete: bool, _: Instant) {
-        self.stats.is_truncated = !is_complete || snapshot.is_cut();
-        if self.stats.is_truncated {
+        self.stats.is_truncated = !is_complete;
+        let Some(units) = snapshot.units().filter(|_| is_complete) else {
             return;
-        }
-        let (present, shared) = by_id(snapshot.units());
+        };
+        let (present, shared) = by_id(units);
         let Some(on_duty) = &mut self.on_duty else {
             self.on_duty = Some(present);
             return;

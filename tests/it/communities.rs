@@ -670,12 +670,10 @@ async fn a_client_that_probes_thousands_of_communities_and_reads_nothing_takes_l
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_turn_is_no_failure_of_the_api() {
     const COMMUNITIES: usize = 300;
-    let file: String = (0..COMMUNITIES)
-        .map(|number| {
-            format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: 'API', api_timeout: 500ms}}\n")
-        })
-        .collect();
-    let fixture = Fixture::start(&file).await;
+    let file = (0..COMMUNITIES).map(|number| {
+        format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: 'API', api_timeout: 500ms}}\n")
+    });
+    let fixture = Fixture::start(&file.collect::<Vec<_>>().concat()).await;
     // Its answers never come in time.
     fixture.cad.hold();
     let probes = (0..COMMUNITIES).map(|number| {
