@@ -97,6 +97,9 @@ pub struct FeedStatus {
     pub ttl: Duration,
     /// What was counted since the process started.
     pub counts: RequestCounts,
+    /// Whether other replicas have perhaps counted more, since the store that they share does not answer. What was counted
+    /// is not shown then: a counter that is smaller than that of another replica would seem to have begun anew.
+    pub is_behind: bool,
 }
 
 /// Requests and scrapes since the process started.

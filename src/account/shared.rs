@@ -59,7 +59,9 @@ pub struct Asking {
     pub known: u64,
     /// The TTL in force.
     pub ttl: Duration,
-    /// Scrapes since it last asked, and those of them that were answered at once.
+    /// Scrapes of all replicas as far as it knows, and those of them that were answered at once.
+    pub known_scrapes: (u64, u64),
+    /// Its own scrapes since it last asked, and those of them that were answered at once.
     pub scrapes: (u64, u64),
     /// Whether a fetch is due whatever the state says, because it cannot be read.
     pub is_forced: bool,
@@ -259,6 +261,8 @@ impl SharedFeed {
             "format": FORMAT,
             "known": asking.known,
             "ttl": millis(asking.ttl),
+            "known_queries": asking.known_scrapes.0,
+            "known_hits": asking.known_scrapes.1,
             "queries": asking.scrapes.0,
             "hits": asking.scrapes.1,
             "force": asking.is_forced,

@@ -352,7 +352,8 @@ impl<E: Endpoint> Feed<E> {
             failure,
         } = &state.known;
         let mut followed = tracker.stats().clone();
-        if state.replica.as_ref().is_some_and(|replica| replica.is_alone) {
+        let replica = state.replica.as_ref();
+        if replica.is_some_and(|replica| replica.is_alone) {
             E::Tracker::forget_present(&mut followed);
         }
         FeedReport {
@@ -363,6 +364,7 @@ impl<E: Endpoint> Feed<E> {
                 failure: failure.clone(),
                 ttl: cache.ttl(),
                 counts: counts.clone(),
+                is_behind: replica.is_some_and(|replica| !replica.is_in_touch),
             },
             snapshot: cache.snapshot(now).cloned(),
             stats: followed,

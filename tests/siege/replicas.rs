@@ -1,5 +1,6 @@
 //! Replicas that share state through a real server of Redis.
 
+mod chaos;
 mod redis;
 
 use std::time::Duration;
@@ -172,7 +173,7 @@ async fn a_replica_learns_the_version_of_the_api_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_store_counters_stand_still_and_go_on_when_it_is_back() {
+async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back() {
     let Some(mut redis) = Redis::start() else { return };
     let cad = Cad::start().await;
     cad.answer(calls(&[1]));
@@ -188,7 +189,10 @@ async fn without_the_store_counters_stand_still_and_go_on_when_it_is_back() {
     let away = replica.scrape().await;
     assert_eq!(value(&away, "sonorancad_shared_state_up"), 0.0);
     assert_eq!(value(&away, PENDING), 3.0, "it asks by itself");
-    assert_eq!(value(&away, OPENED), 1.0);
+    assert!(
+        !has(&away, OPENED) && !has(&away, REQUESTS),
+        "another replica may have counted more"
+    );
     assert!(!has(
         &away,
         r#"sonorancad_oldest_pending_call_timestamp_seconds{server_id="1",priority="1"}"#
@@ -202,7 +206,6 @@ async fn without_the_store_counters_stand_still_and_go_on_when_it_is_back() {
     eventually("the store is used again", async || {
         pass(0.2).await;
         let text = replica.scrape().await;
-        assert!(value(&text, OPENED) >= 1.0, "{text}");
         value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
     })
     .await;
@@ -344,7 +347,7 @@ async fn the_state_of_a_newer_exporter_is_left_alone() {
     cad.answer(calls(&[1, 2]));
     let text = one.scrape().await;
     assert_eq!(value(&text, PENDING), 2.0, "it goes on by itself");
-    assert_eq!(value(&text, OPENED), 0.0);
+    assert!(!has(&text, OPENED));
     assert_eq!(state(), before);
 }
 

@@ -114,8 +114,9 @@ function steps.begin()
   if number(feed, 'format') > args.format then
     return answer('newer_format')
   end
-  set(feed, 'queries', number(feed, 'queries') + args.queries)
-  set(feed, 'hits', number(feed, 'hits') + args.hits)
+  -- A store that has lost them learns them from the replicas.
+  set(feed, 'queries', math.max(number(feed, 'queries'), args.known_queries) + args.queries)
+  set(feed, 'hits', math.max(number(feed, 'hits'), args.known_hits) + args.hits)
   local found = record()
   local state = found.version > args.known and redis.call('HGET', feed, 'state') or nil
   local fetched = number(feed, 'fetched')

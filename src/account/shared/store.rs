@@ -151,7 +151,7 @@ impl Store {
                 if self.is_up.swap(false, Ordering::Relaxed) {
                     warn!(
                         reason,
-                        "the shared state cannot be reached: until it can, the counters stand still, and this replica asks \
+                        "the shared state cannot be reached: until it can, no counters are shown, and this replica asks \
                          the API once per minute and endpoint"
                     );
                 }

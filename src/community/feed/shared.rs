@@ -1,7 +1,7 @@
 //! A feed that replicas share: one of them fetches and writes, the others take over what it wrote.
 //!
 //! What is known changes only with what the store has, so that all replicas say the same. Without the store, a replica shows
-//! the snapshots that it fetches by itself, and counts nothing: another one may see the same calls.
+//! the snapshots that it fetches by itself, and neither counts nor shows counts: another one may have counted more.
 
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) struct Replica {
     pub(super) scrapes: (u64, u64),
     /// Whether the newest fetch was made without the store.
     pub(super) is_alone: bool,
+    /// Whether the store answered when it was asked last.
+    pub(super) is_in_touch: bool,
 }
 
 /// What a replica may do.
@@ -69,17 +71,23 @@ impl<E: Endpoint> Feed<E> {
     async fn turn(&self, shared: &SharedFeed, api: ApiVersion) -> Turn {
         let mut is_forced = false;
         loop {
-            match shared.begin(self.asking(api, is_forced)).await {
-                Begin::Away => return Turn::FetchAlone,
+            let begin = shared.begin(self.asking(api, is_forced)).await;
+            match begin {
+                Begin::Away => {
+                    self.note_contact(false);
+                    return Turn::FetchAlone;
+                }
                 Begin::Fetching(written) => {
                     // A scrape may run out of time before that fetch ends, and must not show less than others have shown.
                     if let Some(written) = written {
                         self.take_over(written);
                     }
+                    self.note_contact(true);
                     self.source.clock.sleep(POLL).await;
                 }
                 Begin::Nothing { written, is_fresh } => {
                     let is_readable = written.is_none_or(|written| self.take_over(written));
+                    self.note_contact(true);
                     if is_readable || is_forced {
                         if is_fresh && let Some(replica) = &mut self.state.lock().replica {
                             replica.scrapes.1 += 1;
@@ -98,6 +106,7 @@ impl<E: Endpoint> Feed<E> {
                     if let Some(written) = written {
                         self.take_over(written);
                     }
+                    self.note_contact(true);
                     if !wait.is_zero() {
                         self.source.clock.sleep(wait).await;
                     }
@@ -107,15 +116,23 @@ impl<E: Endpoint> Feed<E> {
         }
     }
 
+    fn note_contact(&self, is_in_touch: bool) {
+        if let Some(replica) = &mut self.state.lock().replica {
+            replica.is_in_touch = is_in_touch;
+        }
+    }
+
     fn asking(&self, api: ApiVersion, is_forced: bool) -> Asking {
         let mut state = self.lock();
         let ttl = state.known.cache.ttl();
+        let known_scrapes = (state.known.counts.queries, state.known.counts.hits);
         let replica = state.replica.as_mut().expect("the feed is shared");
         Asking {
             api,
             may_change: matches!(self.source.api.version, VersionChoice::Auto { .. }),
             known: replica.version,
             ttl,
+            known_scrapes,
             scrapes: std::mem::take(&mut replica.scrapes),
             is_forced,
         }
@@ -174,7 +191,10 @@ impl<E: Endpoint> Feed<E> {
             Commit::Fenced(written) => {
                 self.take_over(written);
             }
-            Commit::Away => self.show(known),
+            Commit::Away => {
+                self.note_contact(false);
+                self.show(known);
+            }
         }
         self.complete(Outcome::NotAsked);
     }

@@ -21,12 +21,12 @@ fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_api_requests_total",
         "Requests to the API, failed connections included.",
-        per_feed(servers, |feed| feed.counts.requests),
+        per_counting_feed(servers, |feed| feed.counts.requests),
     )?;
     out.counter(
         "sonorancad_api_errors_total",
         "Failed requests to the API, by the API's own error string or a fixed name. A text that is not known in advance appears with 1, which increase() does not see.",
-        feeds(servers).flat_map(|([server_id, endpoint], feed)| {
+        counting_feeds(servers).flat_map(|([server_id, endpoint], feed)| {
             let errors = feed.counts.errors.iter();
             errors.map(move |(error, count)| ([server_id, endpoint, ("error", &**error)], *count))
         }),
@@ -34,7 +34,7 @@ fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.histogram(
         "sonorancad_api_request_duration_seconds",
         "Time from sending a request to the API until its answer is read, failures included.",
-        per_feed(servers, |feed| &feed.counts.request_seconds),
+        per_counting_feed(servers, |feed| &feed.counts.request_seconds),
     )?;
     out.gauge(
         "sonorancad_api_retry_timestamp_seconds",
@@ -47,12 +47,12 @@ fn encode_cache(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_cache_queries_total",
         "Scrapes that asked for this server.",
-        per_feed(servers, |feed| feed.counts.queries),
+        per_counting_feed(servers, |feed| feed.counts.queries),
     )?;
     out.counter(
         "sonorancad_cache_hits_total",
         "Scrapes that were answered at once from an answer younger than the TTL.",
-        per_feed(servers, |feed| feed.counts.hits),
+        per_counting_feed(servers, |feed| feed.counts.hits),
     )?;
     out.gauge(
         "sonorancad_cache_ttl_seconds",
@@ -88,4 +88,17 @@ fn per_feed<'a, V>(
     value: impl Fn(&'a FeedStatus) -> V,
 ) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
     feeds(servers).map(move |(labels, feed)| (labels, value(feed)))
+}
+
+/// The feeds whose counts are shown.
+fn counting_feeds(servers: &[ServerReport]) -> impl Iterator<Item = (Labels<'_, 2>, &FeedStatus)> {
+    feeds(servers).filter(|(_, feed)| !feed.is_behind)
+}
+
+/// One sample for each of these.
+fn per_counting_feed<'a, V>(
+    servers: &'a [ServerReport],
+    value: impl Fn(&'a FeedStatus) -> V,
+) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
+    counting_feeds(servers).map(move |(labels, feed)| (labels, value(feed)))
 }

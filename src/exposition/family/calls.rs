@@ -100,7 +100,7 @@ fn encode_stats(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_calls_opened_by_code_total",
         "Dispatch calls that appeared after the first answer of the API, by code; only with SONORANCAD_CALL_CODES.",
-        servers.iter().flat_map(|server| {
+        counting(servers).flat_map(|server| {
             let codes = server.calls.stats.opened_by_code.iter();
             codes.map(|(code, count)| ([("server_id", &*server.id), ("code", code)], count))
         }),
@@ -148,6 +148,11 @@ fn snapshots(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &CallSnaps
 fn stats(servers: &[ServerReport]) -> impl Iterator<Item = (&str, &CallStats)> {
     let recent = servers.iter().filter(|server| server.calls.snapshot.is_some());
     recent.map(|server| (&*server.id, &server.calls.stats))
+}
+
+/// The servers whose counts are shown.
+fn counting(servers: &[ServerReport]) -> impl Iterator<Item = &ServerReport> {
+    servers.iter().filter(|server| !server.calls.status.is_behind)
 }
 
 /// Every known combination of labels, and those with "other" that occur.
@@ -211,7 +216,7 @@ fn by_priority_and_origin(
     count: fn(&CallStats, Priority, Origin) -> u64,
 ) -> impl Iterator<Item = (Labels<'_, 3>, u64)> {
     let origins = |priority| Origin::ALL.iter().map(move |origin| (priority, origin));
-    servers.iter().flat_map(move |server| {
+    counting(servers).flat_map(move |server| {
         Priority::ALL.iter().flat_map(origins).map(move |(priority, origin)| {
             let labels = [
                 ("server_id", &*server.id),
@@ -227,7 +232,7 @@ fn by_priority(
     servers: &[ServerReport],
     histograms: fn(&CallStats) -> &EnumMap<Priority, Histogram>,
 ) -> impl Iterator<Item = (Labels<'_, 2>, &Histogram)> {
-    servers.iter().flat_map(move |server| {
+    counting(servers).flat_map(move |server| {
         Priority::ALL.iter().map(move |priority| {
             let labels = [("server_id", &*server.id), ("priority", priority.label())];
             (labels, &histograms(&server.calls.stats)[*priority])
@@ -239,7 +244,7 @@ fn by_kind<'a, V>(
     servers: &'a [ServerReport],
     value: impl Fn(&'a CallStats, EmergencyKind) -> V + Copy,
 ) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
-    servers.iter().flat_map(move |server| {
+    counting(servers).flat_map(move |server| {
         EmergencyKind::ALL.iter().map(move |kind| {
             let labels = [("server_id", &*server.id), ("kind", kind.label())];
             (labels, value(&server.calls.stats, *kind))

@@ -90,7 +90,8 @@ fn by_discipline(
     servers: &[ServerReport],
     count: fn(&UnitStats) -> &EnumMap<Discipline, u64>,
 ) -> impl Iterator<Item = (Labels<'_, 2>, u64)> {
-    reports(servers).flat_map(move |(id, report)| {
+    let counting = reports(servers).filter(|(_, report)| !report.status.is_behind);
+    counting.flat_map(move |(id, report)| {
         Discipline::ALL.iter().map(move |discipline| {
             let labels = [("server_id", id), ("discipline", discipline.label())];
             (labels, count(&report.stats)[*discipline])

@@ -1,0 +1,196 @@
+//! Replicas that come and go in front of a simulated community: what is counted, beside the truth.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad};
+
+use super::pass;
+use super::redis::Redis;
+use crate::support::exporter::{failures, value};
+use crate::support::program::{BINARY, Program};
+use crate::support::simulated;
+
+/// Three replicas, and two Prometheus that ask them in turn.
+struct World {
+    cad: Cad,
+    url: String,
+    redis: Redis,
+    replicas: Vec<Program>,
+    /// Those that the balancer leaves out.
+    is_gone: Vec<bool>,
+    /// Every counter as each Prometheus saw it last.
+    seen: [BTreeMap<String, f64>; 2],
+    turn: usize,
+    falls: Vec<String>,
+    text: String,
+}
+
+impl World {
+    async fn start(redis: Redis, calls_per_hour: u32) -> Self {
+        let (cad, url) = simulated::start(5, calls_per_hour, 1, &Clock::system()).await;
+        let mut world = Self {
+            cad,
+            url,
+            redis,
+            replicas: Vec::new(),
+            is_gone: vec![false; 3],
+            seen: Default::default(),
+            turn: 0,
+            falls: Vec::new(),
+            text: String::new(),
+        };
+        world.replicas = (0..3).map(|_| world.replica()).collect();
+        world
+    }
+
+    fn replica(&self) -> Program {
+        let mut command = Command::new(BINARY);
+        command.env_clear().envs([
+            ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID),
+            ("SONORANCAD_API_KEY", API_KEY),
+            ("SONORANCAD_API_VERSION", "v1"),
+            ("SONORANCAD_API_URL", &self.url),
+            ("SONORANCAD_API_TIMEOUT", "1s"),
+            ("SONORANCAD_CACHE_TTL", "2s"),
+            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+            ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
+            ("SONORANCAD_SHARED_STATE_URL", &self.redis.url),
+        ]);
+        Program::start(command)
+    }
+
+    /// Ends a replica at once, and starts another one.
+    fn replace(&mut self, index: usize) {
+        Program::signal("KILL", self.replicas[index].child.id());
+        self.replicas[index] = self.replica();
+    }
+
+    /// A scrape by each Prometheus, of another replica each time.
+    async fn scrape(&mut self) {
+        for prometheus in 0..2 {
+            self.turn += 1;
+            while self.is_gone[self.turn % 3] {
+                self.turn += 1;
+            }
+            self.text = self.replicas[self.turn % 3].scrape().await;
+            for line in self.text.lines().filter(|line| !line.starts_with(['#', 'p'])) {
+                let (series, number) = line.rsplit_once(' ').unwrap();
+                if !["_total", "_bucket", "_count", "_sum"]
+                    .iter()
+                    .any(|end| series.split('{').next().unwrap().ends_with(end))
+                {
+                    continue;
+                }
+                let number: f64 = number.parse().unwrap();
+                let before = self.seen[prometheus]
+                    .insert(series.to_owned(), number)
+                    .unwrap_or_default();
+                if number < before {
+                    self.falls
+                        .push(format!("scrape {}: {series} {before} {number}", self.turn));
+                }
+            }
+        }
+    }
+
+    fn sum(&self, family: &str) -> f64 {
+        let of_family = |line: &&str| line.starts_with(&format!("{family}{{"));
+        let numbers = self.text.lines().filter(of_family);
+        numbers
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// The true numbers of calls that opened and closed.
+    fn truth(&self) -> [f64; 2] {
+        let truth = self.cad.statistics(1).unwrap();
+        [truth.opened(), truth.closed()].map(|count| f64::from(u32::try_from(count).unwrap()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_counter_falls_and_no_call_is_lost_while_replicas_are_killed_stopped_and_replaced() {
+    let Some(redis) = Redis::start() else { return };
+    let mut world = World::start(redis, 2000).await;
+    world.scrape().await;
+    let first = world.truth();
+    for round in 0..60_usize {
+        match round % 20 {
+            4 | 8 => world.replace(round % 3),
+            10 => {
+                Program::signal("STOP", world.replicas[0].child.id());
+                world.is_gone[0] = true;
+            }
+            18 => {
+                Program::signal("CONT", world.replicas[0].child.id());
+                world.is_gone[0] = false;
+            }
+            _ => {}
+        }
+        pass(1.0).await;
+        world.scrape().await;
+    }
+    // So that what has happened until now is in the newest answer.
+    let before = world.truth();
+    pass(2.5).await;
+    world.scrape().await;
+    let [opened, closed] = world.truth();
+    let counted = [
+        world.sum("sonorancad_calls_opened_total"),
+        world.sum("sonorancad_calls_closed_total"),
+    ];
+    eprintln!(
+        "{} scrapes, {} requests: opened {} (counted {}), closed {} (counted {})",
+        world.turn,
+        value(
+            &world.text,
+            r#"sonorancad_api_requests_total{server_id="1",api_endpoint="calls"}"#
+        ),
+        opened - first[0],
+        counted[0],
+        closed - first[1],
+        counted[1],
+    );
+    assert_eq!(world.falls, Vec::<String>::new());
+    assert_eq!(failures(&world.text), []);
+    assert!((before[0] - first[0]..=opened - first[0]).contains(&counted[0]));
+    assert!((before[1] - first[1]..=closed - first[1]).contains(&counted[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_counter_falls_while_the_store_is_killed_and_comes_back_empty() {
+    let Some(redis) = Redis::start() else { return };
+    let mut world = World::start(redis, 2000).await;
+    world.scrape().await;
+    let first = world.truth();
+    for round in 0..60_usize {
+        match round % 20 {
+            5 => world.redis.kill(),
+            12 => world.redis.start_again(),
+            _ => {}
+        }
+        pass(1.0).await;
+        world.scrape().await;
+    }
+    let before = world.truth();
+    pass(2.5).await;
+    world.scrape().await;
+    let [opened, closed] = world.truth();
+    let counted = [
+        world.sum("sonorancad_calls_opened_total"),
+        world.sum("sonorancad_calls_closed_total"),
+    ];
+    eprintln!(
+        "{} scrapes: opened {} (counted {}), closed {} (counted {})",
+        world.turn,
+        opened - first[0],
+        counted[0],
+        closed - first[1],
+        counted[1],
+    );
+    assert_eq!(world.falls, Vec::<String>::new());
+    assert!((before[0] - first[0]..=opened - first[0]).contains(&counted[0]));
+    assert!((before[1] - first[1]..=closed - first[1]).contains(&counted[1]));
+}
