@@ -4,7 +4,7 @@ _default:
 
 # Build the exporter as it is released.
 build:
-    cargo build --release --locked
+    cargo build --profile dist --locked
 
 # The fast tests: about a minute after compiling.
 test *arguments:
