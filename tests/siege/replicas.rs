@@ -1,6 +1,7 @@
 //! Replicas that share state through a real server of Redis.
 
 mod chaos;
+mod connection;
 mod redis;
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Network;
 
 /// How long the store may take for one step. A scrape waits for two or three of them, and for the API in between.
-pub(super) const MAX_STEP: Duration = Duration::from_secs(1);
+pub(super) const MAX_STEP: Duration = Duration::from_secs(2);
 
 /// Every step of every replica.
 const SCRIPT: &str = include_str!("store.lua");

@@ -16,23 +16,36 @@ pub(super) struct Redis {
     pub(super) url: String,
     port: u16,
     folder: TempDir,
+    more: Vec<String>,
 }
 
 impl Redis {
     /// Starts an empty one; `None` where it is not installed.
     pub(super) fn start() -> Option<Self> {
+        Self::start_with(tempdir().unwrap(), &[])
+    }
+
+    /// The same with more options, in a folder with what they need.
+    pub(super) fn start_with(folder: TempDir, more: &[&str]) -> Option<Self> {
         if !has("redis-server", &["--version"]) {
             return None;
         }
-        let (port, folder) = (free_port(), tempdir().unwrap());
+        let port = free_port();
+        let more: Vec<_> = more.iter().copied().map(str::to_owned).collect();
         let mut redis = Self {
-            child: spawn(port, &folder),
+            child: spawn(port, &folder, &more),
             url: format!("redis://127.0.0.1:{port}"),
             port,
             folder,
+            more,
         };
         redis.wait();
         Some(redis)
+    }
+
+    /// The path of something in its folder.
+    pub(super) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
     }
 
     /// Ends it; what it contained is lost.
@@ -43,7 +56,7 @@ impl Redis {
 
     /// Starts it again at the same address, empty.
     pub(super) fn start_again(&mut self) {
-        self.child = spawn(self.port, &self.folder);
+        self.child = spawn(self.port, &self.folder, &self.more);
         self.wait();
     }
 
@@ -116,7 +129,7 @@ impl Monitor {
     }
 }
 
-fn spawn(port: u16, folder: &TempDir) -> Child {
+fn spawn(port: u16, folder: &TempDir, more: &[String]) -> Child {
     Command::new("redis-server")
         .args([
             "--port",
@@ -130,6 +143,7 @@ fn spawn(port: u16, folder: &TempDir) -> Child {
         ])
         .arg("--dir")
         .arg(folder.path())
+        .args(more)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
