@@ -53,6 +53,8 @@ pub struct Config {
     pub listen: Listen,
     /// `SONORANCAD_EXTERNAL_URL`: where clients reach the exporter through a reverse proxy.
     pub external_url: Option<Url>,
+    /// `SONORANCAD_DASHBOARD_URL`: where the dashboards are, for the status page.
+    pub dashboard_url: Option<Url>,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
     /// How the API is reached: proxies and CA certificates.
@@ -248,6 +250,9 @@ impl Config {
         let external_url = raw.external_url.as_deref();
         let external_url =
             external_url.and_then(|text| problems.read(&variable::EXTERNAL_URL, Some(text), value::external_url));
+        let dashboard_url = raw.dashboard_url.as_deref();
+        let dashboard_url =
+            dashboard_url.and_then(|text| problems.read(&variable::DASHBOARD_URL, Some(text), value::dashboard_url));
         let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
         match (listen, filter, format) {
@@ -258,6 +263,7 @@ impl Config {
                     communities: named.map(|(alias, draft)| (alias, draft.community)).collect(),
                     listen,
                     external_url,
+                    dashboard_url,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
                     network,
                     log: LogConfig { filter, format },
