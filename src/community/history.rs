@@ -34,7 +34,7 @@ impl History {
         if slot + HISTORY_SLOTS <= self.newest {
             return;
         }
-        for between in (self.newest + 1..=slot).rev().take(HISTORY_SLOTS) {
+        for between in (self.newest + 1..=slot).take(HISTORY_SLOTS) {
             self.samples[between % HISTORY_SLOTS] = None;
         }
         self.newest = self.newest.max(slot);

@@ -196,3 +196,76 @@ fn since(oldest: &Oldest) -> Option<Instant> {
         Oldest::NoneWaits | Oldest::Unknown => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(health: Health, pending: u64, since: Option<Instant>) -> Summary {
+        Summary {
+            servers: 1,
+            calls: Some(CallSummary {
+                pending: Queue { count: pending, since },
+                ..CallSummary::default()
+            }),
+            units: Some(UnitSummary {
+                on_duty: pending,
+                in_panic: 0,
+            }),
+            health,
+        }
+    }
+
+    #[test]
+    fn a_sum_has_all_calls_the_longest_wait_and_the_worst_state() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut sum = Summary::default();
+        for (health, since) in [
+            (Health::Up, None),
+            (Health::Failed, Some(later)),
+            (Health::Paused, Some(now)),
+            (Health::New, Some(later)),
+        ] {
+            sum.add(&summary(health, 2, since));
+        }
+        let nothing = Summary {
+            servers: 1,
+            ..Summary::default()
+        };
+        sum.add(&nothing);
+        let expected = Summary {
+            servers: 5,
+            ..summary(Health::Failed, 8, Some(now))
+        };
+        assert_eq!(sum, expected);
+        assert_eq!((expected.emergencies(), expected.in_panic()), (0, 0));
+    }
+
+    #[test]
+    fn a_failure_outweighs_what_is_still_known() {
+        let second = Some(Duration::from_secs(1));
+        let failure = Failure {
+            label: "TIMEOUT".into(),
+            reason: String::new(),
+            advice: "",
+            at: crate::clock::Clock::system().now(),
+        };
+        assert_eq!(Health::of(Some(&failure), true, second, second), Health::Failed);
+        assert_eq!(Health::of(None, true, second, second), Health::Up);
+        assert_eq!(Health::of(None, false, second, second), Health::Paused);
+        assert_eq!(Health::of(None, false, None, second), Health::Unasked);
+        assert_eq!(Health::of(None, false, None, None), Health::New);
+    }
+
+    #[test]
+    fn the_worse_feed_of_a_server_decides() {
+        for (calls, units) in [(Health::Failed, Health::Up), (Health::Up, Health::Failed)] {
+            let mut summary = Summary::default();
+            summary.add_calls(calls, None, &CallStats::default());
+            summary.add_units(units, None);
+            assert_eq!((summary.health, summary.servers), (Health::Failed, 1));
+            assert_eq!((summary.calls, summary.units), (None, None));
+        }
+    }
+}

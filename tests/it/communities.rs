@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting, parse_communities};
+use sonorancad_exporter::report::Health;
+use sonorancad_exporter::report::Health;
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -483,6 +485,9 @@ async fn the_status_page_lists_every_community_and_no_secret() {
     fixture.cad.answer(calls(3));
     fixture.probe("blaine").await;
     let page = fixture.exporter.get("/").await;
+    let overview = fixture.exporter.communities.overview();
+    let health = overview.communities.iter().map(|(_, summary)| summary.health);
+    assert_eq!(health.collect::<Vec<_>>(), [Health::Up, Health::New]);
     for part in [
         "<a href=\"?community=blaine\">blaine</a></th><td class=\"zero\">0</td><td>6<small>0 s</small></td>",
         "<a href=\"?community=sandy\">sandy</a></th><td class=\"zero\">–</td>",

@@ -410,7 +410,9 @@ async fn the_home_page_shows_the_open_calls_of_the_last_hour() {
         shown[39],
         "Now 39 pending and 1 active; at most 40 open at once in the last hour."
     );
-    // Nobody has scraped since.
+    // Nobody has scraped since: an answer is shown for two minutes.
+    assert_eq!(shown[41], shown[39]);
+    assert!(shown[42].starts_with("Now unknown"), "{}", shown[42]);
     assert_eq!(shown[69], "Now unknown; at most 40 open at once in the last hour.");
     assert_eq!(cad.requests().len(), 40);
 }
