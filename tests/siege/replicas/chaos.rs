@@ -8,7 +8,7 @@ use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad};
 
 use super::pass;
 use super::redis::Redis;
-use crate::support::exporter::{failures, value};
+use crate::support::exporter::failures;
 use crate::support::program::{BINARY, Program};
 use crate::support::simulated;
 
@@ -104,9 +104,40 @@ impl World {
     }
 
     /// The true numbers of calls that opened and closed.
-    fn truth(&self) -> [f64; 2] {
+    fn truth(&self) -> [u64; 2] {
         let truth = self.cad.statistics(1).unwrap();
-        [truth.opened(), truth.closed()].map(|count| f64::from(u32::try_from(count).unwrap()))
+        [truth.opened(), truth.closed()]
+    }
+
+    /// Lets every Prometheus scrape once a second for a minute, and `disturb` before each of these rounds. At the end, no
+    /// counter has fallen, and all calls are counted.
+    async fn run(&mut self, mut disturb: impl FnMut(&mut Self, usize)) {
+        // The first answer, from which on calls count, lies in between. So do the others from the truth around them.
+        let earliest = self.truth();
+        self.scrape().await;
+        let latest = self.truth();
+        for round in 0..60 {
+            disturb(self, round);
+            pass(1.0).await;
+            self.scrape().await;
+        }
+        let before = self.truth();
+        pass(2.5).await;
+        self.scrape().await;
+        let after = self.truth();
+        assert_eq!(self.falls, Vec::<String>::new());
+        assert_eq!(failures(&self.text), []);
+        for (index, kind) in ["opened", "closed"].into_iter().enumerate() {
+            let least = before[index] - latest[index];
+            let most = after[index] - earliest[index];
+            let counted = self.sum(&format!("sonorancad_calls_{kind}_total"));
+            eprintln!(
+                "{kind}: between {least} and {most}, counted {counted}, by {} scrapes",
+                self.turn
+            );
+            let counts = [least, most].map(|count| f64::from(u32::try_from(count).unwrap()));
+            assert!((counts[0]..=counts[1]).contains(&counted));
+        }
     }
 }
 
@@ -114,83 +145,29 @@ impl World {
 async fn no_counter_falls_and_no_call_is_lost_while_replicas_are_killed_stopped_and_replaced() {
     let Some(redis) = Redis::start() else { return };
     let mut world = World::start(redis, 2000).await;
-    world.scrape().await;
-    let first = world.truth();
-    for round in 0..60_usize {
-        match round % 20 {
-            4 | 8 => world.replace(round % 3),
-            10 => {
-                Program::signal("STOP", world.replicas[0].child.id());
-                world.is_gone[0] = true;
-            }
-            18 => {
-                Program::signal("CONT", world.replicas[0].child.id());
-                world.is_gone[0] = false;
-            }
-            _ => {}
+    let disturb = |world: &mut World, round: usize| match round % 20 {
+        4 | 8 => world.replace(round % 3),
+        10 => {
+            Program::signal("STOP", world.replicas[0].child.id());
+            world.is_gone[0] = true;
         }
-        pass(1.0).await;
-        world.scrape().await;
-    }
-    // So that what has happened until now is in the newest answer.
-    let before = world.truth();
-    pass(2.5).await;
-    world.scrape().await;
-    let [opened, closed] = world.truth();
-    let counted = [
-        world.sum("sonorancad_calls_opened_total"),
-        world.sum("sonorancad_calls_closed_total"),
-    ];
-    eprintln!(
-        "{} scrapes, {} requests: opened {} (counted {}), closed {} (counted {})",
-        world.turn,
-        value(
-            &world.text,
-            r#"sonorancad_api_requests_total{server_id="1",api_endpoint="calls"}"#
-        ),
-        opened - first[0],
-        counted[0],
-        closed - first[1],
-        counted[1],
-    );
-    assert_eq!(world.falls, Vec::<String>::new());
-    assert_eq!(failures(&world.text), []);
-    assert!((before[0] - first[0]..=opened - first[0]).contains(&counted[0]));
-    assert!((before[1] - first[1]..=closed - first[1]).contains(&counted[1]));
+        18 => {
+            Program::signal("CONT", world.replicas[0].child.id());
+            world.is_gone[0] = false;
+        }
+        _ => {}
+    };
+    world.run(disturb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_counter_falls_while_the_store_is_killed_and_comes_back_empty() {
     let Some(redis) = Redis::start() else { return };
     let mut world = World::start(redis, 2000).await;
-    world.scrape().await;
-    let first = world.truth();
-    for round in 0..60_usize {
-        match round % 20 {
-            5 => world.redis.kill(),
-            12 => world.redis.start_again(),
-            _ => {}
-        }
-        pass(1.0).await;
-        world.scrape().await;
-    }
-    let before = world.truth();
-    pass(2.5).await;
-    world.scrape().await;
-    let [opened, closed] = world.truth();
-    let counted = [
-        world.sum("sonorancad_calls_opened_total"),
-        world.sum("sonorancad_calls_closed_total"),
-    ];
-    eprintln!(
-        "{} scrapes: opened {} (counted {}), closed {} (counted {})",
-        world.turn,
-        opened - first[0],
-        counted[0],
-        closed - first[1],
-        counted[1],
-    );
-    assert_eq!(world.falls, Vec::<String>::new());
-    assert!((before[0] - first[0]..=opened - first[0]).contains(&counted[0]));
-    assert!((before[1] - first[1]..=closed - first[1]).contains(&counted[1]));
+    let disturb = |world: &mut World, round: usize| match round % 20 {
+        5 => world.redis.kill(),
+        12 => world.redis.start_again(),
+        _ => {}
+    };
+    world.run(disturb).await;
 }
