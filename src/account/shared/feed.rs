@@ -215,7 +215,7 @@ impl SharedFeed {
             "fetched": millis(fetched),
             "pause_of_server": millis(paused_until),
         });
-        let Some(state) = self.shared().secrets.seal(&self.keys[3], state) else {
+        let Some(state) = self.shared().secrets.seal(&self.keys[3], &state) else {
             return Commit::Away;
         };
         match self.step("commit", args, &state).await {

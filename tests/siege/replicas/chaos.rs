@@ -8,7 +8,7 @@ use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID, Cad};
 
 use super::pass;
 use super::redis::Redis;
-use crate::support::exporter::{failures, value};
+use crate::support::exporter::failures;
 use crate::support::program::{BINARY, Program};
 use crate::support::simulated;
 
@@ -17,6 +17,7 @@ struct World {
     cad: Cad,
     url: String,
     redis: Redis,
+    variables: Vec<(&'static str, &'static str)>,
     replicas: Vec<Program>,
     /// Those that the balancer leaves out.
     is_gone: Vec<bool>,
@@ -28,12 +29,24 @@ struct World {
 }
 
 impl World {
+    /// With answers every two seconds.
     async fn start(redis: Redis, calls_per_hour: u32) -> Self {
+        let variables = [
+            ("SONORANCAD_API_VERSION", "v1"),
+            ("SONORANCAD_API_TIMEOUT", "1s"),
+            ("SONORANCAD_CACHE_TTL", "2s"),
+            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+        ];
+        Self::start_with(redis, calls_per_hour, &variables).await
+    }
+
+    async fn start_with(redis: Redis, calls_per_hour: u32, variables: &[(&'static str, &'static str)]) -> Self {
         let (cad, url) = simulated::start(5, calls_per_hour, 1, &Clock::system()).await;
         let mut world = Self {
             cad,
             url,
             redis,
+            variables: variables.to_vec(),
             replicas: Vec::new(),
             is_gone: vec![false; 3],
             seen: Default::default(),
@@ -50,14 +63,11 @@ impl World {
         command.env_clear().envs([
             ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID),
             ("SONORANCAD_API_KEY", API_KEY),
-            ("SONORANCAD_API_VERSION", "v1"),
             ("SONORANCAD_API_URL", &self.url),
-            ("SONORANCAD_API_TIMEOUT", "1s"),
-            ("SONORANCAD_CACHE_TTL", "2s"),
-            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
             ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
             ("SONORANCAD_SHARED_STATE_URL", &self.redis.url),
         ]);
+        command.envs(self.variables.iter().copied());
         Program::start(command)
     }
 
@@ -104,9 +114,45 @@ impl World {
     }
 
     /// The true numbers of calls that opened and closed.
-    fn truth(&self) -> [f64; 2] {
+    fn truth(&self) -> [u64; 2] {
         let truth = self.cad.statistics(1).unwrap();
-        [truth.opened(), truth.closed()].map(|count| f64::from(u32::try_from(count).unwrap()))
+        [truth.opened(), truth.closed()]
+    }
+
+    /// Lets every Prometheus scrape once a second for a minute, and `disturb` before each of these rounds. At the end, no
+    /// counter has fallen, and all calls are counted.
+    async fn run(&mut self, disturb: impl FnMut(&mut Self, usize)) {
+        self.run_for(60, 1.0, 2.5, disturb).await;
+    }
+
+    /// The same with so many rounds, this far apart, and this long before the last one.
+    async fn run_for(&mut self, rounds: usize, interval: f64, rest: f64, mut disturb: impl FnMut(&mut Self, usize)) {
+        // The first answer, from which on calls count, lies in between. So do the others from the truth around them.
+        let earliest = self.truth();
+        self.scrape().await;
+        let latest = self.truth();
+        for round in 0..rounds {
+            disturb(self, round);
+            pass(interval).await;
+            self.scrape().await;
+        }
+        let before = self.truth();
+        pass(rest).await;
+        self.scrape().await;
+        let after = self.truth();
+        assert_eq!(self.falls, Vec::<String>::new());
+        assert_eq!(failures(&self.text), []);
+        for (index, kind) in ["opened", "closed"].into_iter().enumerate() {
+            let least = before[index] - latest[index];
+            let most = after[index] - earliest[index];
+            let counted = self.sum(&format!("sonorancad_calls_{kind}_total"));
+            eprintln!(
+                "{kind}: between {least} and {most}, counted {counted}, by {} scrapes",
+                self.turn
+            );
+            let counts = [least, most].map(|count| f64::from(u32::try_from(count).unwrap()));
+            assert!((counts[0]..=counts[1]).contains(&counted));
+        }
     }
 }
 
@@ -114,83 +160,46 @@ impl World {
 async fn no_counter_falls_and_no_call_is_lost_while_replicas_are_killed_stopped_and_replaced() {
     let Some(redis) = Redis::start() else { return };
     let mut world = World::start(redis, 2000).await;
-    world.scrape().await;
-    let first = world.truth();
-    for round in 0..60_usize {
-        match round % 20 {
-            4 | 8 => world.replace(round % 3),
-            10 => {
-                Program::signal("STOP", world.replicas[0].child.id());
-                world.is_gone[0] = true;
-            }
-            18 => {
-                Program::signal("CONT", world.replicas[0].child.id());
-                world.is_gone[0] = false;
-            }
-            _ => {}
+    let disturb = |world: &mut World, round: usize| match round % 20 {
+        4 | 8 => world.replace(round % 3),
+        10 => {
+            Program::signal("STOP", world.replicas[0].child.id());
+            world.is_gone[0] = true;
         }
-        pass(1.0).await;
-        world.scrape().await;
-    }
-    // So that what has happened until now is in the newest answer.
-    let before = world.truth();
-    pass(2.5).await;
-    world.scrape().await;
-    let [opened, closed] = world.truth();
-    let counted = [
-        world.sum("sonorancad_calls_opened_total"),
-        world.sum("sonorancad_calls_closed_total"),
-    ];
-    eprintln!(
-        "{} scrapes, {} requests: opened {} (counted {}), closed {} (counted {})",
-        world.turn,
-        value(
-            &world.text,
-            r#"sonorancad_api_requests_total{server_id="1",api_endpoint="calls"}"#
-        ),
-        opened - first[0],
-        counted[0],
-        closed - first[1],
-        counted[1],
-    );
-    assert_eq!(world.falls, Vec::<String>::new());
-    assert_eq!(failures(&world.text), []);
-    assert!((before[0] - first[0]..=opened - first[0]).contains(&counted[0]));
-    assert!((before[1] - first[1]..=closed - first[1]).contains(&counted[1]));
+        18 => {
+            Program::signal("CONT", world.replicas[0].child.id());
+            world.is_gone[0] = false;
+        }
+        _ => {}
+    };
+    world.run(disturb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_counter_falls_while_the_store_is_killed_and_comes_back_empty() {
     let Some(redis) = Redis::start() else { return };
     let mut world = World::start(redis, 2000).await;
-    world.scrape().await;
-    let first = world.truth();
-    for round in 0..60_usize {
-        match round % 20 {
-            5 => world.redis.kill(),
-            12 => world.redis.start_again(),
-            _ => {}
+    let disturb = |world: &mut World, round: usize| match round % 20 {
+        5 => world.redis.kill(),
+        12 => world.redis.start_again(),
+        _ => {}
+    };
+    world.run(disturb).await;
+}
+
+/// At the settings that people have, beside a game server that uses the same key: `--ignored` runs it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "ten minutes"]
+async fn the_limit_of_the_api_is_never_reached_by_three_replicas() {
+    let Some(redis) = Redis::start() else { return };
+    let mut world = World::start_with(redis, 200, &[("SONORANCAD_API_VERSION", "v2")]).await;
+    let disturb = |world: &mut World, round: usize| {
+        if round % 4 == 3 {
+            world.replace(round % 3);
         }
-        pass(1.0).await;
-        world.scrape().await;
-    }
-    let before = world.truth();
-    pass(2.5).await;
-    world.scrape().await;
-    let [opened, closed] = world.truth();
-    let counted = [
-        world.sum("sonorancad_calls_opened_total"),
-        world.sum("sonorancad_calls_closed_total"),
-    ];
-    eprintln!(
-        "{} scrapes: opened {} (counted {}), closed {} (counted {})",
-        world.turn,
-        opened - first[0],
-        counted[0],
-        closed - first[1],
-        counted[1],
-    );
-    assert_eq!(world.falls, Vec::<String>::new());
-    assert!((before[0] - first[0]..=opened - first[0]).contains(&counted[0]));
-    assert!((before[1] - first[1]..=closed - first[1]).contains(&counted[1]));
+    };
+    world.run_for(120, 5.0, 40.0, disturb).await;
+    let requests = world.sum("sonorancad_api_requests_total");
+    eprintln!("{requests} requests in 640 s");
+    assert!(requests <= 4.0 * 12.0, "{requests}");
 }
