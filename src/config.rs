@@ -56,6 +56,8 @@ pub struct Config {
     /// `SONORANCAD_SHARED_STATE_URL`, or the content of `SONORANCAD_SHARED_STATE_URL_FILE`: where replicas share what they
     /// know.
     pub shared_state: Option<SecretString>,
+    /// `SONORANCAD_DASHBOARD_URL`: where the dashboards are, for the status page.
+    pub dashboard_url: Option<Url>,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
     /// How the API is reached: proxies and CA certificates.
@@ -253,6 +255,9 @@ impl Config {
         let external_url = raw.external_url.as_deref();
         let external_url =
             external_url.and_then(|text| problems.read(&variable::EXTERNAL_URL, Some(text), value::external_url));
+        let dashboard_url = raw.dashboard_url.as_deref();
+        let dashboard_url =
+            dashboard_url.and_then(|text| problems.read(&variable::DASHBOARD_URL, Some(text), value::dashboard_url));
         let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
         match (listen, filter, format) {
@@ -264,6 +269,7 @@ impl Config {
                     listen,
                     external_url,
                     shared_state,
+                    dashboard_url,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
                     network,
                     log: LogConfig { filter, format },
