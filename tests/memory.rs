@@ -206,3 +206,40 @@ fn new_ids_in_each_answer_take_little_memory_for_good() {
         assert!(most < 3 << 20, "{most} bytes");
     }
 }
+
+/// What servers keep altogether whose APIs send new ids each time, as many as are followed.
+fn size_of_servers(servers: u64, max_ids: usize) -> usize {
+    let ttl = Duration::from_secs(25);
+    let before = HEAP.current_usage();
+    let mut kept = Vec::new();
+    for _ in 0..servers {
+        let mut tracker = CallTracker::new(ttl, &LabelTexts::default());
+        tracker.set_limits(ttl, max_ids);
+        let clock = ManualClock::new(Duration::from_secs(1_795_435_200));
+        let mut last = None;
+        // A list above the limit is not followed, so this is the worst.
+        let calls = max_ids.min(2_000) as u64;
+        // In the third answer, the calls of the first are absent for the second time.
+        for round in 0..4 {
+            clock.advance(ttl);
+            let body = newcomers::answer(calls, 1_000_000 + round * calls);
+            let mut snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
+            CallTracker::limit(&mut snapshot, max_ids);
+            tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
+            last = Some(snapshot);
+        }
+        kept.push((tracker, last));
+    }
+    let size = HEAP.current_usage() - before;
+    eprintln!("{servers} servers with at most {max_ids} ids in each list keep {size} bytes");
+    size
+}
+
+/// The share of each is what the configuration gives it: see `servers_share_the_ids_that_may_be_kept`.
+#[test]
+fn many_servers_with_new_ids_in_each_answer_share_what_may_be_kept() {
+    let _turn = TURN.lock();
+    for (servers, max_ids) in [(40, 2_500), (200, 500), (1_000, 100)] {
+        assert!(size_of_servers(servers, max_ids) < 150 << 20);
+    }
+}

@@ -343,16 +343,23 @@ impl<E: Endpoint> Feed<E> {
         let account_pause = self.source.account.pause(E::NAME);
         let state = self.lock();
         let now = self.source.clock.now();
-        let cache = &state.known.cache;
+        let Known {
+            cache,
+            tracker,
+            failure,
+            ..
+        } = &state.known;
         let is_up = cache.is_up(now) && !account_pause.is_active(now);
         let retry_at = cache.pause().ends_at(now).max(account_pause.ends_at(now));
         let last_success = cache.fetched_at().map(|fetched_at| fetched_at.unix);
-        let health = Health::of(state.known.failure.as_ref(), is_up, retry_at, last_success);
-        read(
-            health,
-            cache.snapshot(now).map(|snapshot| &**snapshot),
-            state.known.tracker.stats(),
-        )
+        let health = Health::of(failure.as_ref(), is_up, retry_at, last_success);
+        let snapshot = cache.snapshot(now).map(|snapshot| &**snapshot);
+        if state.replica.as_ref().is_some_and(|replica| replica.is_alone) {
+            let mut followed = tracker.stats().clone();
+            E::Tracker::forget_present(&mut followed);
+            return read(health, snapshot, &followed);
+        }
+        read(health, snapshot, tracker.stats())
     }
 
     /// What is known, without a request.

@@ -6,9 +6,9 @@ use enum_map::EnumMap;
 
 use super::{ApiEndpoint, CommunityConfig, Draft, Problems, VersionChoice, variable};
 
-/// How many ids of calls and units the process keeps in each list, of all servers together. With the other bounds, a hostile
-/// API can so fill about 300 MB, however many communities it has.
-const MAX_IDS_IN_ALL: usize = 400_000;
+/// How many ids of calls and units the process keeps in each list, of all servers together. With all that is known of it, an
+/// id takes about 1 kB, so a hostile API can fill about 100 MB, however many communities it has (up to a thousand).
+const MAX_IDS_IN_ALL: usize = 100_000;
 
 /// How many of these one server keeps at most.
 pub(super) const MAX_IDS: usize = 10_000;

@@ -1048,7 +1048,14 @@ fn an_api_is_the_same_if_all_of_it_is_and_an_account_if_address_and_key_are() {
 
 #[test]
 fn servers_share_the_ids_that_may_be_kept() {
-    for (communities, expected) in [(1, 10_000), (40, 10_000), (200, 2_000), (1_000, 400), (10_000, 100)] {
+    for (communities, expected) in [
+        (1, 10_000),
+        (10, 10_000),
+        (40, 2_500),
+        (200, 500),
+        (1_000, 100),
+        (10_000, 100),
+    ] {
         let file = (0..communities).map(|number| format!("c{number}: {{api_key: k{number}}}\n"));
         let config = read_communities(&file.collect::<Vec<_>>().concat(), &[]).unwrap();
         let mut shares = config.communities.values().map(|community| community.max_ids);

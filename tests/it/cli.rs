@@ -470,7 +470,7 @@ async fn it_logs_the_start_and_when_a_failure_begins_changes_and_ends() {
     let quick = [("SONORANCAD_CACHE_TTL", "1s"), ("SONORANCAD_REQUESTS_PER_MINUTE", "60")];
     let mut program = Program::start(command(&cad, &quick));
     let start = program.log.join("\n");
-    for part in ["api_version=v1", "servers=[1]", "ttl=1s", "addresses=[127.0.0.1:"] {
+    for part in ["api_version=auto", "servers=[1]", "ttl=1s", "addresses=[127.0.0.1:"] {
         assert!(start.contains(part), "{start}");
     }
     let scrape_until = async |count: usize| {

@@ -488,8 +488,8 @@ async fn the_status_page_lists_every_community_and_no_secret() {
     let health = overview.communities.iter().map(|(_, summary)| summary.health);
     assert_eq!(health.collect::<Vec<_>>(), [Health::Up, Health::New]);
     for part in [
-        "<a href=\"?community=blaine\">blaine</a></th><td class=\"zero\">0</td><td>6<small>0 s</small></td>",
-        "<a href=\"?community=sandy\">sandy</a></th><td class=\"zero\">–</td>",
+        "<a href=\"?community=blaine\">blaine</a></th><td><span class=\"state well\">Up</span></td><td class=\"zero\">0</td><td>6<small>0 s</small></td>",
+        "<a href=\"?community=sandy\">sandy</a></th><td><span class=\"state waiting\">Not asked yet</span></td><td class=\"zero\">–</td>",
         "Not asked yet",
     ] {
         assert!(page.text().contains(part), "{part}: {}", page.text());

@@ -154,11 +154,11 @@ fn render_table<'a>(rows: impl Iterator<Item = &'a Row>, now: Now) -> Markup {
             thead {
                 tr {
                     th scope="col" { "Name" }
+                    th scope="col" { "State" }
                     th scope="col" { "911" }
                     th scope="col" { "Pending" }
                     th scope="col" { "Active" }
                     th scope="col" { "Units" }
-                    th scope="col" { "State" }
                 }
             }
             tbody {
@@ -173,11 +173,11 @@ fn render_row(alias: &str, summary: &Summary, now: Now) -> Markup {
     html! {
         tr {
             th scope="row" { a href=(link_to_community(alias)) { (name(alias)) } }
+            td { @if summary.in_panic() > 0 { span.state.trouble { "Panic" } " " } (state(summary.health)) }
             (render_queue(calls.map(|calls| calls.emergency), now))
             (render_queue(calls.map(|calls| calls.pending), now))
             (render_count(calls.map(|calls| calls.active)))
             (render_count(summary.units.as_ref().map(|units| units.on_duty)))
-            td { @if summary.in_panic() > 0 { span.state.trouble { "Panic" } " " } (state(summary.health)) }
         }
     }
 }
