@@ -7,7 +7,7 @@ WORKDIR /source
 COPY . .
 # The build has no Git history to read the revision from.
 ARG REVISION=unknown
-RUN BUILD_REVISION="$REVISION" cargo build --release --locked
+RUN BUILD_REVISION="$REVISION" cargo build --profile dist --locked
 
 FROM scratch
 ARG REVISION=unknown
@@ -17,7 +17,7 @@ LABEL org.opencontainers.image.title="sonorancad-exporter" \
       org.opencontainers.image.revision="$REVISION"
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /source/LICENSE /LICENSE
-COPY --from=build /source/target/release/sonorancad-exporter /sonorancad-exporter
+COPY --from=build /source/target/dist/sonorancad-exporter /sonorancad-exporter
 USER 65534:65534
 EXPOSE 10911
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/sonorancad-exporter", "healthcheck"]

@@ -4,7 +4,7 @@ _default:
 
 # Build the exporter as it is released.
 build:
-    cargo build --release --locked
+    cargo build --profile dist --locked
 
 # The fast tests: about a minute after compiling.
 test *arguments:
@@ -37,3 +37,9 @@ golden:
 # Feed a reader of foreign bytes for some seconds: `just fuzz answer 60`.
 fuzz target seconds="60":
     fuzz/run {{target}} {{seconds}}
+
+# Take the pictures of the dashboards again, from the compose stack; needs chromium and pngquant.
+pictures grafana="http://localhost:3000" chromium="chromium":
+    {{chromium}} --headless --hide-scrollbars --window-size=1600,1300 --virtual-time-budget=30000 --screenshot=docs/images/community.png '{{grafana}}/d/sonorancad-community?kiosk&from=now-24h'
+    {{chromium}} --headless --hide-scrollbars --window-size=1600,880 --virtual-time-budget=30000 --screenshot=docs/images/dispatch-board.png '{{grafana}}/d/sonorancad-dispatch?kiosk'
+    pngquant --force --ext .png --quality=60-90 docs/images/community.png docs/images/dispatch-board.png

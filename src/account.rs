@@ -69,6 +69,7 @@ pub struct Permit {
     account: Arc<Account>,
     endpoint: ApiEndpoint,
     version: ApiVersion,
+    is_used: bool,
     /// `None` if the budget is that of this process. A slot in the store that nobody gives back is free a little later.
     slot: Option<SharedSlot>,
 }
@@ -198,6 +199,7 @@ impl Account {
             account: self.clone(),
             endpoint,
             version,
+            is_used: true,
             slot: None,
         };
         Some((permit, longest))
@@ -286,6 +288,11 @@ impl Permit {
     pub fn version(&self) -> ApiVersion {
         self.version
     }
+
+    /// Gives the permit back: nothing was sent, so nothing counts.
+    pub fn give_back(mut self) {
+        self.is_used = false;
+    }
 }
 
 impl Drop for Permit {
@@ -296,7 +303,7 @@ impl Drop for Permit {
         let mut limits = self.account.limits.lock();
         let now = self.account.clock.now();
         let budgets = limits.endpoints[self.endpoint].counting(self.version);
-        budgets.for_each(|budget| budget.end_request(now));
+        budgets.for_each(|budget| budget.end_request(self.is_used.then_some(now)));
     }
 }
 

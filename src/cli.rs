@@ -12,6 +12,7 @@ mod serve;
 use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -93,7 +94,9 @@ enum Failure {
 /// Runs the command that the command line names.
 pub(crate) fn run() -> ExitCode {
     if let Err(error) = process::disable_core_dumps() {
-        eprintln!("sonorancad-exporter: other processes may be able to read the key in memory: {error}");
+        say(format_args!(
+            "sonorancad-exporter: other processes may be able to read the key in memory: {error}"
+        ));
     }
     let arguments = Arguments::parse();
     let flags = Flags {
@@ -112,7 +115,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Healthcheck => check_health(settings(std::env::vars_os(), &flags)),
     };
     outcome.unwrap_or_else(|failure| {
-        eprintln!("sonorancad-exporter: {}", with_sources(&failure));
+        say(format_args!("sonorancad-exporter: {}", with_sources(&failure)));
         match failure {
             Failure::Config(_) | Failure::Start(StartError::WebConfig(_)) => ExitCode::from(2),
             Failure::Start(_) | Failure::Demo(_) | Failure::Runtime(_) | Failure::Unhealthy(_) => ExitCode::FAILURE,
@@ -205,6 +208,11 @@ fn settings(environment: impl IntoIterator<Item = (OsString, OsString)>, flags: 
     let mut settings = Setting::from_environment(environment);
     settings.extend(Setting::from_flags(flags));
     settings
+}
+
+/// Writes a line to standard error. Where that is not possible, the exit code still says what happened.
+fn say(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// An error and its causes, in one line.

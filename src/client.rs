@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use self::body::Body;
 pub use self::endpoint::{Calls, Endpoint, QueryOf, SnapshotOf, Units};
 pub use self::error::{FetchError, KnownError, PauseRequest, Retry, Scope, labels};
-pub use self::transport::{MAX_FILES, MAX_REQUESTS};
+pub use self::transport::{MAX_FILES, MAX_REQUESTS, Turn};
 use self::transport::{RawResponse, Transport};
 use crate::config::{ApiConfig, ApiVersion, Network, Proxy};
 use crate::process::VERSION;
@@ -107,6 +107,11 @@ impl Client {
         Ok(())
     }
 
+    /// Waits for the turn of one request: only so many are in progress at once, for all communities. `None` after 30 s.
+    pub async fn turn(&self) -> Option<Turn> {
+        self.transport.turn().await
+    }
+
     /// Fetches the answer of an endpoint for one server, in a version of the API that may be used.
     ///
     /// # Errors
@@ -118,8 +123,9 @@ impl Client {
         version: ApiVersion,
         server_id: u32,
         query: QueryOf<E>,
+        turn: Turn,
     ) -> Result<SnapshotOf<E>, FetchError> {
-        let snapshot = self.request_snapshot::<E>(api, version, server_id, query).await;
+        let snapshot = self.request_snapshot::<E>(api, version, server_id, query, turn).await;
         snapshot.map_err(|error| advise(error, api, version))
     }
 
@@ -129,13 +135,14 @@ impl Client {
         version: ApiVersion,
         server_id: u32,
         query: QueryOf<E>,
+        turn: Turn,
     ) -> Result<SnapshotOf<E>, FetchError> {
         let (http, proxy) = self.http.read().route(api);
         let request = match version {
             ApiVersion::V1 => E::v1_request(&http, api, server_id, query),
             ApiVersion::V2 => E::v2_request(&http, api, server_id, query),
         };
-        let body = self.send(request, api, version, proxy, MAX_BODY_BYTES).await?;
+        let body = self.send(turn, request, api, version, proxy, MAX_BODY_BYTES).await?;
         // Parsing megabytes would delay every other scrape.
         let labels = api.labels.clone();
         let snapshot = tokio::task::spawn_blocking(move || {
@@ -164,7 +171,8 @@ impl Client {
             ApiVersion::V1 => v1::servers_request(&http, api),
             ApiVersion::V2 => v2::servers_request(&http, api),
         };
-        let body = self.send(request, api, version, proxy, MAX_SERVERS_BYTES).await?;
+        let turn = self.turn().await.ok_or(FetchError::Timeout)?;
+        let body = self.send(turn, request, api, version, proxy, MAX_SERVERS_BYTES).await?;
         wire::decode_servers(&body.bytes)
             .map_err(|_| FetchError::InvalidResponse("not JSON with a list of servers".to_owned()))
     }
@@ -172,13 +180,14 @@ impl Client {
     /// The body of a successful response.
     async fn send(
         &self,
+        turn: Turn,
         request: reqwest::RequestBuilder,
         api: &ApiConfig,
         version: ApiVersion,
         proxy: Option<Arc<str>>,
         max_bytes: usize,
     ) -> Result<Body, FetchError> {
-        let response = self.transport.send(request, api.timeout, max_bytes).await;
+        let response = self.transport.send(turn, request, api.timeout, max_bytes).await;
         let outcome = response.and_then(|response| {
             if response.status.is_success() {
                 response.body

@@ -32,6 +32,16 @@ pub use self::variable::{VARIABLES, Variable, demo_help, help, is_ignored_in_dem
 use crate::files::WatchedFiles;
 use crate::label::{TextSet, label_values};
 
+/// How many ids of calls and units the process keeps in each list, of all servers together. With the other bounds, a hostile
+/// API can so fill about 300 MB, however many communities it has.
+const MAX_IDS_IN_ALL: usize = 400_000;
+
+/// How many of these one server keeps at most.
+const MAX_IDS: usize = 10_000;
+
+/// How many one server may always keep: more than a busy community has open at once.
+const MIN_IDS: usize = 100;
+
 /// The whole configuration of the program.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -74,6 +84,8 @@ pub struct CommunityConfig {
     pub collects_units: bool,
     /// What it shares with every server that is read with the same key.
     pub account: AccountConfig,
+    /// How many ids of calls and units each server may keep in each list: an equal share of what the process may keep.
+    pub max_ids: usize,
     /// `SONORANCAD_CACHE_TTL`, as asked for.
     pub cache_ttl: Duration,
     /// `SONORANCAD_MAX_STALE`, as asked for.
@@ -231,6 +243,7 @@ impl Config {
         let named = communities.iter_mut().map(|(alias, draft)| (Some(&**alias), draft));
         let all = own.iter_mut().map(|draft| (None, draft)).chain(named);
         share_accounts(all, &mut problems);
+        share_ids(own.iter_mut().chain(communities.values_mut()));
         let drafts = own.iter().chain(communities.values());
         let shared_state = read_shared_state(&raw, files, &mut problems);
         let mut needs = network_needs(drafts, !problems.list.is_empty());
@@ -499,6 +512,7 @@ fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, prob
             collects_units: collects_units?,
             // A placeholder: `share_accounts` sets it when all communities are read.
             account: AccountConfig::default(),
+            max_ids: MAX_IDS,
             cache_ttl: cache_ttl?,
             max_stale: max_stale?,
             // A file of communities has some.
@@ -506,6 +520,16 @@ fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, prob
         },
         requests_per_minute,
     })
+}
+
+/// Divides the ids that the process may keep among all servers.
+fn share_ids<'a>(drafts: impl Iterator<Item = &'a mut Draft>) {
+    let drafts: Vec<_> = drafts.collect();
+    let servers: usize = drafts.iter().map(|draft| draft.community.servers.len()).sum();
+    let max_ids = (MAX_IDS_IN_ALL / servers.max(1)).clamp(MIN_IDS, MAX_IDS);
+    for draft in drafts {
+        draft.community.max_ids = max_ids;
+    }
 }
 
 /// Assigns the same account to all communities that use the same key; each comes with its alias if it has one.

@@ -17,6 +17,7 @@ mod posts;
 mod rhythm;
 mod server;
 mod statistics;
+mod unit;
 mod units;
 mod wire;
 

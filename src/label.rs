@@ -46,7 +46,7 @@ pub struct TextSet(Arc<[String]>);
 pub struct TextIndex(usize);
 
 /// A number for each text of a [`TextSet`], and one for [`OTHER`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextCounts {
     texts: TextSet,
     /// The last one is that of all other texts.
@@ -95,6 +95,12 @@ impl TextCounts {
             texts: texts.clone(),
             counts: vec![0; texts.0.len() + 1],
         }
+    }
+
+    /// The texts.
+    #[must_use]
+    pub fn texts(&self) -> &TextSet {
+        &self.texts
     }
 
     /// Adds 1 to the number of a text, which belongs to the same set.

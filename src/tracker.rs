@@ -64,8 +64,8 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
     /// A tracker that has seen no answer; `ttl` is the one in force, and `labels` are the texts that may become labels.
     fn new(ttl: Duration, labels: &LabelTexts) -> Self;
 
-    /// Changes the TTL in force.
-    fn set_ttl(&mut self, ttl: Duration);
+    /// Changes the TTL in force, and how many ids are remembered of what is gone.
+    fn set_limits(&mut self, ttl: Duration, max_ids: usize);
 
     /// What the first page of the next answer should contain.
     fn query(&self) -> Self::Query;
@@ -76,6 +76,9 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
 
     /// Adds what only the next page says. Returns whether it says anything new.
     fn append(snapshot: &mut Self::Snapshot, page: Self::Snapshot) -> bool;
+
+    /// Leaves at most `max_ids` one by one in each list of the snapshot; longer lists are counted but not followed.
+    fn limit(snapshot: &mut Self::Snapshot, max_ids: usize);
 
     /// Compares `snapshot`, as of `now`, with what is known. It is complete if no page that matters is missing.
     fn observe(&mut self, snapshot: &Self::Snapshot, is_complete: bool, now: Instant);
@@ -163,7 +166,9 @@ impl Track for CallTracker {
         }
     }
 
-    fn set_ttl(&mut self, ttl: Duration) {
+    fn set_limits(&mut self, ttl: Duration, max_ids: usize) {
+        self.dispatch.set_max_gone(max_ids);
+        self.emergency.set_max_gone(max_ids);
         self.dispatch.set_max_gap(max_gap(ttl));
         self.emergency.set_max_gap(max_gap(ttl));
     }
@@ -193,6 +198,10 @@ impl Track for CallTracker {
 
     fn append(snapshot: &mut CallSnapshot, page: CallSnapshot) -> bool {
         snapshot.closed.append(page.closed)
+    }
+
+    fn limit(snapshot: &mut CallSnapshot, max_ids: usize) {
+        snapshot.limit(max_ids);
     }
 
     fn observe(&mut self, snapshot: &CallSnapshot, is_complete: bool, now: Instant) {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use peak_alloc::PeakAlloc;
-use sonorancad_exporter::client::{Calls, Endpoint as _};
+use sonorancad_exporter::client::{Calls, Endpoint as _, Units};
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::LabelTexts;
 use sonorancad_exporter::demo::{Cad, Settings};
@@ -47,6 +47,27 @@ fn a_large_answer_takes_less_than_a_fifth_of_its_size_beyond_itself() {
         8334
     );
     assert_eq!(snapshot.active.attached_units(), 797);
+}
+
+#[test]
+fn a_large_list_of_units_takes_less_than_a_quarter_of_its_size_beyond_itself() {
+    let _turn = TURN.lock();
+    // As version v2 writes them, with all that is not read.
+    let unit = r#"{"id":ID,"accId":"00000000-0000-0000-0000-000000000000","status":3,"isPanic":false,"location":"Mission Row PD","coordinates":{"x":123.45,"y":-456.78,"z":32.1,"w":180.0},"aop":"Los Santos","data":{"unitNum":"A-10","name":"John Doe","district":"Los Santos","department":"LSPD","subdivision":"Patrol","rank":"Officer","group":"CAR-51","page":0,"communityUserId":"license:abc123"},"isDispatch":false}"#;
+    let units: Vec<_> = (0..10_000).map(|id| unit.replace("ID", &format!("{id}"))).collect();
+    let body = format!("[{}]", units.join(","));
+    drop(units);
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    let snapshot = Units::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
+    let peak = HEAP.peak_usage() - before;
+    eprintln!(
+        "body {} bytes, peak beyond it {peak} bytes: a share of {:.3}",
+        body.len(),
+        share(peak, body.len())
+    );
+    assert!(peak * 4 < body.len(), "{peak} bytes beyond a body of {}", body.len());
+    assert_eq!(snapshot.counts().all(), 10_000);
 }
 
 #[test]

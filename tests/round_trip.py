@@ -21,6 +21,11 @@ ALLOWED = [
     "annotations.list.*.step",
     "annotations.list.*.textFormat",
     "annotations.list.*.titleFormat",
+    # Options of bar gauges since Grafana 10.3; an older one fits the bars into the panel by itself.
+    "panels.*.options.sizing",
+    "panels.*.options.maxVizHeight",
+    # The same of stats: whether the name stands beside the value.
+    "panels.*.options.wideLayout",
 ]
 
 

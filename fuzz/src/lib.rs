@@ -4,7 +4,7 @@
 mod promises;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
-use sonorancad_exporter::client::{Calls, Endpoint as _};
+use sonorancad_exporter::client::{Calls, Endpoint as _, Units};
 use sonorancad_exporter::config::LabelTexts;
 
 use self::promises::SECRET;
@@ -18,6 +18,17 @@ pub fn answer(bytes: &[u8]) {
         .is_some_and(|body| Calls::decode(body, &LabelTexts::default()).is_ok())
     {
         promises::answers(&bodies);
+    }
+}
+
+/// The same of units.
+pub fn units(bytes: &[u8]) {
+    let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
+    if bodies
+        .last()
+        .is_some_and(|body| Units::decode(body, &LabelTexts::default()).is_ok())
+    {
+        promises::unit_answers(&bodies);
     }
 }
 

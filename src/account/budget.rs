@@ -63,10 +63,10 @@ impl Budget {
         self.in_flight > 0 || self.answered_at.iter().any(|answered_at| counts(*answered_at, now))
     }
 
-    /// Notes that the request of one taken slot has ended.
-    pub(super) fn end_request(&mut self, now: Now) {
+    /// Notes that the request of one taken slot was answered; `None`: that it was not sent.
+    pub(super) fn end_request(&mut self, answered_at: Option<Now>) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.answered_at.push(now.instant);
+        self.answered_at.extend(answered_at.map(|now| now.instant));
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(budget.try_take(start, Duration::ZERO), now);
         assert_eq!(budget.try_take(start, Duration::ZERO), now);
         assert_eq!(budget.try_take(at(1), Duration::MAX), None);
-        budget.end_request(at(8));
+        budget.end_request(Some(at(8)));
         assert_eq!(budget.try_take(at(67), Duration::ZERO), None);
         assert_eq!(budget.try_take(at(68), Duration::ZERO), now);
         assert_eq!(
@@ -117,7 +117,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         for seconds in [2, 0, 9] {
             assert!(budget.try_take(start, Duration::ZERO).is_some());
-            budget.end_request(at(seconds));
+            budget.end_request(Some(at(seconds)));
         }
         let patience = Duration::from_secs(3);
         assert_eq!(budget.try_take(at(56), patience), None);
@@ -134,15 +134,15 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut try_take = |seconds| budget.try_take(at(seconds), Duration::ZERO);
         assert!(try_take(0).is_some() && try_take(0).is_some());
-        budget.end_request(at(1));
-        budget.end_request(at(2));
+        budget.end_request(Some(at(1)));
+        budget.end_request(Some(at(2)));
         budget.resize(1);
         assert_eq!(
             budget.try_take(at(60), Duration::from_secs(2)),
             Some(Duration::from_secs(2)),
             "both must no longer count"
         );
-        budget.end_request(at(60));
+        budget.end_request(Some(at(60)));
         assert_eq!(budget.try_take(at(62), Duration::ZERO), None);
         assert!(budget.is_in_use(at(119)) && !budget.is_in_use(at(120)));
     }

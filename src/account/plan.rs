@@ -32,6 +32,8 @@ pub struct Plan {
     pub ttl: Duration,
     /// How old data may get before it is left out.
     pub stale_bound: Duration,
+    /// How many ids of calls and units a server may keep in each list.
+    pub max_ids: usize,
     /// The requests per minute and key that the API allows, those of the game servers included.
     pub published_limit: u32,
 }
@@ -61,6 +63,7 @@ impl Plan {
             requests_per_minute,
             ttl,
             stale_bound: community.max_stale.max(2 * ttl),
+            max_ids: community.max_ids,
             published_limit: if is_v2 { rate.v2_limit } else { V1_LIMIT },
         }
     }

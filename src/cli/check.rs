@@ -149,7 +149,7 @@ async fn ask(config: &Config, communities: &Communities) -> Vec<(Option<String>,
             return reports;
         }
         if !is_announced {
-            eprintln!("waiting: the budget of requests per minute is used up");
+            super::say("waiting: the budget of requests per minute is used up");
             is_announced = true;
         }
         sleep(INTERVAL).await;

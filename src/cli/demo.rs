@@ -35,7 +35,7 @@ pub(super) struct Options {
     utc_offset: i32,
 
     /// The version of the API that the exporter asks.
-    #[arg(long, value_name = "VERSION", default_value = "v1", value_parser = ["auto", "v1", "v2"])]
+    #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = ["auto", "v1", "v2"])]
     api_version: String,
 
     /// Simulate a CAD whose API version v1 is switched off.
@@ -59,10 +59,10 @@ pub(super) fn warn_of_ignored(variables: impl Iterator<Item = (OsString, OsStrin
     let mut names: Vec<_> = ignored.map(|(name, _)| name).collect();
     names.sort_unstable();
     if !names.is_empty() {
-        eprintln!(
+        super::say(format_args!(
             "Warning: these variables have no effect in a demo: {}.\n",
             names.join(", ")
-        );
+        ));
     }
 }
 
@@ -104,6 +104,7 @@ impl Demo {
             ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID.to_owned()),
             ("SONORANCAD_API_KEY", API_KEY.to_owned()),
             ("SONORANCAD_SERVER_IDS", names.join(",")),
+            ("SONORANCAD_COLLECT", "calls,units".to_owned()),
         ];
         variables
             .filter(|(name, _)| {
@@ -125,14 +126,14 @@ impl Demo {
         let Settings {
             seed, calls_per_hour, ..
         } = self.settings;
-        eprintln!(
+        super::say(format_args!(
             "This is a demo: every call is simulated (--seed {seed}, about {calls_per_hour} calls per hour and server).\n\
              \n    Status page    {scheme}://{exporter}/\
              \n    Metrics        {scheme}://{exporter}/metrics\
              \n    Simulated CAD  http://{address}/statistics/1 tells what truly happened\n\n\
              Let Prometheus scrape the metrics every 30 s, or reload them: the CAD is only asked when they are read.",
             address = self.address,
-        );
+        ));
         Ok(())
     }
 }

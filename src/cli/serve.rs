@@ -33,7 +33,7 @@ pub(super) type Reader = Arc<dyn Fn(&mut WatchedFiles) -> Result<Config, Problem
 pub(super) fn serve(read: Reader, enables_lifecycle: bool, demo: Option<Demo>) -> Result<ExitCode, Failure> {
     let mut files = WatchedFiles::default();
     let config = read(&mut files).map_err(Failure::Config)?;
-    log::start(&config.log);
+    let _log = log::start(&config.log);
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(serve_until_signal(config, read, files, enables_lifecycle, demo));
     // A running look-up of the API's name cannot be cancelled, and must not delay the exit.

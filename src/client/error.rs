@@ -139,9 +139,9 @@ pub enum FetchError {
     /// No connection, or it was reset.
     #[error("cannot reach the API: {0}")]
     Connect(String),
-    /// No trusted connection.
+    /// No trusted connection: a fixed text, since errors of TLS quote names of hosts and certificates.
     #[error("no trusted connection to the API: {0}")]
-    Tls(String),
+    Tls(&'static str),
     /// An answer that cannot be parsed.
     #[error("the answer cannot be read: {0}")]
     InvalidResponse(String),
@@ -241,12 +241,13 @@ impl FetchError {
             return Self::Timeout;
         }
         let detail = || printable(&causes(error).last().map(ToString::to_string).unwrap_or_default());
-        let is_tls = causes(error).any(<dyn Error>::is::<rustls::Error>);
+        if let Some(error) = causes(error).find_map(<dyn Error>::downcast_ref::<rustls::Error>) {
+            return Self::Tls(tls_reason(error));
+        }
         let is_reset = causes(error)
             .filter_map(<dyn Error>::downcast_ref::<io::Error>)
             .any(|error| error.kind() == io::ErrorKind::ConnectionReset);
         match phase {
-            _ if is_tls => Self::Tls(detail()),
             Phase::Request => Self::Connect(detail()),
             Phase::Body if is_reset => Self::Connect(detail()),
             Phase::Body => Self::InvalidResponse(detail()),
@@ -283,12 +284,6 @@ impl FetchError {
             Self::Advised { error, .. } | Self::Proxied { error, .. } => error.refuses_v1(),
             error => error.is_about_plan(),
         }
-    }
-
-    /// The same of a refusal by version v1, while the budget allows no request in version v2.
-    #[must_use]
-    pub fn before_v2(self) -> Self {
-        self.with_advice("wait: version v2 of the API is asked as soon as the budget allows it")
     }
 
     /// The failure of both versions: this one is that of version v1.
@@ -497,6 +492,29 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
             None => error.source(),
         }
     })
+}
+
+/// What an error of TLS means.
+fn tls_reason(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    match error {
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet"
+        }
+        Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+            "its certificate is for another name"
+        }
+        Error::InvalidCertificate(Certificate::UnknownIssuer) => "its certificate is of an unknown authority",
+        Error::InvalidCertificate(Certificate::Revoked) => "its certificate has been revoked",
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented => "it has no certificate that can be used",
+        Error::InvalidMessage(_) => "what it sends is not TLS",
+        Error::PeerIncompatible(_) => "it shares no version or cipher suite of TLS",
+        Error::AlertReceived(_) => "it has refused the handshake",
+        _ => "the handshake has failed",
+    }
 }
 
 /// Reads an HTTP date.

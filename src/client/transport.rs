@@ -8,7 +8,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Body, BodyMemory};
 use super::error::{FetchError, Phase};
@@ -33,6 +33,9 @@ const MAX_LOOKUPS: usize = 32;
 /// File descriptors in use at once: for requests, and for look-ups, even of requests that have ended.
 pub const MAX_FILES: usize = MAX_REQUESTS + MAX_LOOKUPS;
 
+/// How long a request waits for its turn. That is no failure of the API, so it does not count towards its time-out.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// A fetch whose own thread does not notice the time-out is given up this much later.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -48,6 +51,10 @@ pub(super) struct Transport {
     /// One for each request, until its body is dropped.
     permits: Arc<Semaphore>,
 }
+
+/// The right to send one of the requests that are in progress at once.
+#[derive(Debug)]
+pub struct Turn(OwnedSemaphorePermit);
 
 /// A response of any status.
 pub(super) struct RawResponse {
@@ -73,17 +80,21 @@ impl Transport {
         })
     }
 
+    /// Waits for a turn, in the order of calls, but not for ever.
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        let turn = timeout(MAX_WAIT, self.permits.clone().acquire_owned()).await;
+        turn.ok()?.ok().map(Turn)
+    }
+
     /// Sends a request and reads the whole response, up to `max_bytes` of a successful one.
     pub(super) async fn send(
         &self,
+        Turn(permit): Turn,
         request: RequestBuilder,
         timeout: Duration,
         max_bytes: usize,
     ) -> Result<RawResponse, FetchError> {
         let until = Instant::now() + timeout;
-        let Ok(Ok(permit)) = timeout_at(until, self.permits.clone().acquire_owned()).await else {
-            return Err(FetchError::Timeout);
-        };
         let exchange = exchange(request.timeout(timeout), max_bytes, self.memory.clone(), permit, until);
         let runtime = self.runtime.as_ref().expect("it is `Some` until it is dropped");
         let mut exchange = runtime.spawn(exchange);
@@ -151,7 +162,8 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             stream
         };
-        let (answer, _stream) = tokio::join!(transport.send(request, Duration::from_secs(60), 2), answering);
+        let turn = transport.turn().await.unwrap();
+        let (answer, _stream) = tokio::join!(transport.send(turn, request, Duration::from_secs(60), 2), answering);
         let body = answer.unwrap().body.unwrap();
         assert_eq!(transport.permits.available_permits(), MAX_REQUESTS - 1);
         drop(body);

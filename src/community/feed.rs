@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use self::shared::Replica;
 use crate::account::{Account, Lease, Permit, Plan, SharedFeed, Verdict};
 use crate::cache::{Cache, Lookup};
-use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf};
+use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
 use crate::clock::{Clock, Now};
 use crate::config::{ApiConfig, ApiVersion, VersionChoice};
 use crate::report::{Failure, FeedReport, FeedStatus, RequestCounts};
@@ -50,8 +50,12 @@ pub(super) struct Source {
 /// The plan for each version of the API.
 pub(super) type Plans = EnumMap<ApiVersion, Plan>;
 
-/// A page to ask for, and the version of the API to ask.
-pub(super) type Page<E> = (ApiVersion, QueryOf<E>);
+/// A page to ask for.
+pub(super) struct Page<E: Endpoint> {
+    version: ApiVersion,
+    query: QueryOf<E>,
+    turn: Turn,
+}
 
 #[derive(Debug)]
 struct State<E: Endpoint> {
@@ -84,7 +88,7 @@ enum Outcome<S> {
         is_complete: bool,
     },
     Failed(FetchError),
-    /// The account granted no permit, so nothing was sent.
+    /// The account granted no permit, so nothing is known.
     NotAsked,
 }
 
@@ -102,19 +106,21 @@ impl<E: Endpoint> Feed<E> {
         let version = source.version();
         let plan = plans[version];
         let shared = source.account.shared_feed(E::NAME, source.server_id, &source.api);
+        let mut state = State {
+            plans,
+            version,
+            v1_refusal: None,
+            known: Known {
+                cache: Cache::new(plan.ttl, plan.stale_bound),
+                tracker: E::Tracker::new(plan.ttl, &source.api.labels),
+                counts: RequestCounts::default(),
+                failure: None,
+            },
+            replica: shared.is_some().then(Box::default),
+        };
+        state.apply_plan();
         Self {
-            state: Mutex::new(State {
-                plans,
-                version,
-                v1_refusal: None,
-                known: Known {
-                    cache: Cache::new(plan.ttl, plan.stale_bound),
-                    tracker: E::Tracker::new(plan.ttl, &source.api.labels),
-                    counts: RequestCounts::default(),
-                    failure: None,
-                },
-                replica: shared.is_some().then(Box::default),
-            }),
+            state: Mutex::new(state),
             completions: watch::Sender::new(()),
             shared,
             source,
@@ -159,11 +165,11 @@ impl<E: Endpoint> Feed<E> {
     /// Counts a scrape. If it has to wait for a fetch, returns what notifies it of the end of that fetch.
     pub(super) fn join_or_start(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let feed = self.clone();
-        self.join_or_start_with(move |(version, query)| {
+        self.join_or_start_with(move |Page { version, query, turn }| {
             let Source {
                 client, api, server_id, ..
             } = feed.source.clone();
-            async move { client.fetch_snapshot::<E>(&api, version, server_id, query).await }
+            async move { client.fetch_snapshot::<E>(&api, version, server_id, query, turn).await }
         })
     }
 
@@ -208,22 +214,32 @@ impl<E: Endpoint> Feed<E> {
         Some(completion)
     }
 
-    /// Notes that the first page is being asked for. Returns what it should contain.
-    fn start(&self) -> QueryOf<E> {
-        let mut state = self.state.lock();
-        state.known.cache.start(self.source.clock.now());
-        state.known.tracker.query()
-    }
-
-    /// Sends one request, and counts it.
-    async fn request<F>(&self, query: QueryOf<E>, permit: Permit, fetch: &impl Fn(Page<E>) -> F) -> F::Output
+    /// Sends one request when it has its turn, and counts it. `None`: it has none, and nothing is sent. Ages count from when
+    /// the request for the first page is sent.
+    async fn request<F>(
+        &self,
+        query: QueryOf<E>,
+        is_first_page: bool,
+        permit: Permit,
+        fetch: &impl Fn(Page<E>) -> F,
+    ) -> Option<F::Output>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
+        let Some(turn) = self.source.client.turn().await else {
+            permit.give_back();
+            return None;
+        };
         let started_at = self.source.clock.now();
-        self.state.lock().tally().requests += 1;
+        {
+            let mut state = self.state.lock();
+            state.tally().requests += 1;
+            if is_first_page {
+                state.known.cache.start(started_at);
+            }
+        }
         let version = permit.version();
-        let result = fetch((version, query)).await;
+        let result = fetch(Page { version, query, turn }).await;
         let now = self.source.clock.now();
         let verdict = match &result {
             Ok(_) => Verdict::Good,
@@ -240,7 +256,7 @@ impl<E: Endpoint> Feed<E> {
             *counts.errors.entry(error.label()).or_default() += 1;
         }
         drop(state);
-        result
+        Some(result)
     }
 
     /// Ends the fetch in flight.
@@ -375,9 +391,14 @@ impl Source {
 
 impl<E: Endpoint> State<E> {
     fn apply_plan(&mut self) {
-        let Plan { ttl, stale_bound, .. } = self.plans[self.version];
+        let Plan {
+            ttl,
+            stale_bound,
+            max_ids,
+            ..
+        } = self.plans[self.version];
         self.known.cache.set_limits(ttl, stale_bound);
-        self.known.tracker.set_ttl(ttl);
+        self.known.tracker.set_limits(ttl, max_ids);
     }
 
     /// The version to ask next.
@@ -451,10 +472,10 @@ impl<E: Endpoint> Fetch<E> {
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
         let feed = &self.feed;
-        let query = feed.start();
+        let query = feed.state.lock().known.tracker.query();
         let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
             Ok(page) => page,
-            Err(error) => return Outcome::Failed(error),
+            Err(outcome) => return outcome,
         };
         let next_query = |page: &_, query| feed.state.lock().known.tracker.next_query(page, query);
         let mut next = next_query(&snapshot, query);
@@ -464,7 +485,7 @@ impl<E: Endpoint> Fetch<E> {
             && let Some(permit) = self.permit_now(version).await
         {
             // The first page says what the gauges need, so a failure of another one only leaves that one out.
-            let Ok(page) = feed.request(query, permit, &fetch).await else {
+            let Some(Ok(page)) = feed.request(query, false, permit, &fetch).await else {
                 break;
             };
             next = next_query(&page, query);
@@ -473,6 +494,11 @@ impl<E: Endpoint> Fetch<E> {
             }
             pages += 1;
         }
+        let max_ids = {
+            let state = feed.lock();
+            state.plans[state.version].max_ids
+        };
+        E::Tracker::limit(&mut snapshot, max_ids);
         Outcome::Fetched {
             snapshot,
             is_complete: next.is_none(),
@@ -494,22 +520,29 @@ impl<E: Endpoint> Fetch<E> {
         query: QueryOf<E>,
         mut permit: Permit,
         fetch: &impl Fn(Page<E>) -> F,
-    ) -> Result<(ApiVersion, SnapshotOf<E>), FetchError>
+    ) -> Result<(ApiVersion, SnapshotOf<E>), Outcome<SnapshotOf<E>>>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
         let feed = &self.feed;
         let account = &feed.source.account;
         if permit.version() == ApiVersion::V1 {
-            match feed.request(query, permit, fetch).await {
+            match feed
+                .request(query, true, permit, fetch)
+                .await
+                .ok_or(Outcome::NotAsked)?
+            {
                 Err(error) if feed.source.may_leave(ApiVersion::V1, &error) => {
-                    feed.state.lock().v1_refusal = Some(error.clone());
-                    permit = self.permit_now(ApiVersion::V2).await.ok_or(error.before_v2())?;
+                    feed.state.lock().v1_refusal = Some(error);
+                    permit = self.permit_now(ApiVersion::V2).await.ok_or(Outcome::NotAsked)?;
                 }
-                result => return result.map(|page| (ApiVersion::V1, page)),
+                result => return result.map(|page| (ApiVersion::V1, page)).map_err(Outcome::Failed),
             }
         }
-        let result = feed.request(query, permit, fetch).await;
+        let result = feed
+            .request(query, true, permit, fetch)
+            .await
+            .ok_or(Outcome::NotAsked)?;
         let refusal = feed.state.lock().v1_refusal.take();
         match (result, refusal) {
             (Ok(page), refusal) => {
@@ -518,8 +551,10 @@ impl<E: Endpoint> Fetch<E> {
                 }
                 Ok((ApiVersion::V2, page))
             }
-            (Err(error), Some(refusal)) if account.version() == ApiVersion::V1 => Err(refusal.and_v2(error)),
-            (Err(error), _) => Err(error),
+            (Err(error), Some(refusal)) if account.version() == ApiVersion::V1 => {
+                Err(Outcome::Failed(refusal.and_v2(error)))
+            }
+            (Err(error), _) => Err(Outcome::Failed(error)),
         }
     }
 }

@@ -42,6 +42,7 @@ fn an_id_and_a_key_are_enough() {
         requests_per_minute: 12,
         ttl: Duration::from_secs(25),
         stale_bound: Duration::from_secs(120),
+        max_ids: 10_000,
         published_limit: 60,
     };
     assert_eq!(plan(community), expected);
@@ -1014,5 +1015,15 @@ fn an_api_is_the_same_if_all_of_it_is_and_an_account_if_address_and_key_are() {
         let other = api(&[(name, text)]);
         assert!(first != other, "{name}");
         assert_eq!(first.account() == other.account(), is_same_account, "{name}");
+    }
+}
+
+#[test]
+fn servers_share_the_ids_that_may_be_kept() {
+    for (communities, expected) in [(1, 10_000), (40, 10_000), (200, 2_000), (1_000, 400), (10_000, 100)] {
+        let file = (0..communities).map(|number| format!("c{number}: {{api_key: k{number}}}\n"));
+        let config = read_communities(&file.collect::<Vec<_>>().concat(), &[]).unwrap();
+        let mut shares = config.communities.values().map(|community| community.max_ids);
+        assert!(shares.all(|share| share == expected), "{communities}");
     }
 }

@@ -10,10 +10,12 @@ use super::discipline::Discipline;
 use super::posts::{Dispatcher, Posts};
 use super::rhythm::{PEAK, rhythm};
 use super::statistics::UnitStatistics;
+use super::unit::{Unit, UnitStatus};
 
-/// Units on duty in an average hour: these, and a part of the calls per hour. A unit is busy for 8 minutes per call.
-const MIN_UNITS: f64 = 8.0;
-const UNITS_PER_CALL: f64 = 0.18;
+/// Units on duty in an average hour: so many, and more for each call per hour. A call takes about 10 minutes of their time,
+/// so two of three have one. At the demo's default of 240 calls per hour, one page of an answer is enough even at the peak.
+const MIN_UNITS: f64 = 7.0;
+const UNITS_PER_CALL: f64 = 0.2;
 
 /// All units that ever sign on, for each one on duty in an average hour. An id therefore comes back after a while.
 const ROSTER: f64 = 4.0;
@@ -28,30 +30,6 @@ const PANIC: f64 = 1200.0;
 /// The share of units that leave within a minute, and the share that is back within 90 s, after a crash of the game.
 const SHORT_VISITS: f64 = 0.04;
 const SHORT_ABSENCES: f64 = 0.04;
-
-/// The status of a unit on duty, with the API's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum UnitStatus {
-    Unavailable = 0,
-    Busy = 1,
-    Available = 2,
-    EnRoute = 3,
-    OnScene = 4,
-}
-
-/// A unit on duty.
-#[derive(Debug)]
-pub(super) struct Unit {
-    pub(super) discipline: Discipline,
-    pub(super) status: UnitStatus,
-    pub(super) is_in_panic: bool,
-    since: Duration,
-    /// It signs off when its call is closed.
-    is_leaving: bool,
-    /// Numbers of its sign-on and of its newest change of status: what was to happen before that does not happen.
-    visit: u64,
-    change: u64,
-}
 
 /// A future event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,19 +214,10 @@ impl Units {
     }
 
     fn sign_on(&mut self, now: Duration, id: u32) {
-        let discipline = Discipline::of(id);
-        self.statistics.signed_on[discipline as usize] += 1;
         self.changes += 1;
         let visit = self.changes;
-        let unit = Unit {
-            discipline,
-            status: UnitStatus::Unavailable,
-            is_in_panic: false,
-            since: now,
-            is_leaving: false,
-            visit,
-            change: visit,
-        };
+        let unit = Unit::new(id, now, visit);
+        self.statistics.signed_on[unit.discipline as usize] += 1;
         self.on_duty.insert(id, unit);
         let stay = if self.chance.is_likely(SHORT_VISITS) {
             self.chance.seconds(5..60)
@@ -335,16 +304,6 @@ impl Units {
     /// The unit, if it has not signed off since it signed on with this number.
     fn visitor(&mut self, id: u32, visit: u64) -> Option<&mut Unit> {
         self.on_duty.get_mut(&id).filter(|unit| unit.visit == visit)
-    }
-}
-
-impl Unit {
-    fn is_free(&self) -> bool {
-        self.status == UnitStatus::Available
-    }
-
-    fn has_call(&self) -> bool {
-        matches!(self.status, UnitStatus::EnRoute | UnitStatus::OnScene)
     }
 }
 

@@ -151,8 +151,10 @@ pub struct ActiveCalls {
     counts: EnumMap<Priority, EnumMap<Status, EnumMap<Origin, u64>>>,
     /// Open calls without a unit.
     unassigned: EnumMap<Priority, u64>,
-    /// The units of open calls.
+    /// The units of open calls, while they are being counted.
     units: HashSet<i64>,
+    /// How many there are, afterwards.
+    attached_units: u64,
     unreadable: EnumMap<UnreadableField, u64>,
     identified: IdentifiedCalls<DispatchCall>,
 }
@@ -179,6 +181,15 @@ impl CallSnapshot {
             UnreadableField::Priority | UnreadableField::Status | UnreadableField::Origin | UnreadableField::Units => 0,
         };
         self.active.unreadable[field] + of_lists
+    }
+
+    /// Forgets the calls one by one in the lists that have more than `max`, and the units. They stay counted.
+    pub fn limit(&mut self, max: usize) {
+        self.active.attached_units = self.active.attached_units();
+        self.active.units = HashSet::new();
+        self.active.identified.limit(max);
+        self.emergency.identified.limit(max);
+        self.closed.limit(max);
     }
 
     /// The dispatch calls that have an id, active and closed ones.
@@ -264,7 +275,7 @@ impl ActiveCalls {
     /// Distinct units attached to open calls; counted up to 10,000 in all and 1,000 per call.
     #[must_use]
     pub fn attached_units(&self) -> u64 {
-        self.units.len() as u64
+        self.attached_units.max(self.units.len() as u64)
     }
 
     /// The calls one by one.

@@ -67,13 +67,18 @@ impl<T> IdentifiedCalls<T> {
         alike.map(|ids| ids.len() as u64).filter(|calls| *calls > 1).sum()
     }
 
+    /// Makes the list unknown if it has more than `max` calls.
+    pub fn limit(&mut self, max: usize) {
+        if self.0.as_ref().is_some_and(|calls| calls.len() > max) {
+            self.0 = None;
+        }
+    }
+
     /// Adds a call; one call too many makes the list unknown, and an unknown list stays unknown.
     pub fn push_or_forget(&mut self, call: T) {
         if let Some(list) = &mut self.0 {
             list.push(call);
-            if list.len() > MAX_CALLS {
-                self.0 = None;
-            }
+            self.limit(MAX_CALLS);
         }
     }
 }

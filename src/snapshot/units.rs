@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::{TextCounts, TextIndex, TextSet, label_values};
 
-/// Units beyond this number are left out, so that no answer can fill the memory. A real CAD has tens of them.
+/// More units than this are counted but not followed, so that no answer can fill the memory. A real CAD has tens of them.
 const MAX_UNITS: usize = 10_000;
 
 label_values! {
@@ -43,12 +43,11 @@ label_values! {
 }
 
 /// What one answer said of the units on duty.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitSnapshot {
-    units: Vec<Unit>,
-    departments: TextSet,
-    /// Whether units were left out.
-    is_cut: bool,
+    counts: UnitCounts,
+    /// One by one, in the order of the answer; `None` if there are too many to follow.
+    units: Option<Vec<Unit>>,
     /// How many rows the answer had, with those that are not on duty or cannot be read.
     rows: u64,
 }
@@ -69,7 +68,7 @@ pub struct Unit {
 }
 
 /// How many units there are of each kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitCounts {
     /// Units, without dispatchers.
     pub units: EnumMap<Discipline, EnumMap<UnitStatus, u64>>,
@@ -86,21 +85,26 @@ impl UnitSnapshot {
     #[must_use]
     pub fn empty(departments: &TextSet) -> Self {
         Self {
-            departments: departments.clone(),
-            ..Self::default()
+            counts: UnitCounts {
+                units: EnumMap::default(),
+                dispatchers: 0,
+                in_panic: 0,
+                departments: TextCounts::new(departments),
+            },
+            units: Some(Vec::new()),
+            rows: 0,
         }
     }
 
     /// Adds a row of the answer; `None` if it is not on duty or cannot be read.
     pub fn add(&mut self, unit: Option<Unit>) {
         self.rows += 1;
-        let Some(unit) = unit else {
-            return;
-        };
-        if self.units.len() < MAX_UNITS {
-            self.units.push(unit);
-        } else {
-            self.is_cut = true;
+        if let Some(unit) = unit {
+            self.counts.add(&unit);
+            if let Some(units) = &mut self.units {
+                units.push(unit);
+                self.limit(MAX_UNITS);
+            }
         }
     }
 
@@ -108,34 +112,37 @@ impl UnitSnapshot {
     /// asked for sends the same one again. Units that this one has are ignored, since they move to the next page when
     /// others sign on meanwhile.
     pub fn append(&mut self, page: Self) -> bool {
-        let known: HashSet<u64> = self.units.iter().filter_map(|unit| unit.id).collect();
+        let (Some(units), Some(page)) = (&self.units, page.units) else {
+            return false;
+        };
+        let known: HashSet<u64> = units.iter().filter_map(|unit| unit.id).collect();
         let is_new = |unit: &Unit| unit.id.is_none_or(|id| !known.contains(&id));
-        if !page.units.iter().any(|unit| unit.id.is_some() && is_new(unit)) {
+        if !page.iter().any(|unit| unit.id.is_some() && is_new(unit)) {
             return false;
         }
-        for unit in page.units.into_iter().filter(is_new) {
+        for unit in page.into_iter().filter(is_new) {
             self.add(Some(unit));
         }
-        self.is_cut |= page.is_cut;
         true
+    }
+
+    /// Forgets the units one by one if there are more than `max`. They stay counted.
+    pub fn limit(&mut self, max: usize) {
+        if self.units.as_ref().is_some_and(|units| units.len() > max) {
+            self.units = None;
+        }
     }
 
     /// The departments that are counted one by one.
     #[must_use]
     pub fn departments(&self) -> &TextSet {
-        &self.departments
+        self.counts.departments.texts()
     }
 
-    /// Units and dispatchers on duty, in the order of the answer.
+    /// Units and dispatchers on duty, in the order of the answer; `None` if there are too many to follow.
     #[must_use]
-    pub fn units(&self) -> &[Unit] {
-        &self.units
-    }
-
-    /// Whether units were left out because there are too many.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
+    pub fn units(&self) -> Option<&[Unit]> {
+        self.units.as_deref()
     }
 
     /// How many rows the answer had.
@@ -146,28 +153,23 @@ impl UnitSnapshot {
 
     /// How many there are of each kind.
     #[must_use]
-    pub fn counts(&self) -> UnitCounts {
-        let mut counts = UnitCounts {
-            units: EnumMap::default(),
-            dispatchers: 0,
-            in_panic: 0,
-            departments: TextCounts::new(&self.departments),
-        };
-        for unit in &self.units {
-            match unit.discipline {
-                Some(discipline) => {
-                    counts.units[discipline][unit.status] += 1;
-                    counts.departments.add(unit.department);
-                }
-                None => counts.dispatchers += 1,
-            }
-            counts.in_panic += u64::from(unit.is_in_panic);
-        }
-        counts
+    pub fn counts(&self) -> &UnitCounts {
+        &self.counts
     }
 }
 
 impl UnitCounts {
+    fn add(&mut self, unit: &Unit) {
+        match unit.discipline {
+            Some(discipline) => {
+                self.units[discipline][unit.status] += 1;
+                self.departments.add(unit.department);
+            }
+            None => self.dispatchers += 1,
+        }
+        self.in_panic += u64::from(unit.is_in_panic);
+    }
+
     /// Units of this status, of any discipline.
     #[must_use]
     pub fn of_status(&self, status: UnitStatus) -> u64 {
@@ -196,7 +198,7 @@ mod tests {
     }
 
     fn page(ids: impl IntoIterator<Item = u64>) -> UnitSnapshot {
-        let mut page = UnitSnapshot::default();
+        let mut page = UnitSnapshot::empty(&TextSet::default());
         ids.into_iter().for_each(|id| page.add(Some(unit(id))));
         page
     }
@@ -228,11 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn too_many_units_are_cut() {
+    fn too_many_units_are_counted_but_not_followed() {
         let mut snapshot = page(0..10_000);
-        assert!(!snapshot.is_cut());
+        assert_eq!(snapshot.units().map(<[_]>::len), Some(10_000));
         snapshot.add(Some(unit(10_000)));
-        assert!(snapshot.is_cut());
-        assert_eq!(snapshot.counts().all(), 10_000);
+        assert!(snapshot.units().is_none());
+        assert_eq!(snapshot.counts().all(), 10_001);
     }
 }

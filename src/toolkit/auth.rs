@@ -1,34 +1,23 @@
 //! Basic authentication ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)) against bcrypt hashes.
 //!
-//! Checking a password costs CPU by design, and no client may turn that against the others. Only one check runs
-//! at a time in the whole process. Each client has a queue of its own, and a wrong password blocks it for a
-//! second. A password that was right once is not hashed again. Every check takes the same time, whatever the
-//! cost of the user's hash and even if there is no such user, so that its duration reveals nothing.
+//! Every check takes the same time, whatever the cost of the user's hash and even if there is no such user, so that
+//! its duration reveals nothing.
+
+mod checks;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use parking_lot::Mutex;
-use ring::hmac;
-use ring::rand::SystemRandom;
 use secrecy::{ExposeSecret, SecretString};
 use serde_saphyr::Spanned;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 use zeroize::Zeroizing;
 
+pub(super) use self::checks::Authenticator;
 use super::findings::Findings;
 use crate::text;
-
-/// How long a wrong password blocks the queue of the client that sent it.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// From this cost on, a check takes longer than Prometheus waits for a scrape on many machines.
 const SLOW_COST: u32 = 16;
@@ -48,22 +37,10 @@ pub(super) struct Users {
 }
 
 /// The user name and the password that a request contains.
+#[derive(Debug)]
 pub(super) struct Credentials {
     user: String,
     password: SecretString,
-}
-
-/// Decides whether a request comes from a user.
-#[derive(Debug)]
-pub(super) struct Authenticator {
-    /// Generated at each start, so that the tags in `verified` are useless elsewhere.
-    key: hmac::Key,
-    /// The tag of each user's last credentials that were right.
-    verified: Mutex<HashMap<String, hmac::Tag>>,
-    /// Each client's queue for its checks.
-    lines: Mutex<HashMap<IpAddr, Arc<tokio::sync::Mutex<()>>>>,
-    /// Lets one check run at a time, in the order of arrival.
-    turn: Arc<Semaphore>,
 }
 
 impl Users {
@@ -115,9 +92,8 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// What a successful check is remembered by: the user's current hash and the password, so that a change of
-    /// either needs a new check.
-    fn cache_key(&self, credentials: &Credentials) -> Zeroizing<Vec<u8>> {
+    /// What a check depends on: the user's current hash and the password.
+    fn checked(&self, credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         let hash = self
             .hashes
             .get(&credentials.user)
@@ -171,67 +147,6 @@ impl Credentials {
             user: user.to_owned(),
             password: password.into(),
         })
-    }
-}
-
-impl Authenticator {
-    /// An authenticator that has verified no user yet.
-    pub(super) fn new() -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-        Self {
-            key: key.expect("the system gives random numbers"),
-            verified: Mutex::default(),
-            lines: Mutex::default(),
-            turn: Arc::new(Semaphore::new(1)),
-        }
-    }
-
-    /// Whether `credentials`, sent by `client`, are those of one of `users`.
-    pub(super) async fn admits(self: &Arc<Self>, users: &Arc<Users>, client: IpAddr, credentials: Credentials) -> bool {
-        let cache_key = users.cache_key(&credentials);
-        if self.is_verified(&credentials.user, &cache_key) {
-            return true;
-        }
-        let place = self.line(client).lock_owned().await;
-        // The request before it in the queue may have been checked with the same credentials.
-        if self.is_verified(&credentials.user, &cache_key) {
-            return true;
-        }
-        let Ok(turn) = self.turn.clone().acquire_owned().await else {
-            return false;
-        };
-        let (authenticator, users) = (self.clone(), users.clone());
-        // In its own task: a client that disconnects still serves its penalty.
-        let check = tokio::spawn(async move {
-            let _place = place;
-            let check = spawn_blocking(move || {
-                let _turn = turn;
-                users.check(&credentials).then_some(credentials.user)
-            });
-            let Ok(Some(user)) = check.await else {
-                sleep(FAILURE_PAUSE).await;
-                return false;
-            };
-            let tag = hmac::sign(&authenticator.key, &cache_key);
-            authenticator.verified.lock().insert(user, tag);
-            true
-        });
-        check.await.unwrap_or(false)
-    }
-
-    /// Whether `cache_key` stands for this user's last credentials that were right.
-    fn is_verified(&self, user: &str, cache_key: &[u8]) -> bool {
-        let verified = self.verified.lock();
-        // A user without a tag is compared with zeros, which takes the same time.
-        let tag = verified.get(user).map_or(&[0; 32][..], AsRef::as_ref);
-        hmac::verify(&self.key, cache_key, tag).is_ok()
-    }
-
-    /// This client's queue. Queues in which no request waits are dropped.
-    fn line(&self, client: IpAddr) -> Arc<tokio::sync::Mutex<()>> {
-        let mut lines = self.lines.lock();
-        lines.retain(|_, line| Arc::strong_count(line) > 1);
-        lines.entry(client).or_default().clone()
     }
 }
 

@@ -36,6 +36,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 #[derive(Debug, Default)]
 pub(super) struct WebConfig {
     tls: Option<Arc<ServerConfig>>,
+    requires_certificates: bool,
     users: Arc<Users>,
     headers: Vec<(HeaderName, HeaderValue)>,
     warnings: Vec<String>,
@@ -84,6 +85,35 @@ impl WebConfig {
                 path: path.to_owned(),
                 problems,
             })
+    }
+
+    /// This configuration, to be used instead of `before`, which is in use.
+    ///
+    /// # Errors
+    ///
+    /// It admits clients that `before` keeps out: a file that is cut off can still be valid.
+    pub(super) fn replace(self, before: &Self, path: &Path) -> Result<Self, WebConfigError> {
+        let lost = [
+            (before.tls.is_some() && self.tls.is_none(), "TLS"),
+            (!before.users.is_empty() && self.users.is_empty(), "users"),
+            (
+                before.requires_certificates && !self.requires_certificates,
+                "required client certificates",
+            ),
+        ];
+        let lost = lost.into_iter().filter(|(is_lost, _)| *is_lost);
+        let problems: Vec<_> = lost
+            .map(|(_, what)| {
+                format!("it no longer has {what}, perhaps because it is cut off; a restart uses it as it is")
+            })
+            .collect();
+        if problems.is_empty() {
+            return Ok(self);
+        }
+        Err(WebConfigError {
+            path: path.to_owned(),
+            problems,
+        })
     }
 
     /// The TLS settings; `None` for plain HTTP.
@@ -147,10 +177,9 @@ impl Sections {
         let are_users_listed = self.basic_auth_users.is_some();
         let users = self.basic_auth_users.map_or_else(Vec::new, |users| users.0);
         let users = Users::new(users, &mut findings);
-        let tls = self
-            .tls_server_config
-            .filter(|section| !section.is_empty())
-            .and_then(|section| tls::server_config(&section, folder, files, &mut findings));
+        let section = self.tls_server_config.filter(|section| !section.is_empty());
+        let requires_certificates = section.as_ref().is_some_and(TlsSection::requires_certificates);
+        let tls = section.and_then(|section| tls::server_config(&section, folder, files, &mut findings));
         // An empty list lets everyone in, as in exporter-toolkit, but may be a mistake. No list at all is not.
         if are_users_listed && users.is_empty() {
             findings.warning("basic_auth_users is empty: no password is required");
@@ -158,6 +187,7 @@ impl Sections {
         if findings.problems.is_empty() {
             Ok(WebConfig {
                 tls: tls.map(Arc::new),
+                requires_certificates,
                 users: Arc::new(users),
                 headers,
                 warnings: findings.warnings,

@@ -1,7 +1,6 @@
 //! What stands between the listener and the router: refuses requests, adds headers, catches panics.
 
 use std::any::Any;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,12 +54,12 @@ impl Guard {
     }
 
     /// The response to a request that must not reach the router; `None` if it may.
-    pub(super) async fn refuse(&self, client: IpAddr, request: &Request<impl HttpBody>) -> Option<Response> {
+    pub(super) async fn refuse(&self, request: &Request<impl HttpBody>) -> Option<Response> {
         // First, since it is cheap: a password check is not.
         if let Some(refusal) = refuse_malformed(request) {
             return Some(refusal);
         }
-        if self.authenticates(client, request.headers()).await {
+        if self.authenticates(request.headers()).await {
             return None;
         }
         let challenge = [(
@@ -72,14 +71,14 @@ impl Guard {
     }
 
     /// Whether the request comes from a user, or no users are configured.
-    async fn authenticates(&self, client: IpAddr, headers: &HeaderMap) -> bool {
+    async fn authenticates(&self, headers: &HeaderMap) -> bool {
         let config = self.config.current();
         let users = config.users();
         if users.is_empty() {
             return true;
         }
         match Credentials::from_headers(headers) {
-            Some(credentials) => self.authenticator.admits(users, client, credentials).await,
+            Some(credentials) => self.authenticator.admits(users, credentials).await,
             None => false,
         }
     }

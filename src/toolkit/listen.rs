@@ -2,8 +2,9 @@
 //!
 //! No client can keep others out by holding connections open. Connections are capped. At the cap, the client with
 //! the most connections loses the one that has been idle longest. A request takes at most 30 s from its first byte
-//! until its response is sent, and a connection waits at most as long for a request, TLS handshake included. The
-//! system's buffers per connection are limited as well, and nothing stays in them after a connection.
+//! until its response is sent, and a connection waits at most as long for its first request, TLS handshake included, and
+//! 75 s for another one. Responses that clients do not take are limited in memory. The system's buffers per connection
+//! are limited as well, and nothing stays in them after a connection.
 
 mod connection;
 mod lingering;
@@ -17,11 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
-use axum::response::Response;
+use axum::http::header::{CONNECTION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::connection::{Connection, Connections, OpenConnection};
+use self::connection::{Connections, OpenConnection};
 use self::lingering::LingeringStream;
 use self::observed::ObservedStream;
 use super::config::WebConfig;
@@ -50,8 +51,10 @@ use crate::process::Process;
 struct Limits {
     /// Connections at once.
     connections: usize,
-    /// The longest time for one request, and the longest wait for one.
+    /// The longest time for one request, and the longest wait for the first one.
     stage: Duration,
+    /// The longest wait for another request.
+    idle: Duration,
     /// The longest wait for responses after a stop was requested.
     drain: Duration,
 }
@@ -59,8 +62,10 @@ struct Limits {
 const LIMITS: Limits = Limits {
     connections: 512,
     stage: Duration::from_secs(30),
-    // A stop may take 5 s altogether.
-    drain: Duration::from_millis(4500),
+    // Not an interval at which anything scrapes: a connection that closes just then would fail the scrape.
+    idle: Duration::from_secs(75),
+    // A stop may take 5 s altogether, and the log the last of them.
+    drain: Duration::from_secs(4),
 };
 
 /// The largest head of a request; Prometheus sends about 500 bytes.
@@ -79,6 +84,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long to wait after a failed accept.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// When to ask again after a response for which there was no memory.
+const RETRY_SECONDS: &str = "5";
 
 /// The response to a client that speaks plain HTTP to a TLS port.
 const HTTPS_ONLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -319,7 +327,7 @@ impl Service {
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
             () = connection.evicted() => None,
-            () = connection.timed_out(self.limits.stage) => None,
+            _ = connection.timed_out(self.limits.stage, self.limits.idle) => None,
             () = self.stopping.cancelled() => None,
         };
         if let Some(stream) = stream {
@@ -339,7 +347,7 @@ impl Service {
     ) {
         let connection = open.connection();
         let service = service_fn(async |request| {
-            let mut response = self.respond(connection, request).await;
+            let mut response = self.respond(open, request).await;
             if !is_current(&self.guard.config()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -359,9 +367,13 @@ impl Service {
                 biased;
                 // An error is the client's: it broke off, or sent something that is not HTTP.
                 _ = serving.as_mut() => break,
-                () = connection.timed_out(self.limits.stage) => {
-                    debug!("a connection timed out");
-                    break;
+                is_idle = connection.timed_out(self.limits.stage, self.limits.idle) => {
+                    debug!(is_idle, "a connection timed out");
+                    if !is_idle {
+                        break;
+                    }
+                    // Not a reset: a client that sends a request at this moment can tell that it may try again.
+                    serving.as_mut().graceful_shutdown();
                 }
                 () = connection.evicted() => {
                     debug!("a connection was evicted");
@@ -377,15 +389,19 @@ impl Service {
 
     /// The response to one request. From the moment the router gets the request until it has made the
     /// response, the request counts as in service, which protects the connection from eviction.
-    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Response {
-        let mut response = if let Some(refusal) = self.guard.refuse(connection.client, &request).await {
+    async fn respond(&self, open: &OpenConnection, request: Request<Incoming>) -> Response {
+        let mut response = if let Some(refusal) = self.guard.refuse(&request).await {
             refusal
         } else {
-            connection.begin_service();
+            open.connection().begin_service();
             let Ok(response) = self.router.call(request).await;
             response
         };
-        connection.answer();
+        // A body of unknown size is made as the client takes it.
+        if !open.answer(response.body().size_hint().exact().unwrap_or_default()) {
+            debug!("a response is refused: too many others have not been taken");
+            response = (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_SECONDS)]).into_response();
+        }
         self.guard.add_headers(&mut response);
         response
     }

@@ -97,7 +97,8 @@ impl ReloadingConfig {
         now
     }
 
-    /// Reads the file now, if there is one; what cannot be used is logged and changes nothing.
+    /// Reads the file now, if there is one; what cannot be used is logged and changes nothing. Nor can one be used that lets
+    /// in clients that the one in use keeps out.
     ///
     /// # Errors
     ///
@@ -108,19 +109,14 @@ impl ReloadingConfig {
 
     fn read_again(&self, path: &Path) -> Result<(), WebConfigError> {
         let mut files = WatchedFiles::default();
-        let config = WebConfig::read(path, &mut files);
+        let before = self.current();
+        let config = WebConfig::read(path, &mut files).and_then(|config| config.replace(&before, path));
         let mut state = self.state.write();
         state.files = files;
         state.is_newest = config.is_ok();
         match config {
             Ok(config) => {
-                let before = std::mem::replace(&mut state.current, Arc::new(config));
-                if before.tls().is_some() && state.current.tls().is_none() {
-                    warn!("from now on, the exporter speaks plain HTTP");
-                }
-                if !before.users().is_empty() && state.current.users().is_empty() {
-                    warn!("from now on, no password is required");
-                }
+                state.current = Arc::new(config);
                 log_warnings(&state.current);
                 info!(path = %path.display(), "the web configuration has been read again");
                 Ok(())

@@ -131,6 +131,11 @@ impl TlsSection {
             && prefer_server_cipher_suites.is_none()
     }
 
+    /// Whether clients must show a certificate.
+    pub(super) fn requires_certificates(&self) -> bool {
+        matches!(client_auth_type(self), Ok(Some("RequireAndVerifyClientCert")))
+    }
+
     /// Forgets the files that the section names.
     pub(super) fn remove_files(&mut self) {
         (self.cert_file, self.key_file, self.client_ca_file) = (None, None, None);
@@ -322,8 +327,12 @@ fn curves(names: &[Spanned<String>], findings: &mut Findings) -> Vec<&'static dy
     groups
 }
 
+fn client_auth_type(section: &TlsSection) -> Result<Option<&str>, String> {
+    value("client_auth_type", section.client_auth_type.as_deref())
+}
+
 fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAuth, String> {
-    let auth = match value("client_auth_type", section.client_auth_type.as_deref())? {
+    let auth = match client_auth_type(section)? {
         None | Some("NoClientCert") => ClientAuth::None,
         Some("RequestClientCert") => {
             findings.warning("client_auth_type: RequestClientCert has no effect: it would let in everyone, too");
@@ -349,10 +358,14 @@ fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAu
         (ClientAuth::None, Some(_)) => {
             Err("client_allowed_sans: has no effect without client_auth_type RequireAndVerifyClientCert".to_owned())
         }
-        (_, Some(sans)) if sans.is_empty() => {
-            Err("client_allowed_sans: is empty, so that nobody could connect".to_owned())
-        }
         (_, Some(sans)) if sans.is_empty() => Err("client_allowed_sans: is empty, so nobody could connect".to_owned()),
+        (ClientAuth::IfGiven, Some(_)) => {
+            findings.warning(
+                "client_allowed_sans: with VerifyClientCertIfGiven, clients without a certificate are let in, whatever \
+                 their names; RequireAndVerifyClientCert keeps them out",
+            );
+            Ok(auth)
+        }
         _ => Ok(auth),
     }
 }

@@ -10,9 +10,6 @@ use crate::clock::as_unix_values;
 /// How long an id is remembered after it was last seen.
 const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many ids are remembered at most: those seen last.
-const MAX_IDS: usize = 10_000;
-
 /// Ids of calls that are gone, and when each was last seen or missed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct ClosedIds(#[serde(with = "as_unix_values")] BTreeMap<u64, Instant>);
@@ -32,11 +29,11 @@ impl ClosedIds {
         self.0.remove(&id).is_some()
     }
 
-    /// Forgets the ids that are too old or too many.
-    pub(super) fn forget(&mut self, now: Instant) {
+    /// Forgets the ids that are too old, and those seen first if there are more than `max`.
+    pub(super) fn forget(&mut self, now: Instant, max: usize) {
         self.0
             .retain(|_, seen_at| now.saturating_duration_since(*seen_at) <= MEMORY);
-        if let Some(surplus) = self.0.len().checked_sub(MAX_IDS + 1) {
+        if let Some(surplus) = self.0.len().checked_sub(max + 1) {
             let mut by_age: Vec<_> = self.0.iter().map(|(id, seen_at)| (*seen_at, *id)).collect();
             let (older, oldest_surplus, _) = by_age.select_nth_unstable(surplus);
             for (_, id) in older.iter().chain([&*oldest_surplus]) {
@@ -58,11 +55,11 @@ mod tests {
         closed.insert(1, begin);
         closed.insert(2, begin);
         closed.insert(2, begin + hour);
-        closed.forget(begin + 24 * hour);
+        closed.forget(begin + 24 * hour, 10_000);
         assert!(closed.contains(1) && closed.contains(2));
-        closed.forget(begin + 24 * hour + Duration::from_nanos(1));
+        closed.forget(begin + 24 * hour + Duration::from_nanos(1), 10_000);
         assert!(!closed.contains(1) && closed.contains(2));
-        closed.forget(begin + 26 * hour);
+        closed.forget(begin + 26 * hour, 10_000);
         assert!(!closed.contains(2));
     }
 
@@ -74,7 +71,7 @@ mod tests {
             // The lower ids are the younger ones.
             closed.insert(id, begin + Duration::from_secs(10_300 - id));
         }
-        closed.forget(begin + Duration::from_secs(10_300));
+        closed.forget(begin + Duration::from_secs(10_300), 10_000);
         assert_eq!(closed.0.len(), 10_000);
         assert!(closed.contains(0) && closed.contains(9999));
         assert!(!closed.contains(10_000) && !closed.contains(10_299));

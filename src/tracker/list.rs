@@ -17,6 +17,9 @@ const DEFAULT_CLOSED: u32 = 10;
 /// The most closed calls that the API returns in one answer.
 pub(super) const MAX_CLOSED: u32 = 100;
 
+/// How many ids of calls that are gone are remembered, unless fewer are allowed: those seen last.
+const MAX_GONE: usize = 10_000;
+
 /// One call as one answer shows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observation<L> {
@@ -51,6 +54,8 @@ pub(super) struct List<L> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ListTracker<L> {
     max_gap: Duration,
+    /// How many ids of calls that are gone are remembered.
+    max_gone: usize,
     /// When the newest answer came that listed the open calls; `None` before the first.
     #[serde(with = "as_unix_option")]
     listed_at: Option<Instant>,
@@ -96,6 +101,7 @@ impl<L: Copy> ListTracker<L> {
     pub(super) fn new(max_gap: Duration) -> Self {
         Self {
             max_gap,
+            max_gone: MAX_GONE,
             listed_at: None,
             closed_listed_at: None,
             closed_limit: MAX_CLOSED,
@@ -108,6 +114,10 @@ impl<L: Copy> ListTracker<L> {
 
     pub(super) fn set_max_gap(&mut self, max_gap: Duration) {
         self.max_gap = max_gap;
+    }
+
+    pub(super) fn set_max_gone(&mut self, max_gone: usize) {
+        self.max_gone = max_gone;
     }
 
     /// How many closed calls to ask for.
@@ -201,7 +211,7 @@ impl<L: Copy> ListTracker<L> {
                 self.floor = self.floor.max(highest);
             }
         }
-        self.gone.forget(now);
+        self.gone.forget(now, self.max_gone);
         events
     }
 

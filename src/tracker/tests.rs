@@ -800,6 +800,25 @@ proptest! {
     }
 }
 
+/// Where many servers share what the process may keep, long lists are counted but not followed.
+#[test]
+fn what_may_not_be_kept_is_counted_but_not_followed() {
+    let calls: Vec<_> = (1..=101).map(|id| (id, Pending)).collect();
+    for (count, is_followed) in [(100, true), (101, false)] {
+        let mut scenario = Scenario::begin(&active(&[]).closed([]));
+        let mut answer = active(&calls[..count]).closed([]);
+        CallTracker::limit(&mut answer.0, 100);
+        scenario.then(&answer);
+        let stats = scenario.tracker.stats();
+        let opened: u64 = stats.opened.values().flat_map(EnumMap::values).sum();
+        assert_eq!(opened, if is_followed { 100 } else { 0 });
+        let pending = Priority::ALL
+            .iter()
+            .map(|priority| answer.0.active.by_status(*priority, Pending));
+        assert_eq!(pending.sum::<u64>(), count as u64);
+    }
+}
+
 #[test]
 fn a_list_of_closed_calls_counts_none_twice_however_long_it_is() {
     for length in [100, 2_000, 10_001, 30_000] {

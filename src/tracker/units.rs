@@ -60,8 +60,8 @@ impl Track for UnitTracker {
         Self::default()
     }
 
-    /// No time is measured, so none can be too long.
-    fn set_ttl(&mut self, _: Duration) {}
+    /// No time is measured, and nothing is remembered of what is gone.
+    fn set_limits(&mut self, _: Duration, _: usize) {}
 
     fn query(&self) -> UnitQuery {
         UnitQuery { offset: 0 }
@@ -78,12 +78,16 @@ impl Track for UnitTracker {
         snapshot.append(page)
     }
 
+    fn limit(snapshot: &mut UnitSnapshot, max_ids: usize) {
+        snapshot.limit(max_ids);
+    }
+
     fn observe(&mut self, snapshot: &UnitSnapshot, is_complete: bool, _: Instant) {
-        self.stats.is_truncated = !is_complete || snapshot.is_cut();
-        if self.stats.is_truncated {
+        self.stats.is_truncated = !is_complete;
+        let Some(units) = snapshot.units().filter(|_| is_complete) else {
             return;
-        }
-        let (present, shared) = by_id(snapshot.units());
+        };
+        let (present, shared) = by_id(units);
         let Some(on_duty) = &mut self.on_duty else {
             self.on_duty = Some(present);
             return;

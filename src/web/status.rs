@@ -175,7 +175,7 @@ fn render_server(server: &ServerReport, now: Now) -> Markup {
                 div.title { h3 { "Units on duty" } (render_state(&units.status)) }
                 (render_feed(units, now))
                 @if let Some(snapshot) = &units.snapshot {
-                    (units::render(&snapshot.counts(), units.stats.is_truncated))
+                    (units::render(snapshot.counts(), units.stats.is_truncated))
                 }
             }
             (render_totals(server))

@@ -37,7 +37,10 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
         move_to(&clock, NOON + SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
         cad.answer(answer(scrape).unwrap_or_else(|| good.clone()));
         let text = exporter.scrape().await;
-        let ages: Vec<_> = server_ids.split(',').map(|id| age(&text, id, &clock)).collect();
+        let ages: Vec<_> = server_ids
+            .split(',')
+            .map(|id| age(&text, id, "calls", &clock))
+            .collect();
         if let Some(age) = ages
             .into_iter()
             .collect::<Option<Vec<_>>>()
@@ -72,10 +75,10 @@ async fn simulate(server_ids: &str, latency: Duration, answer: impl Fn(u32) -> O
 }
 
 /// The age of a server's data at the time of the scrape; `None` before the first.
-fn age(text: &str, id: &str, clock: &ManualClock) -> Option<Duration> {
+fn age(text: &str, id: &str, endpoint: &str, clock: &ManualClock) -> Option<Duration> {
     let fetched_at = value(
         text,
-        &format!("sonorancad_last_success_timestamp_seconds{{server_id=\"{id}\",api_endpoint=\"calls\"}}"),
+        &format!("sonorancad_last_success_timestamp_seconds{{server_id=\"{id}\",api_endpoint=\"{endpoint}\"}}"),
     );
     let now = Clock::Manual(clock.clone()).now().unix;
     (fetched_at > 0.0).then(|| now.saturating_sub(Duration::from_secs_f64(fetched_at)))
@@ -159,50 +162,104 @@ fn ids(servers: u32) -> String {
     ids.join(",")
 }
 
-/// What two Prometheus see in 30 minutes of a CAD that keeps to the API's limit: 5 requests in any minute for a key,
-/// of which each game server takes one. Returns the requests, the greatest age of the data, and the failures.
-async fn half_an_hour_at_the_limit(servers: u32) -> (f64, Duration, Vec<(String, u64)>) {
+/// What two Prometheus see in 30 minutes of a CAD that keeps to the API's limit.
+struct HalfHour {
+    /// The requests for calls and for units.
+    requests: [f64; 2],
+    /// The greatest age of calls and of units.
+    greatest_age: [Duration; 2],
+    failures: Vec<(String, u64)>,
+}
+
+/// Simulates it: 5 requests for calls and 3 for units in any minute for a key, of each of which each game server takes one.
+async fn half_an_hour_at_the_limit(servers: u32, version: &str) -> HalfHour {
     let clock = ManualClock::new(NOON);
-    let (_, url) = simulated::start(1, 100, servers, &Clock::Manual(clock.clone())).await;
+    let system = Clock::Manual(clock.clone());
+    let (_, url) = match version {
+        "auto" => simulated::start_without_v1(1, 100, servers, &system).await,
+        _ => simulated::start(1, 100, servers, &system).await,
+    };
     let variables = [
+        ("SONORANCAD_COMMUNITY_ID", demo::COMMUNITY_ID),
         ("SONORANCAD_API_KEY", demo::API_KEY),
-        ("SONORANCAD_API_VERSION", "v2"),
+        ("SONORANCAD_API_VERSION", version),
+        ("SONORANCAD_COLLECT", "calls,units"),
         ("SONORANCAD_SERVER_IDS", &ids(servers)),
     ];
-    let exporter = Running::start_with(&url, &variables, &Clock::Manual(clock.clone()));
-    let mut greatest_age = Duration::ZERO;
+    let exporter = Running::start_with(&url, &variables, &system);
+    let mut greatest_age = [Duration::ZERO; 2];
     let mut text = String::new();
     for scrape in 0..240 {
         move_to(&clock, NOON + SECOND * (scrape / 2 * 15 + scrape % 2 * 7));
         text = exporter.scrape().await;
-        let ages = (1..=servers).map(|id| age(&text, &id.to_string(), &clock));
-        // From when all servers have been read.
-        if let Some(ages) = ages.collect::<Option<Vec<_>>>() {
-            greatest_age = greatest_age.max(ages.into_iter().max().unwrap());
+        for (greatest, endpoint) in greatest_age.iter_mut().zip(["calls", "units"]) {
+            let ages = (1..=servers).map(|id| age(&text, &id.to_string(), endpoint, &clock));
+            // From when all servers have been read.
+            if let Some(ages) = ages.collect::<Option<Vec<_>>>() {
+                *greatest = (*greatest).max(ages.into_iter().max().unwrap());
+            }
         }
     }
-    let requests = (1..=servers)
-        .map(|id| format!("sonorancad_api_requests_total{{server_id=\"{id}\",api_endpoint=\"calls\"}}"))
-        .map(|series| value(&text, &series));
-    (requests.sum(), greatest_age, failures(&text))
+    let requests = |endpoint| {
+        let series = (1..=servers)
+            .map(|id| format!("sonorancad_api_requests_total{{server_id=\"{id}\",api_endpoint=\"{endpoint}\"}}"));
+        series.map(|series| value(&text, &series)).sum()
+    };
+    HalfHour {
+        requests: ["calls", "units"].map(requests),
+        greatest_age,
+        failures: failures(&text),
+    }
 }
 
 #[tokio::test]
 #[ignore = "slow"]
 async fn the_limit_of_the_api_is_never_reached_up_to_four_servers() {
     let mut table = String::from("\nservers  requests in 30 min  greatest age\n");
+    let mut ages_of_units = Vec::new();
     for servers in 1..=4 {
-        let (requests, greatest_age, failed) = half_an_hour_at_the_limit(servers).await;
-        writeln!(table, "{servers:7}  {requests:18}  {greatest_age:12?}").unwrap();
-        assert_eq!(failed, [], "{servers} servers");
+        let outcome = half_an_hour_at_the_limit(servers, "v2").await;
+        let HalfHour {
+            requests, greatest_age, ..
+        } = outcome;
+        writeln!(table, "{servers:7}  {requests:?}  {greatest_age:?}").unwrap();
+        // With three servers, the game servers take all that the API allows for units.
+        let of_calls = outcome
+            .failures
+            .iter()
+            .filter(|(error, _)| !error.contains("\"units\""));
+        assert_eq!(of_calls.count(), 0, "{servers} servers: {:?}", outcome.failures);
+        assert!(servers >= 3 || outcome.failures.is_empty(), "{:?}", outcome.failures);
         let begin = format!("| {servers} | {} | ", 5 - servers);
-        let end = format!(" | {} s |", greatest_age.as_secs());
+        let end = format!(" | {} s |", greatest_age[0].as_secs());
         let is_row = |line: &str| line.starts_with(&begin) && line.ends_with(&end);
         assert!(
             FRESHNESS.lines().any(is_row),
             "docs/freshness.md says something else: {table}"
         );
-        assert!(requests > 20.0, "{table}");
+        assert!(requests[0] > 20.0 && requests[1] > 20.0, "{table}");
+        ages_of_units.push(format!("{} s", greatest_age[1].as_secs()));
+    }
+    let (last, others) = ages_of_units.split_last().unwrap();
+    let sentence = format!(
+        "Units are at most {} and {last} old with 1 to 4 servers.",
+        others.join(", ")
+    );
+    assert!(
+        FRESHNESS.contains(&sentence),
+        "docs/freshness.md does not say: {sentence}"
+    );
+    // The same from where version v1 has refused: two requests for each server and endpoint, once.
+    for servers in 1..=3 {
+        let outcome = half_an_hour_at_the_limit(servers, "auto").await;
+        writeln!(
+            table,
+            "{servers:7}  {:?}  {:?}, v1 gone",
+            outcome.requests, outcome.greatest_age
+        )
+        .unwrap();
+        let refusals = vec![("ENDPOINT GONE".to_owned(), 1); 2 * servers as usize];
+        assert_eq!(outcome.failures, refusals, "{servers} servers");
     }
     // There is nothing left of the limit, and no more than the exporter's own budget is asked for.
     for servers in [5, 8] {

@@ -519,3 +519,71 @@ async fn the_simulated_cad_lists_its_servers() {
         assert!(found.contains(failure.unwrap_or("the API answered")), "{found}");
     }
 }
+
+#[tokio::test]
+async fn check_asks_for_units_where_they_are_read() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(BUSY));
+    cad.answer_units(Answer::ok(
+        r#"[{"id":1,"status":2,"data":{"page":0}},{"id":2,"status":4,"isPanic":true,"data":{"page":2}},{"id":3,"isDispatch":true}]"#,
+    ));
+    let units = ("SONORANCAD_COLLECT", "calls,units");
+    let output = check(&cad, &[], &[units]).await;
+    let found = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    let (_, of_units) = found.split_once("  Units: the API answered in ").unwrap();
+    let (_, table) = of_units.split_once(" s.\n").unwrap();
+    assert_eq!(
+        table,
+        "  discipline  unavailable         busy    available      enroute     on_scene        other\n\
+         \x20 police                0            0            1            0            0            0\n\
+         \x20 fire                  0            0            0            0            0            0\n\
+         \x20 ems                   0            0            0            0            1            0\n\
+         \x20 other                 0            0            0            0            0            0\n\
+         \x20 Dispatchers 1, units in panic 1.\n\
+         \x20 Version v1 of the API is in use, as configured.\n"
+    );
+    // Each endpoint says what it needs.
+    let refusal = "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY";
+    cad.answer_units(Answer::status(400, &[], refusal));
+    let output = check(&cad, &["--json"], &[units]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let server = &found["servers"][0];
+    assert_eq!((&server["ok"], &server["calls"]["ok"]), (&false.into(), &true.into()));
+    assert_eq!(server["calls"]["emergency"], 2);
+    assert_eq!(server["units"]["failure"]["error"], refusal);
+}
+
+#[tokio::test]
+async fn check_says_which_version_is_in_use_and_why() {
+    for (v1, variables, expected) in [
+        (
+            None,
+            [("SONORANCAD_API_VERSION", "auto"); 2],
+            "Version v1 of the API is in use, which is asked first",
+        ),
+        (
+            Some(Answer::status(404, &[], "")),
+            [("SONORANCAD_API_VERSION", "auto"); 2],
+            "Version v2 of the API is in use, since version v1 said ENDPOINT GONE.",
+        ),
+        (
+            None,
+            [("SONORANCAD_API_VERSION", "auto"), ("SONORANCAD_COMMUNITY_ID", "")],
+            "Version v2 of the API is in use, since no community id is set",
+        ),
+        (
+            None,
+            [("SONORANCAD_API_VERSION", "v2"); 2],
+            "Version v2 of the API is in use, as configured.",
+        ),
+    ] {
+        let cad = Cad::start().await;
+        cad.answer_v1(v1);
+        let output = check(&cad, &[], &variables).await;
+        let found = text(&output.stdout);
+        assert!(found.contains(expected), "{expected}: {found}");
+        assert_eq!(output.status.code(), Some(0), "{found}");
+    }
+}

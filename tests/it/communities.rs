@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::support::authority::Authority;
 use crate::support::cad::{Answer, Cad};
-use crate::support::exporter::{NOON, Running, failures, has, http, reply, value};
+use crate::support::exporter::{NOON, Running, eventually, failures, has, http, reply, value};
 use crate::support::program::Communities;
 
 /// An exporter with a file of communities, on a manual clock.
@@ -663,4 +663,35 @@ async fn a_client_that_probes_thousands_of_communities_and_reads_nothing_takes_l
         .map(Value::to_string)
         .collect();
     assert_eq!(aliases.len(), 4000);
+}
+
+/// More communities than requests may be in progress at once: the others wait for their turn, and their API's time has not
+/// begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_turn_is_no_failure_of_the_api() {
+    const COMMUNITIES: usize = 300;
+    let file = (0..COMMUNITIES).map(|number| {
+        format!("c{number}: {{api_version: v2, api_key: k{number}, api_url: 'API', api_timeout: 500ms}}\n")
+    });
+    let fixture = Fixture::start(&file.collect::<Vec<_>>().concat()).await;
+    // Its answers never come in time.
+    fixture.cad.hold();
+    let probes = (0..COMMUNITIES).map(|number| {
+        let alias = format!("c{number}");
+        let request = fixture.exporter.request("GET", &format!("/probe?community={alias}"));
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    });
+    let texts = futures_util::future::join_all(probes).await;
+    assert_eq!(texts.len(), COMMUNITIES);
+    // Whoever waited for longer than the time-out of the API is asked all the same, and nobody fails without having been.
+    fixture.cad.wait_for_requests(COMMUNITIES).await;
+    eventually("every request has ended", async || {
+        let reports = fixture.exporter.communities.reports();
+        let failed = reports.iter().filter(|(_, report)| {
+            let calls = &report.servers[0].calls.status;
+            calls.counts.requests == 1 && calls.counts.errors["TIMEOUT"] == 1
+        });
+        failed.count() == COMMUNITIES
+    })
+    .await;
 }

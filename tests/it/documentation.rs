@@ -210,3 +210,64 @@ fn every_link_of_the_documentation_leads_somewhere() {
     }
     assert!(count > 60, "{count} links");
 }
+
+/// The words of a page that begin so, as far as `is_part` goes.
+fn words<'page>(text: &'page str, start: &str, is_part: fn(char) -> bool) -> Vec<&'page str> {
+    let words = text.split(|letter: char| !is_part(letter));
+    words.filter(|word| word.starts_with(start)).collect()
+}
+
+#[test]
+fn every_variable_that_a_page_names_exists() {
+    let mut count = 0;
+    let example = root().join("deploy/.env.example");
+    for page in pages().into_iter().chain([example]) {
+        // The changelog remembers what is gone.
+        if page.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&page).unwrap();
+        let is_part = |letter: char| letter.is_ascii_uppercase() || letter == '_';
+        for name in words(&text, "SONORANCAD_", is_part) {
+            let is_known = name == "SONORANCAD_" || VARIABLES.iter().any(|variable| variable.name() == name);
+            assert!(is_known, "{}: {name}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count} names");
+}
+
+/// Files that the reader makes.
+const OWN_FILES: [&str; 5] = [
+    "deploy/.env",
+    "deploy/alertmanager/discord-webhook",
+    "deploy/alertmanager/local.yml",
+    "deploy/prometheus/local",
+    "deploy/prometheus/local/",
+];
+
+#[test]
+fn every_file_that_a_page_names_exists() {
+    let mut count = 0;
+    for page in pages() {
+        if page.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&page).unwrap();
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "._/-*".contains(letter);
+        for folder in ["deploy/", "dashboards/", "tests/", "src/"] {
+            for name in words(&text, folder, is_part) {
+                let name = name.trim_end_matches('.');
+                // A pattern: what comes before it is a folder.
+                let name = name.split('*').next().unwrap();
+                assert!(
+                    OWN_FILES.contains(&name) || root().join(name).exists(),
+                    "{}: {name}",
+                    page.display()
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 60, "{count} names");
+}

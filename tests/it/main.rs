@@ -23,4 +23,6 @@ mod properties;
 mod reload;
 mod scraping;
 mod situations;
+mod units;
+mod versions;
 mod web;

@@ -68,6 +68,15 @@ fn any_calls() -> impl Strategy<Value = Value> {
         .prop_map(|(active, emergency, closed)| json!({"activeCalls": active, "emergencyCalls": emergency, "closedCalls": closed}))
 }
 
+/// A list of units with few ids, so that they come and go, and odd ones among them.
+fn any_units() -> impl Strategy<Value = Value> {
+    let unit = (0..6_i64, 0..8_i64, -1..4_i64, any::<bool>());
+    let unit = unit.prop_map(|(id, status, page, is_set)| {
+        json!({"id": id, "status": status, "isPanic": is_set, "isDispatch": !is_set, "data": {"page": page, "department": "lspd"}})
+    });
+    prop::collection::vec(prop_oneof![4 => unit, 1 => any_json()], 0..6).prop_map(Value::Array)
+}
+
 /// A header of one or more lists of items like these, or of no item at all.
 fn any_lists(item: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<String>> {
     let list = prop::collection::vec(item, 0..5).prop_map(|items| items.join(", "));
@@ -244,12 +253,16 @@ fn any_communities() -> impl Strategy<Value = String> {
 }
 
 fn check(bodies: &[&[u8]]) -> Result<(), TestCaseError> {
-    let promises::Scrape { classic, open_metrics } = promises::answers(bodies);
-    prop_assert!(parse_prometheus(&classic).is_ok(), "{}", classic);
+    check_scrape(&promises::answers(bodies))
+}
+
+fn check_scrape(scrape: &promises::Scrape) -> Result<(), TestCaseError> {
+    let promises::Scrape { classic, open_metrics } = scrape;
+    prop_assert!(parse_prometheus(classic).is_ok(), "{}", classic);
     prop_assert!(
-        parse_openmetrics(&open_metrics).is_ok(),
+        parse_openmetrics(open_metrics).is_ok(),
         "{:?}\n{}",
-        parse_openmetrics(&open_metrics).err(),
+        parse_openmetrics(open_metrics).err(),
         open_metrics
     );
     Ok(())
@@ -275,6 +288,16 @@ proptest! {
     fn any_answers_in_a_row_can_be_answered(answers in prop::collection::vec(any_calls(), 2..6)) {
         let bodies: Vec<_> = answers.iter().map(Value::to_string).collect();
         check(&bodies.iter().map(String::as_bytes).collect::<Vec<_>>())?;
+    }
+
+    #[test]
+    #[ignore = "slow"]
+    fn any_units_in_a_row_can_be_answered(answers in prop::collection::vec(any_units(), 1..6), other in any_json()) {
+        let bodies: Vec<_> = answers.iter().chain([&other]).map(Value::to_string).collect();
+        let bodies: Vec<_> = bodies.iter().map(String::as_bytes).collect();
+        for count in 1..=bodies.len() {
+            check_scrape(&promises::unit_answers(&bodies[..count]))?;
+        }
     }
 
     #[test]

@@ -285,19 +285,61 @@ async fn a_changed_web_configuration_is_used_at_once_and_a_broken_one_is_ignored
     program.wait_for("has been read again");
     assert_eq!((status("secret").await, reloaded("other").await), (401, 1.0));
 
-    // From HTTP with users to HTTPS without.
-    fixture.configure_tls("");
-    program.wait_for("from now on, no password is required");
+    // From HTTP to HTTPS.
+    fixture.configure(&format!(
+        "tls_server_config: {{cert_file: server.crt, key_file: server.key}}\nbasic_auth_users: {{alice: {OTHER}}}\n"
+    ));
     program.wait_for("has been read again");
-    assert!(is_served(fixture.client(), &program).await);
+    let is_used = async || {
+        let answer = ask(fixture.client(), &program).await;
+        answer.is_ok_and(|answer| answer.status() == 401)
+    };
+    assert!(is_used().await);
 
     std::fs::remove_file(fixture.path().join("server.key")).unwrap();
     let line = program.wait_for("stays as it was");
     assert!(line.contains("server.key cannot be read"), "{line}");
-    assert!(
-        is_served(fixture.client(), &program).await,
-        "the old one is still in use"
-    );
+    let answer = ask(fixture.client(), &program).await;
+    assert_eq!(answer.unwrap().status(), 401, "the old one is still in use");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_configuration_that_lets_in_more_clients_is_used_only_after_a_restart() {
+    const TLS: &str = "tls_server_config: {cert_file: server.crt, key_file: server.key";
+    let fixture = Fixture::new().await;
+    fixture.write("clients.crt", &Authority::new().pem());
+    let users = format!("basic_auth_users: {{alice: {SECRET}}}\n");
+    let clients = format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: clients.crt}}\n");
+    for (before, after, lost, status) in [
+        (&users, "{}\n", "users", 401),
+        // As if it were cut off.
+        (&users, "basic_auth_users:\n", "users", 401),
+        (&users, &format!("{TLS}}}\n"), "users", 401),
+        (&format!("{TLS}}}\n"), "http_server_config:\n", "TLS", 400),
+        (&clients, &format!("{TLS}}}\n"), "required client certificates", 400),
+    ] {
+        fixture.configure(before);
+        let mut program = fixture.start();
+        fixture.configure(after);
+        Program::signal("HUP", program.child.id());
+        let line = program.wait_for("the web configuration");
+        assert!(
+            line.contains("stays as it was") && line.contains(&format!("it no longer has {lost}, ")),
+            "{line}"
+        );
+        let url = format!("http://{}/metrics", program.address);
+        let answer = http().get(&url).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{before}");
+        fixture.configure(&format!("{before}# the same\n"));
+        Program::signal("HUP", program.child.id());
+        program.wait_for("the web configuration has been read again");
+
+        fixture.configure(after);
+        let program = fixture.start();
+        let answer = http().get(format!("http://{}/metrics", program.address)).send().await;
+        let expected = if after.starts_with(TLS) { 400 } else { 200 };
+        assert_eq!(answer.unwrap().status(), expected, "{after}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,9 +354,7 @@ async fn an_empty_list_of_users_admits_everyone_and_is_logged_as_a_warning() {
         assert_eq!(warnings(&program), 1, "{text}{:?}", program.log);
         assert!(program.log[0].contains(" WARN "), "{:?}", program.log);
 
-        fixture.configure(&format!("basic_auth_users: {{alice: {SECRET}}}\n"));
-        program.wait_for("has been read again");
-        fixture.configure(text);
+        fixture.configure(&format!("{text}# again\n"));
         program.wait_for("has been read again");
         assert_eq!(warnings(&program), 2, "{text}{:?}", program.log);
     }
@@ -399,7 +439,7 @@ async fn a_demo_logs_the_url_scheme_it_serves() {
         .env_clear()
         .env("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0");
     let mut program = Program::start(command);
-    let metrics = program.wait_for("Metrics");
+    let metrics = program.line("Metrics");
     assert!(
         metrics.ends_with(&format!(" https://{}/metrics", program.address)),
         "{metrics}"

@@ -1,5 +1,8 @@
 //! The dashboards: their queries, the rules for their files, and their values in a real Prometheus.
 
+mod expected;
+mod invented;
+mod looks;
 mod rules;
 mod values;
 
@@ -11,7 +14,7 @@ use serde_json::Value;
 
 /// The files and their contents.
 fn dashboards() -> Vec<(&'static str, Value)> {
-    ["community-activity", "exporter-health"]
+    ["community-activity", "exporter-health", "dispatch-board"]
         .map(|name| {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dashboards/{name}.json"));
             let text = std::fs::read_to_string(path).unwrap();

@@ -257,6 +257,20 @@ fn prometheus_sends_alerts_to_the_shipped_alertmanager() {
     );
 }
 
+/// Debian's is older; `.ci/run` has this one as well.
+#[test]
+fn the_amtool_of_the_compose_files_version_accepts_the_configuration_as_it_is() {
+    if !has("amtool", &["--version"]) {
+        return;
+    }
+    let version = image_version("alertmanager");
+    if run("amtool", &["--version"]).contains(&format!("version {version} ")) {
+        run("amtool", &["check-config", "deploy/alertmanager/alertmanager.yml"]);
+    } else {
+        eprintln!("skipped: amtool is not of version {version}");
+    }
+}
+
 /// The version of an image in the Compose file.
 fn image_version(name: &str) -> String {
     let service = service(name);
@@ -265,7 +279,7 @@ fn image_version(name: &str) -> String {
 }
 
 #[test]
-fn ci_tests_the_prometheus_of_the_compose_file() {
+fn ci_tests_the_versions_of_the_compose_file() {
     let version = image_version("prometheus");
     let [major, minor, patch] = version.split('.').collect::<Vec<_>>()[..] else {
         panic!("{version}")
@@ -274,6 +288,9 @@ fn ci_tests_the_prometheus_of_the_compose_file() {
     let module = format!("github.com/prometheus/prometheus@v0.{major}{minor:0>2}.{patch}");
     let script = std::fs::read_to_string(path(".ci/run")).unwrap();
     assert!(script.contains(&module), "{module}");
+    let version = image_version("alertmanager");
+    let tool = format!("version.Version={version}' github.com/prometheus/alertmanager/cmd/amtool@v{version}\n");
+    assert!(script.contains(&tool), "{tool}");
 }
 
 #[test]
@@ -295,7 +312,9 @@ fn promtool_accepts_the_configuration_and_the_alerts() {
     if !has("promtool", &["--version"]) {
         return;
     }
-    run("promtool", &["check", "config", "deploy/prometheus/prometheus.yml"]);
+    for file in ["prometheus/prometheus", "victoriametrics/scrape"] {
+        run("promtool", &["check", "config", &format!("deploy/{file}.yml")]);
+    }
     let syntax_only = ["check", "config", "--syntax-only", "deploy/replicas/prometheus.yml"];
     run("promtool", &syntax_only);
     for file in ["sonorancad", "sonorancad-community"] {
@@ -335,7 +354,8 @@ fn with_every_alert(name: &str) -> String {
 fn the_alert_on_a_missing_target_can_be_enabled() {
     let rules = with_every_alert("deploy/prometheus/sonorancad.rules.yml");
     let parsed: Value = serde_saphyr::from_str(&rules).unwrap();
-    let manifest: Value = serde_saphyr::from_str(&with_every_alert("deploy/kubernetes/prometheusrule.yaml")).unwrap();
+    let manifest: Value =
+        serde_saphyr::from_str(&with_every_alert("deploy/kubernetes/base/prometheusrule.yaml")).unwrap();
     assert_eq!(manifest["spec"], parsed);
     let count = |rules: &Value| rules["groups"][0]["rules"].as_array().unwrap().len();
     assert_eq!(

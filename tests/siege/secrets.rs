@@ -237,3 +237,85 @@ async fn no_core_file_is_written() {
     let status = program.child.wait().unwrap();
     assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
 }
+
+/// What stands in every field that is personal, or a text that is compared and dropped.
+const PERSONAL: &str = "p3rsonal-marker";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_personal_of_units_and_calls_is_seen() {
+    let texts = |names: &[&str]| {
+        let fields = names.iter().map(|name| format!("\"{name}\":\"{PERSONAL} {name}\""));
+        fields.collect::<Vec<_>>().join(",")
+    };
+    let of_unit = texts(&["accId", "location", "coordinates", "aop"]);
+    let of_data = texts(&[
+        "apiId1",
+        "apiId2",
+        "apiIds",
+        "communityUserId",
+        "unitNum",
+        "name",
+        "district",
+        "department",
+        "subdivision",
+        "rank",
+        "group",
+    ]);
+    let units = format!(
+        "[{{\"id\":1,\"status\":2,{of_unit},\"data\":{{\"page\":0,{of_data}}}}},\
+         {{\"id\":\"{PERSONAL}\",\"status\":\"{PERSONAL}\",\"isPanic\":\"{PERSONAL}\",\"isDispatch\":\"{PERSONAL}\",\"data\":\"{PERSONAL}\"}},\
+         \"{PERSONAL}\"]"
+    );
+    let of_call = texts(&[
+        "code",
+        "block",
+        "address",
+        "postal",
+        "title",
+        "description",
+        "notes",
+        "caller",
+        "location",
+    ]);
+    let calls = format!(
+        "{{\"activeCalls\":[{{\"callId\":1,\"priority\":1,\"status\":0,\"origin\":0,{of_call}}}],\
+         \"emergencyCalls\":[{{\"callId\":1,\"isEmergency\":true,{of_call},\"metaData\":{{\"phone\":\"{PERSONAL}\"}}}}]}}"
+    );
+    for version in ["v1", "v2"] {
+        let cad = Cad::start().await;
+        cad.answer(Answer::ok(&calls));
+        cad.answer_units(Answer::ok(&units));
+        let mut program = Program::start(command(
+            &cad,
+            &[
+                ("SONORANCAD_API_VERSION", version),
+                ("SONORANCAD_LOG", "trace"),
+                ("SONORANCAD_CACHE_TTL", "1s"),
+                ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
+                ("SONORANCAD_UNIT_REQUESTS_PER_MINUTE", "60"),
+                ("SONORANCAD_COLLECT", "calls,units"),
+                ("SONORANCAD_DEPARTMENTS", "LSPD"),
+                ("SONORANCAD_CALL_CODES", "10-31"),
+            ],
+        ));
+        let metrics = program.scrape().await;
+        assert!(metrics.contains("sonorancad_units{server_id=\"1\",discipline=\"police\",status=\"available\"} 1"));
+        assert!(metrics.contains("sonorancad_department_units{server_id=\"1\",department=\"other\"} 2"));
+        // An answer that cannot be read must not be quoted either.
+        cad.answer(Answer::ok(&calls[..calls.len() - 1]));
+        cad.answer_units(Answer::status(400, &[], &units));
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let metrics = metrics + &program.scrape().await;
+        let page = http().get(format!("http://{}/", program.address)).send().await.unwrap();
+        let page = page.text().await.unwrap();
+        assert!(page.contains("INVALID RESPONSE") && page.contains("HTTP 4XX"), "{page}");
+        Program::signal("TERM", program.child.id());
+        assert_eq!(program.wait(), Some(0));
+        let output = program.output();
+        assert!(output.contains("TRACE"), "the trace level is on");
+        for said in [&output, &metrics, &page] {
+            let line = said.lines().find(|line| line.to_lowercase().contains(PERSONAL));
+            assert_eq!(line, None);
+        }
+    }
+}

@@ -101,6 +101,14 @@ impl Program {
         }
     }
 
+    /// The first line that contains `part`, which may have been read already: what is not logged is not in order with
+    /// the log.
+    #[track_caller]
+    pub(crate) fn line(&mut self, part: &str) -> String {
+        let before = self.log.iter().find(|line| line.contains(part)).cloned();
+        before.unwrap_or_else(|| self.wait_for(part))
+    }
+
     pub(crate) async fn scrape(&self) -> String {
         let http = http();
         let url = format!("http://{}/metrics", self.address);

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::Value;
-use sonorancad_exporter::client::{Calls, Endpoint as _, FetchError, PauseRequest, Retry, Scope, Units, labels};
+use sonorancad_exporter::client::{self, Calls, Endpoint, FetchError, PauseRequest, Retry, Scope, SnapshotOf, Units};
 use sonorancad_exporter::clock::Now;
 use sonorancad_exporter::config::{ApiVersion, CommunityConfig, LabelTexts, parse_communities};
 use sonorancad_exporter::exposition::{Format, render};
 use sonorancad_exporter::report::{CommunityReport, FeedReport, FeedStatus, Report, ServerReport, VersionReason};
-use sonorancad_exporter::snapshot::CallSnapshot;
 use sonorancad_exporter::toolkit::parse_config;
-use sonorancad_exporter::tracker::{CallStats, CallTracker, Track as _};
+use sonorancad_exporter::tracker::Track;
 use sonorancad_exporter::web::Negotiated;
 
 /// A text that no message may show, wherever it is in a file. It is not a valid alias.
@@ -28,16 +27,36 @@ const TTL: Duration = Duration::from_secs(25);
 
 /// All combinations of the labels' values, "other" included, for one server: gauges of calls, counters
 /// and histograms (8 bounds each) of their lives, and errors and single ones.
-const MAX_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 6 + 2) + (2 * 4 * 5 + 2 * 2) + (8 + 3) * (2 * 4 + 2) + 60;
+const MAX_SERIES: usize = (4 * 4 * 5 + 2 + 4 + 1 + 1 + 4 + 6 + 2)
+    + (2 * 4 * 5 + 2 * 2 + 2)
+    + (8 + 3) * (2 * 4 + 2)
+    + (4 * 6 + 2 * 4 + 6)
+    + 2 * 60;
 
 /// The values of each label, without `error` and `le`.
-const LABELS: [(&str, &[&str]); 9] = [
+const LABELS: [(&str, &[&str]); 12] = [
     ("server_id", &["1"]),
     ("name", &[""]),
     ("api_version", &["v1"]),
-    ("api_endpoint", &["calls"]),
+    ("api_endpoint", &["calls", "units"]),
+    ("code", &["10-31", "other"]),
+    ("department", &["LSPD", "other"]),
+    ("discipline", &["police", "fire", "ems", "other"]),
     ("priority", &["1", "2", "3", "other"]),
-    ("status", &["pending", "active", "closed", "other"]),
+    (
+        "status",
+        &[
+            "pending",
+            "active",
+            "closed",
+            "other",
+            "unavailable",
+            "busy",
+            "available",
+            "enroute",
+            "on_scene",
+        ],
+    ),
     ("origin", &["caller", "radio_dispatch", "observed", "walk_up", "other"]),
     ("kind", &["emergency", "civil"]),
     ("field", &["priority", "status", "origin", "call", "id", "units"]),
@@ -52,23 +71,65 @@ pub(crate) struct Scrape {
 /// Series by name and labels, as they are written.
 type Series<'a> = HashMap<&'a str, f64>;
 
-/// Bodies that come one after the other, a TTL apart: after the last one, the metrics are numbers of series
+/// Answers with calls that come one after the other, a TTL apart: after the last one, the metrics are numbers of series
 /// known in advance, every active call is counted once, and no counter falls.
 pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
-    let mut tracker = CallTracker::new(TTL, &LabelTexts::default());
+    let report = |calls: FeedReport<_, _>| ServerReport { calls, ..server() };
+    let (scrape, has_snapshot) = play::<Calls>(bodies, report);
+    if let Some(last) = bodies.last().filter(|_| has_snapshot) {
+        check_items(last, &series(&scrape.classic));
+    }
+    scrape
+}
+
+/// The same of answers with units, whose rows are counted once if they are on duty.
+pub(crate) fn unit_answers(bodies: &[&[u8]]) -> Scrape {
+    let report = |units: FeedReport<_, _>| ServerReport {
+        units: Some(units),
+        ..server()
+    };
+    let (scrape, has_snapshot) = play::<Units>(bodies, report);
+    if let Some(last) = bodies.last().filter(|_| has_snapshot) {
+        check_rows(last, &series(&scrape.classic));
+    }
+    scrape
+}
+
+/// Feeds the bodies to an endpoint. Returns what it shows at last, and whether that includes the last answer.
+fn play<E: Endpoint>(
+    bodies: &[&[u8]],
+    report: impl Fn(FeedReport<SnapshotOf<E>, <E::Tracker as Track>::Stats>) -> ServerReport,
+) -> (Scrape, bool) {
+    let labels = labels();
+    let mut tracker = E::Tracker::new(TTL, &labels);
     let mut now = today();
-    let mut observe = |body| {
-        let snapshot = Calls::decode(body, &LabelTexts::default()).ok().map(Arc::new);
+    let mut observe = |body: &[u8]| {
+        let snapshot = E::decode(body, &labels).ok().map(Arc::new);
         now = now + TTL;
         if let Some(snapshot) = &snapshot {
             tracker.observe(snapshot, true, now.instant);
         }
-        report(snapshot, tracker.stats().clone(), now)
+        let has_snapshot = snapshot.is_some();
+        let feed = FeedReport {
+            status: FeedStatus {
+                is_up: has_snapshot,
+                ttl: TTL,
+                ..FeedStatus::default()
+            },
+            snapshot,
+            stats: tracker.stats().clone(),
+        };
+        let community = CommunityReport {
+            servers: vec![report(feed)],
+            at: now,
+        };
+        let exporter = None;
+        (Arc::new(Report { community, exporter }), has_snapshot)
     };
     let (last, earlier) = bodies.split_last().expect("there is a body");
     // The reports in between are covered by inputs with fewer bodies.
     let before = earlier.iter().map(|body| observe(body)).last();
-    let after = observe(last);
+    let (after, has_snapshot) = observe(last);
     let write = |report, format| render(report, format).expect("a report can be written");
     let scrape = Scrape {
         classic: write(&after, Format::Text),
@@ -76,40 +137,30 @@ pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
     };
     let series = series(&scrape.classic);
     check_labels(&series);
-    if let Some(before) = before {
+    if let Some((before, _)) = before {
         check_counters(&self::series(&write(&before, Format::Text)), &series);
     }
-    if after.community.servers[0].calls.snapshot.is_some() {
-        check_items(last, &series);
-    }
     assert!(scrape.open_metrics.ends_with("\n# EOF\n"), "{}", scrape.open_metrics);
-    scrape
+    (scrape, has_snapshot)
 }
 
-fn report(snapshot: Option<Arc<CallSnapshot>>, stats: CallStats, at: Now) -> Arc<Report> {
-    let server = ServerReport {
+/// A server of which nothing is known.
+fn server() -> ServerReport {
+    ServerReport {
         id: "1".to_owned(),
         name: None,
         api_version: ApiVersion::V1,
         version_reason: VersionReason::Documented,
-        calls: FeedReport {
-            status: FeedStatus {
-                is_up: snapshot.is_some(),
-                ttl: TTL,
-                ..FeedStatus::default()
-            },
-            snapshot,
-            stats,
-        },
+        calls: FeedReport::default(),
         units: None,
-    };
-    Arc::new(Report {
-        community: CommunityReport {
-            servers: vec![server],
-            at,
-        },
-        exporter: None,
-    })
+    }
+}
+
+fn labels() -> LabelTexts {
+    LabelTexts {
+        call_codes: ["10-31".to_owned()].into_iter().collect(),
+        departments: ["LSPD".to_owned()].into_iter().collect(),
+    }
 }
 
 /// The series of a text in the classic format. Panics if one occurs twice.
@@ -129,7 +180,7 @@ static LABELS_WRITTEN: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let closed = LABELS
         .iter()
         .flat_map(|(label, values)| values.iter().map(move |value| (*label, *value)));
-    let errors = labels().map(|value| ("error", value));
+    let errors = client::labels().map(|value| ("error", value));
     closed
         .chain(errors)
         .map(|(label, value)| format!("{label}=\"{value}\""))
@@ -181,6 +232,21 @@ fn check_items(body: &[u8], series: &Series) {
         unreadable == odd.len() || has_more && unreadable > odd.len(),
         "{answer}"
     );
+}
+
+/// Each row of a list of units is counted as at most one unit or dispatcher, and an object is no less than one unless it is
+/// offline.
+fn check_rows(body: &[u8], series: &Series) {
+    let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
+    let Ok(Value::Array(rows)) = serde_json::from_str(&text) else {
+        return;
+    };
+    let objects = rows.iter().filter(|row| row.is_object());
+    let sure = objects.clone().filter(|row| row.get("status").is_none());
+    let counted = sum(series, "sonorancad_units{") + sum(series, "sonorancad_dispatchers{");
+    assert!((sure.count()..=objects.count()).contains(&counted), "{rows:?}");
+    let departments = sum(series, "sonorancad_department_units{");
+    assert_eq!(departments, sum(series, "sonorancad_units{"), "{rows:?}");
 }
 
 /// The sum of the series whose names start with `start`.

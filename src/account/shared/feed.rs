@@ -262,6 +262,7 @@ impl SharedFeed {
             account: self.account.clone(),
             endpoint: self.endpoint,
             version: if is_v2 { ApiVersion::V2 } else { ApiVersion::V1 },
+            is_used: true,
             slot: Some(SharedSlot {
                 token,
                 keys: self.keys.clone(),

@@ -219,3 +219,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_error_of_tls_names_neither_hosts_nor_certificates() {
+    use rustls::{CertificateError as Certificate, Error, PeerIncompatible};
+    let name = Certificate::NotValidForNameContext {
+        expected: "cad.example.org".try_into().unwrap(),
+        presented: vec!["DnsName(\"gateway.example.org\")".to_owned()],
+    };
+    assert!(name.to_string().contains("example.org"));
+    for (error, reason) in [
+        (Error::InvalidCertificate(name), "its certificate is for another name"),
+        (
+            Error::InvalidCertificate(Certificate::UnknownIssuer),
+            "its certificate is of an unknown authority",
+        ),
+        (
+            Error::InvalidCertificate(Certificate::Expired),
+            "its certificate has expired",
+        ),
+        (Error::General("cad.example.org".to_owned()), "the handshake has failed"),
+        (
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            "it shares no version or cipher suite of TLS",
+        ),
+    ] {
+        let error = FetchError::Tls(tls_reason(&error));
+        assert_eq!(error.to_string(), format!("no trusted connection to the API: {reason}"));
+    }
+}

@@ -307,8 +307,8 @@ async fn what_a_fetch_brings_is_as_of_its_start() {
     let (sender, receiver) = oneshot::channel();
     let channels = Mutex::new(Some((started, receiver)));
     let mut completion = fixture.feeds[0]
-        .join_or_start_with(move |(_, query)| {
-            assert_eq!(query.closed_limit, 100);
+        .join_or_start_with(move |page| {
+            assert_eq!(page.query.closed_limit, 100);
             let (started, receiver) = channels.lock().take().unwrap();
             async {
                 started.send(()).unwrap();
@@ -325,8 +325,8 @@ async fn what_a_fetch_brings_is_as_of_its_start() {
 
     fixture.pass(30);
     let mut completion = fixture.feeds[0]
-        .join_or_start_with(move |(_, query)| {
-            assert_eq!(query.closed_limit, 10);
+        .join_or_start_with(move |page| {
+            assert_eq!(page.query.closed_limit, 10);
             async move { pending(2) }
         })
         .unwrap();

@@ -83,9 +83,9 @@ fn units_come_by_the_time_of_day_and_stay_for_their_shifts() {
     }
     let end = truth(&cad);
     assert!(3 * by_hour[21] > 5 * by_hour[6], "{by_hour:?}");
-    // 8, and 0.18 for each of 180 calls per hour.
+    // 7, and 0.2 for each of 180 calls per hour.
     let mean = by_hour.iter().sum::<u64>() / (7 * 24 * 12);
-    assert!((36..42).contains(&mean), "{mean}");
+    assert!((39..45).contains(&mean), "{mean}");
     assert_eq!(dispatchers, BTreeSet::from([2, 3]));
     assert!((40..300).contains(&panics), "{panics} of 2016 looks show a panic");
     let total = |now: &UnitStatistics| now.unit_seconds.iter().sum::<f64>();
@@ -149,4 +149,23 @@ fn there_are_enough_units_for_the_calls() {
         // 114 s if there is always a free unit.
         assert!((90.0..135.0).contains(&mean), "{calls_per_hour} per hour: {mean} s");
     }
+}
+
+#[test]
+fn one_page_is_enough_at_the_default_pace() {
+    let settings = Settings {
+        calls_per_hour: 240,
+        ..SETTINGS
+    };
+    let (cad, clock) = cad(&settings);
+    // Saturday evening.
+    clock.advance(Duration::from_secs((5 * 24 + 18) * 3600));
+    let mut most = 0;
+    for _ in 0..5 * 60 {
+        clock.advance(Duration::from_secs(60));
+        let mut state = cad.state.lock();
+        let server = state.live_until(cad.time().unix, 1).unwrap();
+        most = most.max(server.units().on_duty().count() + server.units().dispatchers().count());
+    }
+    assert!((80..=100).contains(&most), "{most}");
 }

@@ -35,42 +35,37 @@ pub(super) fn encode(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result
 
 /// What the lists of the newest snapshots contain. Absent while nothing recent is known.
 fn encode_list(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
-    let counts: Vec<_> = reports(servers)
-        .filter_map(|(id, report)| Some((id, report.snapshot.as_ref()?.counts(), report.stats.is_truncated)))
-        .collect();
+    let counts = || {
+        reports(servers)
+            .filter_map(|(id, report)| Some((id, report.snapshot.as_ref()?.counts(), report.stats.is_truncated)))
+    };
     out.gauge(
         "sonorancad_units",
         "Units on duty, without dispatchers, as cached.",
-        counts.iter().flat_map(|(id, counts, _)| units(id, counts)),
+        counts().flat_map(|(id, counts, _)| units(id, counts)),
     )?;
     out.gauge(
         "sonorancad_dispatchers",
         "Dispatchers on duty, as cached.",
-        counts
-            .iter()
-            .map(|(id, counts, _)| ([("server_id", *id)], counts.dispatchers)),
+        counts().map(|(id, counts, _)| ([("server_id", id)], counts.dispatchers)),
     )?;
     out.gauge(
         "sonorancad_units_in_panic",
         "Units whose panic button is pressed, as cached.",
-        counts
-            .iter()
-            .map(|(id, counts, _)| ([("server_id", *id)], counts.in_panic)),
+        counts().map(|(id, counts, _)| ([("server_id", id)], counts.in_panic)),
     )?;
     out.gauge(
         "sonorancad_department_units",
         "Units on duty by department, without dispatchers, as cached; only with SONORANCAD_DEPARTMENTS.",
-        counts.iter().flat_map(|(id, counts, _)| {
+        counts().flat_map(|(id, counts, _)| {
             let departments = counts.departments.iter();
-            departments.map(|(department, count)| ([("server_id", *id), ("department", department)], count))
+            departments.map(move |(department, count)| ([("server_id", id), ("department", department)], count))
         }),
     )?;
     out.gauge(
         "sonorancad_units_truncated",
         "Whether the cached answer had as many units as were asked for, so that there may be more (1), or not (0).",
-        counts
-            .iter()
-            .map(|(id, _, is_truncated)| ([("server_id", *id)], u64::from(*is_truncated))),
+        counts().map(|(id, _, is_truncated)| ([("server_id", id)], u64::from(is_truncated))),
     )
 }
 

@@ -207,6 +207,10 @@ fn what_has_no_effect_here_is_accepted_with_a_warning() {
         ("min_version: TLS11, max_version: TLS13", "TLS12 is the minimum in use"),
         ("client_auth_type: RequestClientCert", "RequestClientCert has no effect"),
         (
+            "client_auth_type: VerifyClientCertIfGiven, client_ca_file: ca.pem, client_allowed_sans: [localhost]",
+            "client_allowed_sans: with VerifyClientCertIfGiven, clients without a certificate are let in",
+        ),
+        (
             "cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,\nTLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]",
             "cipher_suites: line 2: is not offered",
         ),

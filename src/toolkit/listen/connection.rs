@@ -2,18 +2,22 @@
 //!
 //! | stage | event | next stage |
 //! |---|---|---|
-//! | waiting | bytes arrive | receiving |
-//! | waiting, receiving | the router gets a request | in service |
+//! | waiting, idle | bytes arrive | receiving |
+//! | waiting, idle, receiving | the router gets a request | in service |
 //! | in service | the router has made the response | sending |
-//! | waiting, receiving | the request is refused | sending |
-//! | sending | all bytes are written | waiting |
+//! | waiting, idle, receiving | the request is refused | sending |
+//! | sending | all bytes are written | idle |
+//! | idle | no other request is served, or the limit for idle connections has passed | waiting, for the client to close |
 //!
-//! A pipelined request is in the buffer already, so that it comes into service from waiting, without
-//! new bytes. If it comes while sending, the next stage is in service as well.
+//! A pipelined request is in the buffer already, so that it comes into service without new bytes. If it comes while
+//! sending, the next stage is in service as well.
 //!
 //! At the limit, a connection in any stage except in service can be evicted. One in service is
 //! preempted only for a client with fewer connections. No server library has this rule, so it is
 //! written here.
+
+mod clients;
+mod unsent;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -26,6 +30,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::clients::Clients;
+
 /// How long to wait for a closed connection to be gone before the next one is closed.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -33,8 +39,14 @@ const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Connections {
     slots: Arc<Semaphore>,
-    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    open: Mutex<Open>,
     next_id: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Open {
+    connections: HashMap<u64, Arc<Connection>>,
+    clients: Clients,
 }
 
 /// One connection, while it is open; dropping it frees its slot.
@@ -50,7 +62,7 @@ pub(super) struct OpenConnection {
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The client, as limits count it: an IPv4 address or an IPv6 network.
-    pub(super) client: IpAddr,
+    client: IpAddr,
     progress: Mutex<Progress>,
     /// Asks the connection to close.
     close: Notify,
@@ -63,6 +75,10 @@ struct Progress {
     began_at: Instant,
     /// When the newest response was made, or the connection was opened: since then, nothing has been in service.
     waiting_since: Instant,
+    /// The bytes of the response that is being written, also while the client takes only a part of them.
+    unsent: u64,
+    /// When the client took some of it, or it was made.
+    taken_at: Instant,
     /// Whether it has been asked to close.
     is_closing: bool,
     /// Whether it must close even with a request in service.
@@ -71,8 +87,10 @@ struct Progress {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The first byte of a request has not arrived.
+    /// The first byte of the first request has not arrived, or the client is to close.
     Waiting,
+    /// The first byte of the next request has not arrived.
+    Idle,
     /// A request has begun, but is not in service yet.
     Receiving,
     /// A request is in service.
@@ -86,7 +104,10 @@ impl Connections {
     pub(super) fn new(max: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(max)),
-            open: Mutex::default(),
+            open: Mutex::new(Open {
+                connections: HashMap::new(),
+                clients: Clients::new(),
+            }),
             next_id: AtomicU64::default(),
         }
     }
@@ -94,6 +115,7 @@ impl Connections {
     /// Opens a connection; at the limit, another one is closed for it. `None` if the client has at least as
     /// many as any other, and all of these are in service.
     pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
+        self.open.lock().clients.arrive(client);
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
                 break slot;
@@ -107,7 +129,10 @@ impl Connections {
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(client));
-        self.open.lock().insert(id, connection.clone());
+        let mut open = self.open.lock();
+        open.connections.insert(id, connection.clone());
+        open.clients.open(client);
+        drop(open);
         Some(OpenConnection {
             connections: self.clone(),
             id,
@@ -118,35 +143,36 @@ impl Connections {
 
     /// Asks one connection of the client with the most to close: the one that has been longest without a request
     /// in service. If all of them have one, it is the one with the oldest request, but only if `newcomer` has
-    /// fewer connections. Returns whether any connection is closing.
+    /// fewer connections. Of clients with as many, the one that has connected most often lately loses one. Returns
+    /// whether any connection is closing.
     fn evict_one(&self, newcomer: IpAddr) -> bool {
-        let open = self.open.lock();
+        let Open { connections, clients } = &*self.open.lock();
         // One at a time: its slot is about to be free, and evicting more would gain nothing.
-        if open.values().any(|connection| connection.progress.lock().is_closing) {
+        if connections
+            .values()
+            .any(|connection| connection.progress.lock().is_closing)
+        {
             return true;
         }
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in open.values() {
-            *counts.entry(connection.client).or_default() += 1;
-        }
         // Not simply the one that is idle longest of all: a client that sends small requests all the time is never
-        // idle for long, and one whose requests are all in service would never lose any.
-        let first_to_go = open
-            .values()
-            .min_by_key(|connection| (Reverse(counts[&connection.client]), connection.eviction_order()));
+        // idle for long, and one whose requests are all in service would never lose any. Nor the one that is idle
+        // longest of equal clients: while others connect all the time, a client would have no time to send its request.
+        let first_to_go = connections.values().min_by_key(|connection| {
+            let client = clients.get(connection.client);
+            let (is_in_service, since) = connection.eviction_order();
+            (Reverse(client.open), is_in_service, Reverse(client.lately()), since)
+        });
         let Some(connection) = first_to_go else {
             // The last connection has just closed.
             return true;
         };
         let mut progress = connection.progress.lock();
         let is_in_service = progress.stage == Stage::InService;
-        let own = counts.get(&newcomer).copied().unwrap_or_default();
-        if is_in_service && counts[&connection.client] <= own {
+        if is_in_service && clients.get(connection.client).open <= clients.get(newcomer).open {
             return false;
         }
-        progress.is_closing = true;
         progress.preempted = is_in_service;
-        connection.close.notify_one();
+        connection.ask_to_close(&mut progress);
         true
     }
 }
@@ -159,7 +185,9 @@ impl OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.connections.open.lock().remove(&self.id);
+        let mut open = self.connections.open.lock();
+        open.connections.remove(&self.id);
+        open.clients.close(self.connection.client);
     }
 }
 
@@ -173,6 +201,8 @@ impl Connection {
                 stage: Stage::Waiting,
                 began_at: now,
                 waiting_since: now,
+                unsent: 0,
+                taken_at: now,
                 is_closing: false,
                 preempted: false,
             }),
@@ -183,7 +213,7 @@ impl Connection {
     /// Notes that bytes have arrived. If nothing else is going on, a request begins.
     pub(super) fn receive(&self) {
         let mut progress = self.progress.lock();
-        if progress.stage == Stage::Waiting {
+        if matches!(progress.stage, Stage::Waiting | Stage::Idle) {
             progress.stage = Stage::Receiving;
             progress.began_at = Instant::now();
         }
@@ -192,28 +222,49 @@ impl Connection {
     /// Notes that a request is in service from here on, which protects its connection from eviction.
     pub(super) fn begin_service(&self) {
         let mut progress = self.progress.lock();
-        if progress.stage == Stage::Waiting {
+        if matches!(progress.stage, Stage::Waiting | Stage::Idle) {
             // It was pipelined: its bytes arrived with the request before it.
             progress.began_at = Instant::now();
         }
         progress.stage = Stage::InService;
     }
 
-    /// Notes that the response has been made.
-    pub(super) fn answer(&self) {
+    /// Notes that a response of this many bytes has been made.
+    fn answer(&self, bytes: u64) {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
         progress.waiting_since = Instant::now();
+        progress.taken_at = progress.waiting_since;
+        progress.unsent = bytes;
+    }
+
+    /// Notes that some bytes have been written.
+    pub(super) fn send(&self) {
+        self.progress.lock().taken_at = Instant::now();
     }
 
     /// Notes that everything has been written.
     pub(super) fn flush(&self) {
         let mut progress = self.progress.lock();
         if progress.stage == Stage::Sending {
-            progress.stage = Stage::Waiting;
+            progress.stage = Stage::Idle;
             progress.began_at = Instant::now();
             progress.waiting_since = progress.began_at;
+            progress.unsent = 0;
         }
+    }
+
+    /// Notes that no other request is served: the client has as long to close as it would have for its first request.
+    pub(super) fn shut_down(&self) {
+        let mut progress = self.progress.lock();
+        if progress.stage == Stage::Idle {
+            progress.stage = Stage::Waiting;
+        }
+    }
+
+    fn ask_to_close(&self, progress: &mut Progress) {
+        progress.is_closing = true;
+        self.close.notify_one();
     }
 
     /// The lowest is evicted first: connections without a request in service, the longest idle one first, then the
@@ -222,7 +273,7 @@ impl Connection {
         let progress = self.progress.lock();
         match progress.stage {
             Stage::InService => (true, progress.began_at),
-            Stage::Waiting | Stage::Receiving | Stage::Sending => (false, progress.waiting_since),
+            Stage::Waiting | Stage::Idle | Stage::Receiving | Stage::Sending => (false, progress.waiting_since),
         }
     }
 
@@ -239,15 +290,28 @@ impl Connection {
         }
     }
 
-    /// Completes when one request, from its first byte until its answer is out, or the wait for one,
-    /// has taken longer than `limit`.
-    pub(super) async fn timed_out(&self, limit: Duration) {
+    /// Completes when one request, from its first byte until its answer is out, or the wait for the first one has
+    /// taken longer than `stage`, or the wait for another one longer than `idle`. Returns whether it was the latter. From
+    /// then on, the client has time to close until it completes again.
+    pub(super) async fn timed_out(&self, stage: Duration, idle: Duration) -> bool {
         loop {
-            let end = self.progress.lock().began_at + limit;
-            if end <= Instant::now() {
-                return;
-            }
+            let end = {
+                let mut progress = self.progress.lock();
+                let is_idle = progress.stage == Stage::Idle;
+                let end = progress.began_at + if is_idle { idle } else { stage };
+                if end <= Instant::now() {
+                    if is_idle {
+                        progress.stage = Stage::Waiting;
+                        progress.began_at = Instant::now();
+                    }
+                    return is_idle;
+                }
+                end
+            };
             sleep_until(end).await;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A stream that notes on its connection when a request begins and when its answer is out.
+//! A stream that notes on its connection when a request begins, when its answer is out, and when no other may come.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 
-/// A stream that reports what is read and flushed to its [`Connection`].
+/// A stream that reports to its [`Connection`] what is read and flushed, and its end.
 pub(super) struct ObservedStream<S> {
     stream: S,
     connection: Arc<Connection>,
@@ -34,7 +34,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.connection.send();
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -42,7 +44,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
         context: &mut Context,
         slices: &[IoSlice],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.connection.send();
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -56,6 +60,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedStream<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<io::Result<()>> {
+        self.connection.shut_down();
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -34,6 +34,7 @@ impl Server {
         let limits = Limits {
             connections,
             stage,
+            idle: stage,
             drain: Duration::from_millis(300),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -150,6 +151,59 @@ async fn no_connection_stands_still() {
         let stream = server.connect(sent).await;
         timeout(HANG_GUARD, closed(stream)).await.expect("it is closed");
         assert!(begin.elapsed() >= Duration::from_millis(200));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_without_a_reset() {
+    let server = Server::open(10, Duration::from_millis(200)).await;
+    let mut stream = server.connect(REQUEST).await;
+    assert!(is_answered(&mut stream).await);
+    let mut rest = Vec::new();
+    let end = timeout(HANG_GUARD, stream.read_to_end(&mut rest))
+        .await
+        .expect("it ends");
+    end.expect("no reset");
+    // The client has not closed, and is not waited for.
+    timeout(HANG_GUARD, async {
+        while stream.write_all(REQUEST).await.is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("it is reset in the end");
+}
+
+/// Scrapes on one connection, and what its end is.
+#[tokio::test(start_paused = true)]
+async fn a_connection_lives_from_one_scrape_to_the_next_at_common_intervals() {
+    for (seconds, lives) in [(15, true), (30, true), (60, true), (90, false), (120, false)] {
+        let connections = Arc::new(Connections::new(1));
+        let open = connections.open(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+        let guard = Guard::new(Arc::new(ReloadingConfig::open(None).unwrap()));
+        let service = Service {
+            limits: LIMITS,
+            router: TowerToHyperService::new(Router::new().route("/", get(async || "hello"))),
+            guard,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        };
+        let (mut client, stream) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move { service.serve_http(stream, &open, |_| true).await });
+        let mut answers = 0;
+        for _ in 0..10 {
+            if client.write_all(REQUEST).await.is_err() {
+                break;
+            }
+            let mut answer = [0; 1024];
+            let length = client.read(&mut answer).await.unwrap();
+            answers += u32::from(answer[..length].starts_with(b"HTTP/1.1 200 OK"));
+            if length == 0 {
+                break;
+            }
+            sleep(Duration::from_secs(seconds)).await;
+        }
+        assert_eq!(answers, if lives { 10 } else { 1 }, "{seconds} s");
     }
 }
 

@@ -13,7 +13,7 @@ fn unit(id: u64) -> Unit {
 }
 
 fn list(units: impl IntoIterator<Item = Unit>) -> UnitSnapshot {
-    let mut snapshot = UnitSnapshot::default();
+    let mut snapshot = UnitSnapshot::empty(&TextSet::default());
     units.into_iter().for_each(|unit| snapshot.add(Some(unit)));
     snapshot
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use promql_parser::label::MatchOp;
-use promql_parser::parser::{self, Expr, MatrixSelector, VectorSelector};
+use promql_parser::parser::{self, AggregateExpr, Expr, LabelModifier, MatrixSelector, Offset, VectorSelector};
 use serde_json::{Value, json};
 
-use super::{dashboards, items, matcher, metric, panels, text, walk};
+use super::{dashboards, items, looks, matcher, metric, panels, text, walk};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::Running;
 
@@ -20,9 +20,13 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Metrics that Prometheus itself records about a target.
 const OF_PROMETHEUS: [&str; 3] = ["up", "scrape_duration_seconds", "scrape_samples_scraped"];
 
+/// The labels by which the variables choose series; the last two are those of a server.
+const OF_EVERY_SERIES: [&str; 4] = ["job", "instance", "community", "server_id"];
+
 /// Labels that Prometheus, the configuration or a query adds.
-const ADDED_LABELS: [&str; 8] = [
+const ADDED_LABELS: [&str; 9] = [
     "job",
+    "severity",
     "instance",
     "community",
     "le",
@@ -44,7 +48,7 @@ const PANEL_TYPES: [&str; 8] = [
 ];
 
 /// The colour of each label value, which is the same on every panel.
-const COLOURS: [(&str, &str); 8] = [
+const COLOURS: [(&str, &str); 20] = [
     ("Priority 1", "red"),
     ("Priority 2", "orange"),
     ("Priority 3", "blue"),
@@ -53,6 +57,18 @@ const COLOURS: [(&str, &str); 8] = [
     ("active", "green"),
     ("emergency", "#e02f7b"),
     ("civil", "#3fb5b5"),
+    ("Emergency, came", "#e02f7b"),
+    ("Civil, came", "#3fb5b5"),
+    ("police", "semi-dark-blue"),
+    ("fire", "semi-dark-red"),
+    ("ems", "#3fb5b5"),
+    ("available", "green"),
+    ("Available", "green"),
+    ("busy", "yellow"),
+    ("Busy", "yellow"),
+    ("enroute", "blue"),
+    ("on_scene", "semi-dark-purple"),
+    ("HTTP 5XX", "red"),
 ];
 
 /// The metrics of the exporter.
@@ -68,7 +84,14 @@ impl Vocabulary {
     async fn read() -> Self {
         let cad = Cad::start().await;
         cad.answer(Answer::ok(include_str!("../../fixtures/busy_v2.json")));
-        let more = [("SONORANCAD_API_VERSION", "v2"), ("SONORANCAD_SERVER_IDS", "1=Main")];
+        cad.answer_units(Answer::ok(r#"[{"id":1,"status":2,"data":{"page":0}}]"#));
+        let more = [
+            ("SONORANCAD_API_VERSION", "v2"),
+            ("SONORANCAD_SERVER_IDS", "1=Main"),
+            ("SONORANCAD_COLLECT", "calls,units"),
+            ("SONORANCAD_CALL_CODES", "10-50"),
+            ("SONORANCAD_DEPARTMENTS", "LSPD"),
+        ];
         let exporter = Running::start(&cad, &more);
         let exposition = exporter.scrape().await;
         let mut vocabulary = Self {
@@ -157,7 +180,7 @@ fn parse(expr: &str) -> Result<Expr, String> {
 
 /// The faults of a dashboard: every rule that it breaks.
 fn faults(dashboard: &Value, vocabulary: &Vocabulary) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut faults = looks::faults(dashboard);
     check_top(dashboard, &mut faults);
     check_variables(dashboard, &mut faults);
     check_layout(dashboard, &mut faults);
@@ -179,7 +202,7 @@ fn faults(dashboard: &Value, vocabulary: &Vocabulary) -> Vec<String> {
 fn check_top(dashboard: &Value, faults: &mut Vec<String>) {
     let expected = json!({
         "id": null, "schemaVersion": 39, "tags": ["sonorancad", "prometheus"], "timezone": "browser",
-        "refresh": "1m", "graphTooltip": 1,
+        "graphTooltip": 1,
     });
     for (key, value) in expected.as_object().unwrap() {
         if dashboard.get(key) != Some(value) {
@@ -321,9 +344,7 @@ fn check_panel(panel: &Value, faults: &mut Vec<String>) {
     if unit.is_empty() {
         said.push("has no unit".to_owned());
     }
-    if ["stat", "table", "bargauge", "piechart", "state-timeline"].contains(&kind)
-        && text(defaults, "noValue").is_empty()
-    {
+    if kind != "heatmap" && text(defaults, "noValue").is_empty() {
         said.push("does not say what no value means".to_owned());
     }
     let counts = items(&panel["targets"]).any(|target| {
@@ -347,14 +368,26 @@ fn check_panel(panel: &Value, faults: &mut Vec<String>) {
             said.push(format!("{name} is not {expected}"));
         }
     }
-    let has_priorities = items(&panel["targets"]).any(|target| text(target, "legendFormat").contains("Priority"));
-    if has_priorities && items(&panel["fieldConfig"]["overrides"]).count() != 4 {
-        said.push("leaves the colour of a priority to chance".to_owned());
-    }
+    check_priorities(panel, &mut said);
     faults.extend(
         said.into_iter()
             .map(|fault| format!("{}: {fault}", text(panel, "title"))),
     );
+}
+
+/// Each priority has its colour, unless thresholds give one to its value.
+fn check_priorities(panel: &Value, faults: &mut Vec<String>) {
+    let shows = items(&panel["targets"]).any(|target| text(target, "legendFormat").contains("Priority"));
+    let has_colour = |(name, _): &(&str, &str)| {
+        items(&panel["fieldConfig"]["overrides"])
+            .filter(|change| change["matcher"]["options"] == *name)
+            .flat_map(|change| items(&change["properties"]))
+            .any(|changed| changed["id"] == "color")
+    };
+    let by_value = panel["fieldConfig"]["defaults"]["color"]["mode"] == "thresholds";
+    if shows && !by_value && !COLOURS[..4].iter().all(has_colour) {
+        faults.push("leaves the colour of a priority to chance".to_owned());
+    }
 }
 
 fn check_query(query: &Query<'_>, expr: &Expr, vocabulary: &Vocabulary, faults: &mut Vec<String>) {
@@ -363,21 +396,40 @@ fn check_query(query: &Query<'_>, expr: &Expr, vocabulary: &Vocabulary, faults: 
         Expr::MatrixSelector(MatrixSelector { vs, range }) => {
             check_selector(query, vs, Some(*range), around, vocabulary, faults);
         }
-        Expr::Binary(binary) if binary.op.to_string() == "/" => {
-            let is_guarded = match &*binary.rhs {
-                Expr::NumberLiteral(_) => true,
-                Expr::Paren(paren) => {
-                    matches!(&*paren.expr, Expr::Binary(inner)
-                        if inner.op.to_string() == ">" && matches!(&*inner.rhs, Expr::NumberLiteral(zero) if zero.val == 0.0))
-                }
-                _ => false,
-            };
-            if !is_guarded {
-                faults.push("divides by what may be zero".to_owned());
-            }
+        Expr::Binary(binary) if binary.op.to_string() == "/" && !is_never_zero(&binary.rhs) => {
+            faults.push("divides by what may be zero".to_owned());
+        }
+        Expr::Aggregate(aggregate) if merges_exporters(aggregate) => {
+            faults.push("merges the servers of two exporters".to_owned());
         }
         _ => {}
     });
+}
+
+/// Whether one may divide by the expression.
+fn is_never_zero(expr: &Expr) -> bool {
+    let is_number = |expr: &Expr, fits: fn(f64) -> bool| matches!(expr, Expr::NumberLiteral(found) if fits(found.val));
+    match expr {
+        Expr::NumberLiteral(_) => true,
+        Expr::Paren(paren) => match &*paren.expr {
+            Expr::Binary(inner) => inner.op.to_string() == ">" && is_number(&inner.rhs, |zero| zero == 0.0),
+            _ => false,
+        },
+        Expr::Call(call) => {
+            let least = call.args.args.last();
+            call.func.name == "clamp_min" && least.is_some_and(|least| is_number(least, |least| least > 0.0))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the servers with one number of two exporters become one: without communities, only the instance differs.
+fn merges_exporters(aggregate: &AggregateExpr) -> bool {
+    let Some(LabelModifier::Include(by)) = &aggregate.modifier else {
+        return false;
+    };
+    let has = |label: &str| by.labels.iter().any(|by| by == label);
+    (has("server_id") || has("community")) && !has("instance")
 }
 
 fn check_selector(
@@ -399,6 +451,7 @@ fn check_selector(
         }
     }
     if name == "ALERTS" {
+        check_alerts(selector, faults);
         return;
     }
     let (has_server, counts) = match vocabulary.family(name) {
@@ -409,14 +462,36 @@ fn check_selector(
             return;
         }
     };
-    let required = ["job", "instance", "community", "server_id"];
-    for label in &required[..if has_server { 4 } else { 2 }] {
+    for label in &OF_EVERY_SERIES[..if has_server { 4 } else { 2 }] {
         let is_there = matcher(selector, label)
             .is_some_and(|found| matches!(found.op, MatchOp::Re(_)) && found.value == format!("${label}"));
         if !is_there {
             faults.push(format!("{name} lacks {label}=~\"${label}\""));
         }
     }
+    check_range(query, selector, range, around, counts, faults);
+}
+
+/// An alert has only some of the labels.
+fn check_alerts(selector: &VectorSelector, faults: &mut Vec<String>) {
+    for label in OF_EVERY_SERIES {
+        let follows = matcher(selector, label).is_some_and(|found| found.value == format!("${label}|"));
+        if !follows {
+            faults.push(format!("ALERTS lacks {label}=~\"${label}|\""));
+        }
+    }
+}
+
+/// What counts is shown as its increase or rate, over a range that fits the chart.
+fn check_range(
+    query: &Query<'_>,
+    selector: &VectorSelector,
+    range: Option<Duration>,
+    around: &[&Expr],
+    counts: bool,
+    faults: &mut Vec<String>,
+) {
+    let name = metric(selector);
     let function = match around.last() {
         Some(Expr::Call(call)) if range.is_some() => call.func.name,
         _ => "",
@@ -430,8 +505,14 @@ fn check_selector(
     let is_right = match function {
         "rate" | "irate" => range == Some(RATE_INTERVAL),
         "increase" if range == Some(RANGE) => query.is_instant,
-        // By the hour: of a chart, or within an average.
-        "increase" => range == Some(HOUR) && (query.interval == "1h" || is_hourly(around)),
+        // Without a least interval, a chart shows the same error in several bars.
+        "increase" if range == Some(RATE_INTERVAL) => !query.interval.is_empty(),
+        // By the hour: within an average, or of a chart, from its bar on, so that the running hour is there too.
+        "increase" if is_hourly(around) => range == Some(HOUR),
+        "increase" => {
+            let from_its_bar = matches!(selector.offset, Some(Offset::Neg(HOUR)));
+            range == Some(HOUR) && query.interval == "1h" && from_its_bar
+        }
         _ => true,
     };
     if !is_right {
@@ -513,7 +594,7 @@ fn every_panel_is_described() {
 }
 
 /// The first panel with this title.
-fn panel<'a>(dashboard: &'a mut Value, title: &str) -> &'a mut Value {
+pub(super) fn panel<'a>(dashboard: &'a mut Value, title: &str) -> &'a mut Value {
     let mut found = dashboard["panels"]
         .as_array_mut()
         .unwrap()
@@ -586,7 +667,7 @@ async fn a_wrong_value_is_found() {
         ),
         ("its id is not its own", "New calls", "/id", json!(2)),
         ("overlaps", "Pending calls", "/gridPos/x", json!(5)),
-        ("outside of 24 columns", "Priority 1 open", "/gridPos/w", json!(7)),
+        ("outside of 24 columns", "New calls", "/gridPos/w", json!(9)),
         ("not a panel of Grafana's core", "New calls", "/type", json!("clock")),
         (
             "no description that helps",
@@ -676,6 +757,7 @@ async fn a_wrong_query_is_found() {
             "active_calls",
         ),
         ("a range that does not fit", "New calls per hour", "[1h]", "[5m]"),
+        ("a range that does not fit", "New calls per hour", " offset -1h", ""),
         ("divides by what may be zero", "Average wait", " > 0)", ")"),
         ("one of two spellings", "Taken within 2 min", "(\\\\.0)?", ""),
     ] {
@@ -683,8 +765,12 @@ async fn a_wrong_query_is_found() {
         rewrite(&mut board, title, from, to);
         assert_found(&board, &vocabulary, fault);
     }
-    // Collapsed rows are looked into as well.
     let mut health = dashboards().remove(1).1;
+    rewrite(&mut health, "Firing alerts", "$instance|", "$instance");
+    assert_found(&health, &vocabulary, "ALERTS lacks instance");
+    rewrite(&mut health, "API requests per minute", "job, instance, ", "job, ");
+    assert_found(&health, &vocabulary, "merges the servers of two exporters");
+    // Collapsed rows are looked into as well.
     rewrite(&mut health, "CPU", "job=~\"$job\",", "");
     assert_found(&health, &vocabulary, "process_cpu_seconds_total lacks job");
 }

@@ -1,13 +1,18 @@
 //! The manifests of Kubernetes: valid, and fitting the image and the program.
 
 use serde_json::{Value, json};
-use sonorancad_exporter::config::VARIABLES;
+use sonorancad_exporter::config::{Config, Setting, VARIABLES};
+use tempfile::tempdir;
 
 use super::{default_port, path, run, texts, yaml};
 use crate::support::tools::has;
 
+const BASE: &str = "deploy/kubernetes/base";
+const REPLICAS: &str = "deploy/kubernetes/replicas";
+const COMMUNITIES: &str = "deploy/kubernetes/overlays/communities";
+
 fn manifest(name: &str) -> Value {
-    yaml(&format!("deploy/kubernetes/{name}.yaml"))
+    yaml(&format!("{BASE}/{name}.yaml"))
 }
 
 /// The pod that the Deployment makes.
@@ -19,15 +24,10 @@ fn pod() -> Value {
 fn kubernetes_accepts_the_manifests() {
     if has("kubernetes-validate", &["--version"]) {
         // Fields that the schema does not know are mistakes.
-        let files = [
-            "deployment",
-            "service",
-            "networkpolicy",
-            "replicas/poddisruptionbudget",
-            "replicas/service",
-            "replicas/networkpolicy",
-        ];
-        let files = files.map(|name| format!("deploy/kubernetes/{name}.yaml"));
+        let of_base = ["deployment", "service", "networkpolicy"].map(|name| format!("{BASE}/{name}.yaml"));
+        let of_replicas = ["poddisruptionbudget", "service", "networkpolicy"];
+        let of_replicas = of_replicas.map(|name| format!("{REPLICAS}/{name}.yaml"));
+        let files = [of_base, of_replicas].concat();
         let mut arguments = vec!["--strict"];
         arguments.extend(files.iter().map(String::as_str));
         let said = run("kubernetes-validate", &arguments);
@@ -37,16 +37,17 @@ fn kubernetes_accepts_the_manifests() {
 
 #[test]
 fn the_kustomizations_list_every_manifest() {
-    for folder in ["", "replicas/"] {
-        let kustomization = manifest(&format!("{folder}kustomization"));
+    for folder in [BASE, REPLICAS] {
+        let kustomization = yaml(&format!("{folder}/kustomization.yaml"));
         let mut listed = texts(&kustomization["resources"]);
         let patches = kustomization["patches"].as_array().into_iter().flatten();
         listed.extend(patches.map(|patch| patch["path"].as_str().unwrap()));
         listed.push("kustomization.yaml");
         listed.sort_unstable();
-        let files = std::fs::read_dir(path("deploy/kubernetes").join(folder)).unwrap();
-        let files = files.map(Result::unwrap).filter(|file| file.path().is_file());
-        let mut files: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+        let files = std::fs::read_dir(path(folder)).unwrap();
+        let mut files: Vec<_> = files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
         files.sort();
         assert_eq!(files, listed);
     }
@@ -54,7 +55,8 @@ fn the_kustomizations_list_every_manifest() {
 
 #[test]
 fn replicas_share_their_state_and_each_is_scraped_for_what_is_its_own() {
-    let deployment = manifest("replicas/deployment");
+    let of_replicas = |name: &str| yaml(&format!("{REPLICAS}/{name}.yaml"));
+    let deployment = of_replicas("deployment");
     assert_eq!(deployment["spec"]["strategy"]["type"], "RollingUpdate");
     assert!(deployment["spec"]["replicas"].as_u64().unwrap() > 1);
     let pod = &deployment["spec"]["template"]["spec"];
@@ -66,8 +68,8 @@ fn replicas_share_their_state_and_each_is_scraped_for_what_is_its_own() {
     assert_eq!(variable["value"], format!("{folder}/url"));
     assert_eq!(pod["volumes"][0]["name"], container["volumeMounts"][0]["name"]);
     // The policy keeps what the pods may reach without a store.
-    let egress = |name: &str| manifest(name)["spec"]["egress"].as_array().unwrap().clone();
-    let (alone, shared) = (egress("networkpolicy"), egress("replicas/networkpolicy"));
+    let egress = |policy: Value| policy["spec"]["egress"].as_array().unwrap().clone();
+    let (alone, shared) = (egress(manifest("networkpolicy")), egress(of_replicas("networkpolicy")));
     assert_eq!(shared[..alone.len()], alone);
     assert_eq!(shared.len(), alone.len() + 1);
     // What Prometheus keeps of each is the same as in the Compose file.
@@ -77,7 +79,7 @@ fn replicas_share_their_state_and_each_is_scraped_for_what_is_its_own() {
         .iter()
         .find(|job| job["job_name"] == "sonorancad-replicas")
         .unwrap();
-    let monitor = manifest("replicas/servicemonitor");
+    let monitor = of_replicas("servicemonitor");
     let kept = &monitor["spec"]["endpoints"][0]["metricRelabelings"][0];
     assert_eq!(own["metric_relabel_configs"][0]["regex"], kept["regex"]);
 }
@@ -160,4 +162,89 @@ fn the_manifests_use_the_default_port() {
 fn the_alerts_are_those_of_the_rules_file() {
     let rules = yaml("deploy/prometheus/sonorancad.rules.yml");
     assert_eq!(manifest("prometheusrule")["spec"], rules);
+}
+
+/// A manifest of the overlay with many communities.
+fn overlay(name: &str) -> Value {
+    yaml(&format!("{COMMUNITIES}/{name}.yaml"))
+}
+
+#[test]
+fn the_overlay_replaces_what_names_one_community() {
+    let base = pod();
+    let patch = overlay("deployment");
+    assert_eq!(patch["metadata"]["name"], manifest("deployment")["metadata"]["name"]);
+    let patch = &patch["spec"]["template"]["spec"];
+    let (container, patched) = (&base["containers"][0], &patch["containers"][0]);
+    assert_eq!(container["name"], patched["name"]);
+    let is_deleted = |item: &&Value| item["$patch"] == "delete";
+    let keys = |items: &Value, key: &str, deleted: bool| -> Vec<Value> {
+        let items = items.as_array().unwrap().iter();
+        items
+            .filter(|item| is_deleted(item) == deleted)
+            .map(|item| item[key].clone())
+            .collect()
+    };
+    // Everything of the base is deleted, and the file of communities takes its place.
+    assert_eq!(
+        keys(&patched["env"], "name", true),
+        keys(&container["env"], "name", false)
+    );
+    assert_eq!(keys(&patched["env"], "name", false), ["SONORANCAD_COMMUNITIES_FILE"]);
+    assert_eq!(
+        keys(&patched["volumeMounts"], "mountPath", true),
+        keys(&container["volumeMounts"], "mountPath", false)
+    );
+    assert_eq!(
+        keys(&patch["volumes"], "name", true),
+        keys(&base["volumes"], "name", false)
+    );
+    assert_eq!(
+        keys(&patch["volumes"], "name", false),
+        keys(&patched["volumeMounts"], "name", false)
+    );
+    let file = patched["env"].as_array().unwrap().last().unwrap()["value"]
+        .as_str()
+        .unwrap();
+    let folder = patched["volumeMounts"][1]["mountPath"].as_str().unwrap();
+    assert_eq!(file, format!("{folder}/communities.yml"));
+    // Read by the same group.
+    let (secret, key) = (&patch["volumes"][1]["secret"], &base["volumes"][0]["secret"]);
+    assert_eq!(secret["defaultMode"], key["defaultMode"]);
+}
+
+#[test]
+fn prometheus_finds_the_communities_of_the_overlay() {
+    let kustomization = overlay("kustomization");
+    let scrape = overlay("scrapeconfig");
+    let namespace = kustomization["namespace"].as_str().unwrap();
+    let service = manifest("service")["metadata"]["name"].as_str().unwrap().to_owned();
+    assert_eq!(
+        scrape["spec"]["httpSDConfigs"][0]["url"],
+        format!("http://{service}.{namespace}.svc:{}/sd", default_port())
+    );
+    // The alerts select jobs whose name begins like this.
+    let relabelings = &manifest("servicemonitor")["spec"]["endpoints"][0]["relabelings"];
+    assert_eq!(scrape["spec"]["relabelings"], *relabelings);
+    for file in texts(&kustomization["resources"]) {
+        assert!(path(COMMUNITIES).join(file).exists(), "{file}");
+    }
+    assert_eq!(kustomization["patches"], json!([{"path": "deployment.yaml"}]));
+}
+
+#[test]
+fn the_example_of_communities_can_be_read() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("communities.yml");
+    std::fs::copy(path(COMMUNITIES).join("communities.example.yml"), &file).unwrap();
+    for key in ["blaine.key", "sandy.key"] {
+        std::fs::write(folder.path().join(key), key).unwrap();
+    }
+    let variables = [("SONORANCAD_COMMUNITIES_FILE".into(), file.into())];
+    let config = Config::read(Setting::from_environment(variables)).unwrap();
+    let labels = config
+        .communities
+        .values()
+        .map(|community| community.labels["team"].as_str());
+    assert_eq!(labels.collect::<Vec<_>>(), ["north", "south"]);
 }

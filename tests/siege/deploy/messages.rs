@@ -242,7 +242,7 @@ async fn the_alerts_of_a_community_are_one_message() {
             "SonoranCadEmergencyWaiting",
         ),
         text(
-            "**The API limits requests for server 1 of blaine**\n\
+            "**The API limits requests for calls of server 1 of blaine**\n\
              The API has said for more than 20 minutes that it is asked too often with this key.",
             "SonoranCadRateLimited",
         ),

@@ -1,9 +1,10 @@
 //! The workflows of GitHub: pins, the toolchain, and when a release is refused. Linters know the rest.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use super::{path, run, texts, yaml};
 use crate::support::program::text;
@@ -142,8 +143,8 @@ fn a_release_is_refused_unless_its_tag_has_the_version_and_notes() {
     }
 }
 
-#[test]
-fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
+/// The folder of the files that a release 9.8.7 packs.
+fn collected() -> (TempDir, PathBuf) {
     let release = yaml(".github/workflows/release.yml");
     let steps = release["jobs"]["build"]["steps"].as_array().unwrap().clone();
     let step = steps.iter().find(|step| step["id"] == "collect").unwrap();
@@ -171,26 +172,29 @@ fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
         .output()
         .unwrap();
     assert!(result.status.success(), "{}", text(&result.stderr));
-    let read = |name: &str| {
-        let file = folder
-            .path()
-            .join("files/sonorancad-exporter-9.8.7-any/deploy")
-            .join(name);
-        std::fs::read_to_string(file).unwrap()
-    };
+    let files = folder.path().join("files/sonorancad-exporter-9.8.7-any");
+    (folder, files)
+}
+
+#[test]
+fn the_files_of_a_release_lead_to_its_runbook_and_its_image() {
+    let (_folder, files) = collected();
+    let read = |name: &str| std::fs::read_to_string(files.join(name)).unwrap();
     let runbook = "https://github.com/Some/Body/blob/v9.8.7/docs/runbook.md#sonorancad";
     for name in [
-        "prometheus/sonorancad.rules.yml",
-        "prometheus/sonorancad-community.rules.yml",
-        "kubernetes/prometheusrule.yaml",
+        "deploy/prometheus/sonorancad.rules.yml",
+        "deploy/prometheus/sonorancad-community.rules.yml",
+        "deploy/kubernetes/base/prometheusrule.yaml",
     ] {
         let text = read(name);
         let links = text.matches("runbook_url: ").count();
         assert!(links > 5 && text.matches(runbook).count() == links, "{text}");
     }
-    let compose: Value = serde_saphyr::from_str(&read("compose.yaml")).unwrap();
+    let compose: Value = serde_saphyr::from_str(&read("deploy/compose.yaml")).unwrap();
     let exporter = &compose["services"]["exporter"];
     assert_eq!(exporter["image"], "${EXPORTER_IMAGE:-ghcr.io/some/body:9.8.7}");
     assert_eq!(exporter["build"], Value::Null);
-    assert!(read(".env.example").contains("EXPORTER_IMAGE=ghcr.io/some/body:9.8.7\n"));
+    assert!(read("deploy/.env.example").contains("EXPORTER_IMAGE=ghcr.io/some/body:9.8.7\n"));
+    assert!(read("deploy/kubernetes/base/deployment.yaml").contains(" image: ghcr.io/some/body:9.8.7\n"));
+    assert!(read("docs/deployment/windows.md").contains(" ghcr.io/some/body:9.8.7\n"));
 }

@@ -1,0 +1,135 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use secrecy::ExposeSecret as _;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::super::NO_HASH;
+use super::super::tests::{credentials, users};
+use super::*;
+
+/// How long a test waits before it fails as hung: simulated time, which passes only while nothing is checked.
+const HANG_GUARD: Duration = Duration::from_secs(3600);
+
+async fn admits(authenticator: &Arc<Authenticator>, users: &Arc<Users>, user: &str, password: &str) -> bool {
+    let admitted = authenticator.admits(users, credentials(user, password));
+    timeout(HANG_GUARD, admitted).await.expect("a turn")
+}
+
+fn fixture() -> (Arc<Authenticator>, Arc<Users>) {
+    (
+        Arc::new(Authenticator::new()),
+        Arc::new(users(&[("alice", "secret", 4), ("bob", "other", 4)])),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_right_password_of_the_right_user_is_admitted() {
+    let (authenticator, users) = fixture();
+    assert!(admits(&authenticator, &users, "alice", "secret").await);
+    assert!(admits(&authenticator, &users, "bob", "other").await);
+    for (user, password) in [("alice", "other"), ("bob", "secret"), ("", ""), ("carol", "secret")] {
+        let begin = Instant::now();
+        assert!(!admits(&authenticator, &users, user, password).await, "{user}");
+        assert!(begin.elapsed() >= FAILURE_PAUSE, "{user}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_was_right_is_not_checked_again() {
+    let (authenticator, users) = fixture();
+    assert!(admits(&authenticator, &users, "alice", "secret").await);
+    // Nobody gets a turn any more.
+    authenticator.turns.forget_permits(MAX_RUNNING);
+    assert!(admits(&authenticator, &users, "alice", "secret").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_hash_makes_the_old_password_worthless_at_once() {
+    let (authenticator, before) = fixture();
+    assert!(admits(&authenticator, &before, "alice", "secret").await);
+    let after = Arc::new(users(&[("alice", "new", 4)]));
+    assert!(!admits(&authenticator, &after, "alice", "secret").await);
+    assert!(admits(&authenticator, &after, "alice", "new").await);
+    let gone = Arc::new(users(&[("bob", "other", 4)]));
+    assert!(!admits(&authenticator, &gone, "alice", "new").await);
+    let hash = after.hashes["alice"].expose_secret();
+    assert!(!admits(&authenticator, &gone, "alice", &format!("{hash}new")).await);
+    assert_eq!(NO_HASH.len(), hash.len());
+}
+
+/// Attackers each send one wrong password after the other, for ever.
+fn guess(authenticator: &Arc<Authenticator>, users: &Arc<Users>, attackers: usize) -> (JoinSet<()>, Arc<AtomicUsize>) {
+    let mut guessing = JoinSet::new();
+    let answered = Arc::<AtomicUsize>::default();
+    for attacker in 0..attackers {
+        let (authenticator, users, answered) = (authenticator.clone(), users.clone(), answered.clone());
+        guessing.spawn(async move {
+            for number in 0.. {
+                let password = format!("guess {attacker} {number}");
+                assert!(!authenticator.admits(&users, credentials("alice", &password)).await);
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    (guessing, answered)
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_passwords_delay_nobody_else() {
+    let (authenticator, users) = fixture();
+    let (_guessing, answered) = guess(&authenticator, &users, 12);
+    sleep(FAILURE_PAUSE * 10).await;
+    assert!(answered.load(Ordering::Relaxed) >= 12 * 8, "they go on");
+    let begin = Instant::now();
+    assert!(admits(&authenticator, &users, "alice", "secret").await);
+    // Checks take no simulated time, but each wrong password in front of it would take a second.
+    assert!(begin.elapsed() < FAILURE_PAUSE, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_with_the_same_credentials_share_one_check() {
+    let (authenticator, users) = fixture();
+    authenticator.turns.forget_permits(MAX_RUNNING);
+    let mut requests = JoinSet::new();
+    for _ in 0..100 {
+        let (authenticator, users) = (authenticator.clone(), users.clone());
+        requests.spawn(async move { authenticator.admits(&users, credentials("alice", "secret")).await });
+    }
+    sleep(FAILURE_PAUSE).await;
+    assert_eq!(authenticator.checks.lock().len(), 1);
+    authenticator.turns.add_permits(MAX_RUNNING);
+    assert_eq!(requests.join_all().await, [true; 100]);
+    assert_eq!(authenticator.checks.lock().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_is_finished_and_remembered_though_its_client_has_disconnected() {
+    let (authenticator, users) = fixture();
+    authenticator.turns.forget_permits(MAX_RUNNING);
+    let request = authenticator.admits(&users, credentials("alice", "secret"));
+    timeout(FAILURE_PAUSE, request).await.expect_err("there is no turn");
+    authenticator.turns.add_permits(MAX_RUNNING);
+    sleep(FAILURE_PAUSE).await;
+    authenticator.turns.forget_permits(MAX_RUNNING);
+    assert!(admits(&authenticator, &users, "alice", "secret").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_disconnect_fill_no_queue_and_push_no_waiting_client_out() {
+    let (authenticator, users) = fixture();
+    authenticator.turns.forget_permits(MAX_RUNNING);
+    let waiting = {
+        let (authenticator, users) = (authenticator.clone(), users.clone());
+        tokio::spawn(async move { admits(&authenticator, &users, "alice", "secret").await })
+    };
+    sleep(FAILURE_PAUSE).await;
+    for number in 0..3 * MAX_CHECKS {
+        let password = format!("guess {number}");
+        let request = authenticator.admits(&users, credentials("alice", &password));
+        let _ = timeout(Duration::from_millis(1), request).await;
+    }
+    assert_eq!(authenticator.checks.lock().len(), MAX_CHECKS);
+    authenticator.turns.add_permits(MAX_RUNNING);
+    assert!(waiting.await.unwrap());
+}
