@@ -57,6 +57,7 @@ fn encode(criterion: &mut Criterion) {
             ..FeedReport::default()
         },
         units: None,
+        history: Vec::new(),
     };
     let report = Arc::new(Report {
         community: CommunityReport {

@@ -5,6 +5,7 @@
 
 mod communities;
 mod feed;
+mod history;
 mod server;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use crate::account::Account;
 use crate::client::{Client, FetchError};
 use crate::clock::Clock;
 use crate::config::{ApiConfig, ApiVersion, CommunityConfig, ServerConfig};
-use crate::report::CommunityReport;
+use crate::report::{CommunityReport, Summary};
 
 /// A community: its servers, side by side.
 #[derive(Debug)]
@@ -110,9 +111,13 @@ impl Community {
         self.servers.first().map_or(ApiVersion::V1, Server::version)
     }
 
-    /// Whether the newest fetch of any feed failed.
-    fn has_trouble(&self) -> bool {
-        self.servers.iter().flat_map(Server::feeds).any(AnyFeed::has_failed)
+    /// What an overview says about it, without a request.
+    fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for server in &self.servers {
+            summary.add(&server.summary());
+        }
+        summary
     }
 
     /// Reports what is known, without a request.

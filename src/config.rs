@@ -4,6 +4,7 @@
 //! communities file that it may name, into a [`Config`] or into [`Problems`]. No message quotes the text of a
 //! setting, except the path of that file: a secret in the wrong variable is not printed either.
 
+mod account;
 mod communities;
 mod network;
 mod problem;
@@ -22,6 +23,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+pub use self::account::{AccountConfig, EndpointConfig};
+use self::account::{MAX_IDS, share_accounts, share_ids};
 use self::network::Needs;
 pub use self::network::{Network, Proxy};
 use self::problem::Reason;
@@ -31,16 +34,6 @@ use self::variable::{RawConfig, Scope};
 pub use self::variable::{VARIABLES, Variable, demo_help, help, is_ignored_in_demo};
 use crate::files::WatchedFiles;
 use crate::label::{TextSet, label_values};
-
-/// How many ids of calls and units the process keeps in each list, of all servers together. With the other bounds, a hostile
-/// API can so fill about 300 MB, however many communities it has.
-const MAX_IDS_IN_ALL: usize = 400_000;
-
-/// How many of these one server keeps at most.
-const MAX_IDS: usize = 10_000;
-
-/// How many one server may always keep: more than a busy community has open at once.
-const MIN_IDS: usize = 100;
 
 /// The whole configuration of the program.
 #[derive(Clone, Debug)]
@@ -56,6 +49,8 @@ pub struct Config {
     /// `SONORANCAD_SHARED_STATE_URL`, or the content of `SONORANCAD_SHARED_STATE_URL_FILE`: where replicas share what they
     /// know.
     pub shared_state: Option<SecretString>,
+    /// `SONORANCAD_DASHBOARD_URL`: where the dashboards are, for the status page.
+    pub dashboard_url: Option<Url>,
     /// `SONORANCAD_WEB_CONFIG_FILE`: how they are served.
     pub web_config_file: Option<PathBuf>,
     /// How the API is reached: proxies and CA certificates.
@@ -113,26 +108,6 @@ label_values! {
         /// The version announced in April 2026; the key alone names the community.
         V2 = "v2",
     }
-}
-
-/// One key at one address of the API, however many communities use it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AccountConfig {
-    /// How many servers are read with the key.
-    pub servers: u32,
-    /// What its servers share of each endpoint.
-    pub endpoints: EnumMap<ApiEndpoint, EndpointConfig>,
-    /// Whether any of them is read in version v2 of the API only. The limits of that version are the lower ones.
-    pub uses_v2: bool,
-}
-
-/// One endpoint of an account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndpointConfig {
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`, `SONORANCAD_UNIT_REQUESTS_PER_MINUTE`: the budget, if it is set.
-    pub requests_per_minute: Option<u32>,
-    /// For how many servers it is requested.
-    pub servers: u32,
 }
 
 /// Where the API is, and the key for it.
@@ -253,6 +228,9 @@ impl Config {
         let external_url = raw.external_url.as_deref();
         let external_url =
             external_url.and_then(|text| problems.read(&variable::EXTERNAL_URL, Some(text), value::external_url));
+        let dashboard_url = raw.dashboard_url.as_deref();
+        let dashboard_url =
+            dashboard_url.and_then(|text| problems.read(&variable::DASHBOARD_URL, Some(text), value::dashboard_url));
         let filter = problems.read(&variable::LOG, raw.log.as_deref(), value::log_filter);
         let format = problems.read(&variable::LOG_FORMAT, raw.log_format.as_deref(), value::log_format);
         match (listen, filter, format) {
@@ -264,6 +242,7 @@ impl Config {
                     listen,
                     external_url,
                     shared_state,
+                    dashboard_url,
                     web_config_file: raw.web_config_file.map(PathBuf::from),
                     network,
                     log: LogConfig { filter, format },
@@ -520,98 +499,6 @@ fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, prob
         },
         requests_per_minute,
     })
-}
-
-/// Divides the ids that the process may keep among all servers.
-fn share_ids<'a>(drafts: impl Iterator<Item = &'a mut Draft>) {
-    let drafts: Vec<_> = drafts.collect();
-    let servers: usize = drafts.iter().map(|draft| draft.community.servers.len()).sum();
-    let max_ids = (MAX_IDS_IN_ALL / servers.max(1)).clamp(MIN_IDS, MAX_IDS);
-    for draft in drafts {
-        draft.community.max_ids = max_ids;
-    }
-}
-
-/// Assigns the same account to all communities that use the same key; each comes with its alias if it has one.
-fn share_accounts<'a>(drafts: impl Iterator<Item = (Option<&'a str>, &'a mut Draft)>, problems: &mut Problems) {
-    let mut drafts: Vec<_> = drafts.collect();
-    let mut accounts: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for (index, (_, draft)) in drafts.iter().enumerate() {
-        accounts.entry(draft.community.api.account()).or_default().push(index);
-    }
-    let mut accounts: Vec<_> = accounts.into_values().collect();
-    // In the order of the file.
-    accounts.sort_unstable();
-    for account in accounts {
-        let members: Vec<_> = account
-            .iter()
-            .map(|&index| (drafts[index].0, &*drafts[index].1))
-            .collect();
-        report_conflicts(&members, problems);
-        let shared = shared_account(&members);
-        for index in account {
-            drafts[index].1.community.account = shared;
-        }
-    }
-}
-
-/// Reports communities of one account that set different budgets.
-fn report_conflicts(members: &[(Option<&str>, &Draft)], problems: &mut Problems) {
-    for (endpoint, variable) in [
-        (ApiEndpoint::Calls, &variable::REQUESTS_PER_MINUTE),
-        (ApiEndpoint::Units, &variable::UNIT_REQUESTS_PER_MINUTE),
-    ] {
-        let mut budgets: Vec<_> = members
-            .iter()
-            .filter_map(|(_, draft)| draft.requests_per_minute[endpoint])
-            .collect();
-        budgets.dedup();
-        if budgets.len() <= 1 {
-            continue;
-        }
-        let names: Vec<_> = members
-            .iter()
-            .map(|(alias, _)| alias.unwrap_or("the environment's own"))
-            .collect();
-        let reason = format!(
-            "differs between communities that use the same key, and so share one budget: {}",
-            names.join(", ")
-        );
-        if members.iter().any(|(alias, _)| alias.is_none()) {
-            problems.report_without_example(variable, reason);
-        } else {
-            problems.report_other(variable.key.to_owned(), reason);
-        }
-    }
-}
-
-/// The account of these communities, with the budgets that one of them sets.
-fn shared_account(members: &[(Option<&str>, &Draft)]) -> AccountConfig {
-    let count = |is_read: fn(&CommunityConfig) -> bool| {
-        let communities = members.iter().map(|(_, draft)| &draft.community);
-        let servers: usize = communities
-            .filter(|community| is_read(community))
-            .map(|community| community.servers.len())
-            .sum();
-        u32::try_from(servers).unwrap_or(u32::MAX)
-    };
-    let servers = count(|_| true);
-    let endpoints = EnumMap::from_fn(|endpoint| EndpointConfig {
-        requests_per_minute: members
-            .iter()
-            .find_map(|(_, draft)| draft.requests_per_minute[endpoint]),
-        servers: match endpoint {
-            ApiEndpoint::Calls => servers,
-            ApiEndpoint::Units => count(|community| community.collects_units),
-        },
-    });
-    AccountConfig {
-        servers,
-        endpoints,
-        uses_v2: members
-            .iter()
-            .any(|(_, draft)| matches!(draft.community.api.version, VersionChoice::V2 { .. })),
-    }
 }
 
 fn read_api(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<ApiConfig> {

@@ -90,6 +90,7 @@ pub struct Exporter {
     listener: Listener,
     toolkit: Toolkit,
     external_url: Option<Url>,
+    dashboard_url: Option<Url>,
     reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
@@ -130,6 +131,7 @@ impl Exporter {
             listener,
             toolkit,
             external_url: config.external_url.clone(),
+            dashboard_url: config.dashboard_url.clone(),
             reloads: None,
         })
     }
@@ -152,6 +154,7 @@ impl Exporter {
             self.communities,
             self.toolkit.clone(),
             self.external_url.as_ref(),
+            self.dashboard_url,
             self.reloads,
         );
         self.toolkit.serve(self.listener, router, MAX_FILES, shutdown).await;

@@ -2,6 +2,8 @@
 //!
 //! The metrics and the status page are made from these types and from nothing else.
 
+mod summary;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::summary::{CallSummary, Health, Overview, Queue, Summary, UnitSummary};
 use crate::client;
 use crate::clock::Now;
 use crate::config::{ApiEndpoint, ApiVersion};
@@ -20,6 +23,12 @@ use crate::tracker::{CallStats, UnitStats};
 
 /// Upper bounds in seconds for the API's response time, up to just above the default time-out.
 const REQUEST_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How many slots the history of a server has: an hour.
+pub const HISTORY_SLOTS: usize = 120;
+
+/// The length of a slot of the history.
+pub const HISTORY_SLOT: Duration = Duration::from_secs(30);
 
 /// All that one scrape says.
 #[derive(Clone, Debug)]
@@ -54,6 +63,18 @@ pub struct ServerReport {
     pub calls: FeedReport<CallSnapshot, CallStats>,
     /// Its units, if they are read.
     pub units: Option<FeedReport<UnitSnapshot, UnitStats>>,
+    /// Its open calls in the last hour, by slots of [`HISTORY_SLOT`], the oldest first; `None` where no answer was
+    /// fetched in the slot. Empty if there was never an answer, otherwise [`HISTORY_SLOTS`] long.
+    pub history: Vec<Option<OpenCalls>>,
+}
+
+/// Calls at one moment; more than 65,535 count as that many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenCalls {
+    /// Those that wait for a unit.
+    pub pending: u16,
+    /// Those that units work on.
+    pub active: u16,
 }
 
 /// Why a version of the API is in use.
@@ -144,6 +165,18 @@ pub struct ExporterReport {
 }
 
 impl ServerReport {
+    /// What an overview says about it.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        let calls = &self.calls;
+        summary.add_calls(calls.status.health(), calls.snapshot.as_deref(), &calls.stats);
+        if let Some(units) = &self.units {
+            summary.add_units(units.status.health(), units.snapshot.as_deref());
+        }
+        summary
+    }
+
     /// How the requests to each endpoint go that is read.
     pub fn feeds(&self) -> impl Iterator<Item = (ApiEndpoint, &FeedStatus)> {
         let units = self.units.as_ref().map(|units| (ApiEndpoint::Units, &units.status));

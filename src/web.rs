@@ -6,7 +6,7 @@
 //! * `GET /sd`: the communities of the file, for Prometheus' `http_sd_configs`.
 //! * `GET /-/healthy`: 200 while the process serves, whatever the API does.
 //! * `GET /-/ready`: 200 once the configuration is read and the listener open, which is always.
-//! * `GET /`: the status page, for people. It asks the API nothing.
+//! * `GET /`: the status page, for people; `/?community=<alias>` for one of several communities. It asks the API nothing.
 //! * `POST /-/reload`: reads the configuration again, as in Prometheus, where that is enabled.
 //!
 //! `OPTIONS` is answered 204 with `Allow` on every route.
@@ -33,6 +33,7 @@ use url::Url;
 
 use self::discovery::Target;
 pub use self::negotiation::Negotiated;
+use self::status::Content;
 use crate::community::Communities;
 use crate::exposition;
 use crate::process::Process;
@@ -61,21 +62,25 @@ struct AppState {
     communities: Arc<Communities>,
     /// Where Prometheus reaches the exporter, if not where it asks.
     external: Option<Arc<Target>>,
+    /// Where the dashboards are, for the status page.
+    dashboards: Option<Url>,
     reloads: Option<mpsc::Sender<ReloadRequest>>,
 }
 
 /// The routes of the exporter, for [`Toolkit::serve`]. Clients reach it at `external_url` if there is a proxy before it
-/// that removes that address' path. Without `reloads`, `/-/reload` is forbidden.
+/// that removes that address' path. The status page links to `dashboards`. Without `reloads`, `/-/reload` is forbidden.
 pub fn router(
     communities: Arc<Communities>,
     toolkit: Toolkit,
     external_url: Option<&Url>,
+    dashboards: Option<Url>,
     reloads: Option<mpsc::Sender<ReloadRequest>>,
 ) -> Router {
     let state = AppState {
         toolkit,
         communities,
         external: external_url.map(|url| Arc::new(Target::from_url(url))),
+        dashboards,
         reloads,
     };
     Router::new()
@@ -99,7 +104,7 @@ impl AppState {
     fn with_exporter(&self, community: CommunityReport) -> Report {
         let exporter = ExporterReport {
             process: Process::read(),
-            is_reload_successful: self.communities.is_reload_successful() && self.toolkit.is_newest(),
+            is_reload_successful: self.is_reload_successful(),
             panics: self.toolkit.panics(),
             is_shared_state_up: self.communities.is_shared_state_up(),
         };
@@ -108,12 +113,41 @@ impl AppState {
             exporter: Some(exporter),
         }
     }
+
+    fn is_reload_successful(&self) -> bool {
+        self.communities.is_reload_successful() && self.toolkit.is_newest()
+    }
+
+    /// What the status page shows: the community of this alias, which is empty for that of the environment; without an
+    /// alias the only community, or all of them.
+    fn status_content(&self, alias: Option<String>) -> Content {
+        let communities = &self.communities;
+        let (alias, report) = if let Some(alias) = alias {
+            let report = communities.report_of(Some(&*alias).filter(|alias| !alias.is_empty()));
+            (Some(alias), report)
+        } else {
+            let overview = communities.overview();
+            let [(only, _)] = &overview.communities[..] else {
+                return Content::Overview(overview);
+            };
+            (None, communities.report_of(only.as_deref()))
+        };
+        report.map_or(Content::Unknown, |report| Content::Community { alias, report })
+    }
 }
 
-async fn status_page(State(state): State<AppState>) -> impl IntoResponse {
-    let communities = &state.communities;
-    let (others, count) = communities.most_urgent_reports(status::MAX_COMMUNITIES);
-    status::respond(&state.with_exporter(communities.report()), &others, count)
+async fn status_page(
+    State(state): State<AppState>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> impl IntoResponse {
+    let request = status::Request::from_query(&parameters);
+    let page = status::Page {
+        content: state.status_content(request.community.clone()),
+        request,
+        is_reload_successful: state.is_reload_successful(),
+        dashboards: state.dashboards,
+    };
+    page.respond()
 }
 
 async fn healthy() -> &'static str {

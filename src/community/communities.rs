@@ -14,7 +14,7 @@ use crate::account::{Account, Budgets, Store, StoreError};
 use crate::client::{Calls, Client, ClientError, Endpoint as _, FetchError, Units};
 use crate::clock::Clock;
 use crate::config::{ApiEndpoint, ApiVersion, CommunityConfig, Config};
-use crate::report::CommunityReport;
+use crate::report::{CommunityReport, Overview};
 
 /// Every community that is served.
 #[derive(Debug)]
@@ -208,22 +208,35 @@ impl Communities {
     /// Reports what is known about every other community, by alias, without a request.
     #[must_use]
     pub fn reports(&self) -> Vec<(String, CommunityReport)> {
-        self.most_urgent_reports(usize::MAX).0
+        let by_alias = self.entries.read().by_alias.clone();
+        let reports = by_alias
+            .iter()
+            .map(|(alias, community)| (alias.clone(), community.report()));
+        reports.collect()
     }
 
-    /// The same for at most `max` communities, those with trouble first, and the number of all of them.
+    /// Reports what is known about one community, without a request; `None` if there is no such community. The alias
+    /// `None` stands for the community that the environment describes.
     #[must_use]
-    pub fn most_urgent_reports(&self, max: usize) -> (Vec<(String, CommunityReport)>, usize) {
-        let by_alias = self.entries.read().by_alias.clone();
-        let mut shown: Vec<_> = by_alias.iter().collect();
-        if shown.len() > max {
-            shown.sort_by_cached_key(|(_, community)| !community.has_trouble());
-            shown.truncate(max);
+    pub fn report_of(&self, alias: Option<&str>) -> Option<CommunityReport> {
+        self.get(alias).map(|community| community.report())
+    }
+
+    /// What is known about every community in a few numbers, without a request.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let (own, by_alias) = {
+            let entries = self.entries.read();
+            (entries.own.clone(), entries.by_alias.clone())
+        };
+        let own = own.iter().map(|community| (None, community.summary()));
+        let others = by_alias
+            .iter()
+            .map(|(alias, community)| (Some(alias.clone()), community.summary()));
+        Overview {
+            communities: own.chain(others).collect(),
+            at: self.clock.now(),
         }
-        let reports = shown
-            .into_iter()
-            .map(|(alias, community)| (alias.clone(), community.report()));
-        (reports.collect(), by_alias.len())
     }
 
     /// The servers that a community has, as the API lists them: their ids and names. `None` stands for the community that

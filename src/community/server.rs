@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::feed::{Feed, Plans, Source};
+use super::history::History;
 use crate::client::{Calls, Endpoint, Units};
 use crate::config::{ApiVersion, CommunityConfig, ServerConfig, VersionChoice};
-use crate::report::{ServerReport, VersionReason};
+use crate::report::{FeedReport, OpenCalls, ServerReport, Summary, VersionReason};
+use crate::snapshot::{CallSnapshot, Priority, Status};
+use crate::tracker::CallStats;
 
 /// One CAD server of a community.
 #[derive(Debug)]
@@ -18,15 +22,14 @@ pub(super) struct Server {
     calls: Arc<Feed<Calls>>,
     /// `None` if units are not read.
     units: Option<Arc<Feed<Units>>>,
+    /// No other lock is taken under it.
+    history: Mutex<History>,
 }
 
 /// A feed of any endpoint.
 pub(super) trait AnyFeed: Sync {
     /// When the newest request was sent; `None`, which sorts before all others, if there was none.
     fn attempted_at(&self) -> Option<Instant>;
-
-    /// Whether the newest fetch failed.
-    fn has_failed(&self) -> bool;
 
     /// Whether any fetch has ended.
     fn is_asked(&self) -> bool;
@@ -38,10 +41,6 @@ pub(super) trait AnyFeed: Sync {
 impl<E: Endpoint> AnyFeed for Arc<Feed<E>> {
     fn attempted_at(&self) -> Option<Instant> {
         Feed::attempted_at(self)
-    }
-
-    fn has_failed(&self) -> bool {
-        Feed::has_failed(self)
     }
 
     fn is_asked(&self) -> bool {
@@ -62,6 +61,7 @@ impl Server {
             config: config.clone(),
             calls: Arc::new(Feed::new(source.clone(), plans::<Calls>(community))),
             units,
+            history: Mutex::new(History::new(source.clock.now().instant)),
             source,
         }
     }
@@ -108,17 +108,59 @@ impl Server {
 
     /// What is known, without a request.
     pub(super) fn report(&self) -> ServerReport {
+        let calls = self.calls.report();
+        let history = self.last_hour(&calls);
         ServerReport {
             id: self.config.id.to_string(),
             name: self.config.name.clone(),
             api_version: self.version(),
             version_reason: self.version_reason(),
-            calls: self.calls.report(),
+            calls,
             units: self.units.as_ref().map(|units| units.report()),
+            history,
         }
+    }
+
+    /// The open calls of the last hour, those of this report included: a fetch is started by a scrape, and a scrape
+    /// makes a report when it has ended.
+    fn last_hour(&self, calls: &FeedReport<CallSnapshot, CallStats>) -> Vec<Option<OpenCalls>> {
+        let now = self.source.clock.now();
+        let mut history = self.history.lock();
+        if let (Some(snapshot), Some(fetched_at)) = (&calls.snapshot, calls.status.last_success)
+            && let Some(at) = now.instant.checked_sub(now.unix.saturating_sub(fetched_at))
+        {
+            history.record(at, open_calls(snapshot));
+        }
+        history.last_hour(now.instant)
+    }
+
+    /// What an overview says about it, without a request.
+    pub(super) fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        self.calls
+            .glance(|health, snapshot, stats| summary.add_calls(health, snapshot, stats));
+        if let Some(units) = &self.units {
+            units.glance(|health, snapshot, _| summary.add_units(health, snapshot));
+        }
+        summary
     }
 }
 
 fn plans<E: Endpoint>(community: &CommunityConfig) -> Plans {
     Plans::from_fn(|version| E::plan(community, version))
+}
+
+/// The open calls of a snapshot.
+fn open_calls(snapshot: &CallSnapshot) -> OpenCalls {
+    let count = |status| {
+        let counts = Priority::ALL.iter();
+        let count: u64 = counts
+            .map(|priority| snapshot.active.by_status(*priority, status))
+            .sum();
+        u16::try_from(count).unwrap_or(u16::MAX)
+    };
+    OpenCalls {
+        pending: count(Status::Pending),
+        active: count(Status::Active),
+    }
 }

@@ -355,6 +355,34 @@ fn an_external_url_is_an_address_and_nothing_else() {
 }
 
 #[test]
+fn the_address_of_dashboards_is_one_that_a_browser_can_open() {
+    let read = |text| read_with(&[("SONORANCAD_DASHBOARD_URL", text)]);
+    assert_eq!(read("").unwrap().dashboard_url, None);
+    for text in [
+        "http://localhost:3000",
+        "https://x.example.org/grafana/d/a/b?orgId=1&from=now-6h#x",
+    ] {
+        assert!(read(text).unwrap().dashboard_url.is_some(), "{text}");
+    }
+    for (text, reason) in [
+        ("localhost:3000/d", "must begin with http:// or https://"),
+        ("javascript:alert(1)", "must begin with http:// or https://"),
+        ("/d/x", "is not an address"),
+        (
+            "https://user:secret@example.org",
+            "must not contain a user or a password",
+        ),
+    ] {
+        let problems = read(text).unwrap_err();
+        let expected = format!("SONORANCAD_DASHBOARD_URL {reason}");
+        assert!(
+            problems.contains(&expected) && !problems.contains("secret"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_flag_counts_as_not_given() {
     let flags = Flags {
         listen_addresses: vec![String::new(), " ".to_owned()],

@@ -246,12 +246,26 @@ pub(super) fn api_url(text: &str, allow_http: bool) -> Result<Url, Reason> {
 
 /// The address of this exporter behind a reverse proxy; its path is what the proxy puts before all paths.
 pub(super) fn external_url(text: &str) -> Result<Url, String> {
+    let url = web_address(text)?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("must not contain a user, a password, a query or a fragment".to_owned());
+    }
+    Ok(url)
+}
+
+/// The address of dashboards; the status page links to it, so it must contain nothing secret.
+pub(super) fn dashboard_url(text: &str) -> Result<Url, String> {
+    let url = web_address(text)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user or a password: everyone who sees the status page sees it".to_owned());
+    }
+    Ok(url)
+}
+
+fn web_address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("must not contain a user, a password, a query or a fragment".to_owned());
     }
     Ok(url)
 }

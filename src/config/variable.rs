@@ -144,6 +144,9 @@ variables! {
     EXTERNAL_URL / external_url: String, Program, in_demo true,
         None, "https://example.org/sonorancad",
         "Where Prometheus reaches the exporter, if that is through a reverse proxy; `/sd` lists this address.";
+    DASHBOARD_URL / dashboard_url: String, Program, in_demo true,
+        None, "https://grafana.example.org/d/sonorancad-community",
+        "The address of your dashboards in Grafana; the status page links to it.";
     WEB_CONFIG_FILE / web_config_file: String, Program, in_demo true,
         None, "/etc/sonorancad-exporter/web.yml",
         "A file with TLS, users and headers, in the format of every Prometheus exporter.";

@@ -32,6 +32,7 @@ fn report(error: &str, names: &[&str]) -> Arc<Report> {
             version_reason: VersionReason::Configured,
             calls,
             units: None,
+            history: Vec::new(),
         }
     });
     Arc::new(Report {

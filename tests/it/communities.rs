@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sonorancad_exporter::client::MAX_REQUESTS;
 use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{Config, Setting, parse_communities};
+use sonorancad_exporter::report::Health;
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -478,12 +479,19 @@ async fn reloads_under_load_fail_no_scrape() {
 }
 
 #[tokio::test]
-async fn the_status_page_shows_every_community_and_no_secret() {
+async fn the_status_page_lists_every_community_and_no_secret() {
     let fixture = Fixture::start(TWO).await;
     fixture.cad.answer(calls(3));
     fixture.probe("blaine").await;
     let page = fixture.exporter.get("/").await;
-    for part in [">blaine<", ">sandy<", "Main", "Not asked yet"] {
+    let overview = fixture.exporter.communities.overview();
+    let health = overview.communities.iter().map(|(_, summary)| summary.health);
+    assert_eq!(health.collect::<Vec<_>>(), [Health::Up, Health::New]);
+    for part in [
+        "<a href=\"?community=blaine\">blaine</a></th><td class=\"zero\">0</td><td>6<small>0 s</small></td>",
+        "<a href=\"?community=sandy\">sandy</a></th><td class=\"zero\">–</td>",
+        "Not asked yet",
+    ] {
         assert!(page.text().contains(part), "{part}: {}", page.text());
     }
     assert!(!page.text().contains("key-of") && !page.text().contains("id-of"));
@@ -491,16 +499,48 @@ async fn the_status_page_shows_every_community_and_no_secret() {
 }
 
 #[tokio::test]
-async fn the_status_page_of_many_communities_shows_those_with_failures() {
+async fn the_status_page_shows_one_community_in_full() {
+    let fixture = Fixture::start(TWO).await;
+    fixture.cad.answer(calls(3));
+    fixture.probe("blaine").await;
+    let page = async |query: &str| fixture.exporter.get(&format!("/{query}")).await;
+    let blaine = page("?community=blaine").await;
+    assert!(blaine.text().contains("<h2>Main</h2>") && !blaine.text().contains("sandy"));
+    assert!(page("?community=sandy").await.text().contains("have not been read yet"));
+    // The environment describes none, and a request cannot name what the file does not.
+    for query in ["?community=", "?community=BLAINE", "?community=%22%3E%3Cscript%3E"] {
+        let unknown = page(query).await;
+        assert_eq!(unknown.status, 404, "{query}");
+        assert!(unknown.text().contains("There is no such community") && !unknown.text().contains("<script"));
+    }
+    // The only one needs no overview.
+    fixture.reload("sandy: {community_id: id-of-sandy, api_key: key-of-sandy, api_url: API}\n");
+    let only = page("").await;
+    assert!(only.text().contains("<h2>Server 1</h2>") && !only.text().contains("community="));
+    assert_eq!(fixture.cad.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn the_status_page_of_many_communities_has_a_filter_and_pages() {
     let community = |number| format!("c{number:03}: {{api_version: v2, api_key: k{number}, api_url: API}}\n");
     let file = (0..=100).map(community).collect::<Vec<_>>().concat();
     let fixture = Fixture::start(&file).await;
     fixture.cad.answer(Answer::status(500, &[], ""));
     fixture.probe("c100").await;
-    let page = fixture.exporter.get("/").await;
-    let shows = |part: &str| page.text().contains(part);
-    assert!(shows("100 of 101 communities"), "{}", page.text());
-    assert!(shows(">c100<") && shows(">c000<") && shows(">c098<") && !shows(">c099<"));
+    let shown = async |query: &str| {
+        let page = fixture.exporter.get(&format!("/{query}")).await;
+        let page = page.text();
+        let rows = page.split("<a href=\"?community=").skip(1);
+        rows.map(|row| row[..4].to_owned()).collect::<Vec<_>>()
+    };
+    // Trouble first.
+    let first = shown("").await;
+    assert_eq!(first.len(), 100);
+    assert_eq!(first[..2], ["c100", "c000"]);
+    assert_eq!(shown("?page=2").await, ["c099"]);
+    assert_eq!(shown("?name=C10").await, ["c100"]);
+    assert_eq!(shown("?show=waiting").await, [""; 0]);
+    assert_eq!(fixture.cad.requests().len(), 1);
 }
 
 #[tokio::test]

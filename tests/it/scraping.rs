@@ -374,6 +374,50 @@ async fn health_and_the_home_page_never_ask_the_api() {
 }
 
 #[tokio::test]
+async fn the_home_page_links_to_the_dashboards_that_are_configured() {
+    let cad = Cad::start().await;
+    let url = "https://grafana.example.org/d/x?orgId=1";
+    let exporter = Running::start(&cad, &[("SONORANCAD_DASHBOARD_URL", url)]);
+    let home = exporter.get("/").await;
+    assert!(home.text().contains(&format!("href=\"{url}\"")), "{}", home.text());
+}
+
+#[tokio::test]
+async fn the_home_page_shows_the_open_calls_of_the_last_hour() {
+    let cad = Cad::start().await;
+    let (exporter, clock) = Running::start_at_noon(&cad, &[]);
+    let mut shown = Vec::new();
+    for minute in 0..70 {
+        if minute < 40 {
+            let pending = r#"{"priority":1,"status":0,"origin":0},"#.repeat(minute);
+            cad.answer(Answer::ok(&format!(
+                "{{\"activeCalls\":[{pending}{{\"priority\":1,\"status\":1,\"origin\":0}}]}}"
+            )));
+            exporter.scrape().await;
+            // The same fetch is one sample.
+            exporter.scrape().await;
+        }
+        let home = exporter.get("/").await;
+        let title = home.text().split("role=\"img\"><title>").nth(1).unwrap();
+        shown.push(title.split('<').next().unwrap().to_owned());
+        clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(
+        shown[0],
+        "Now 0 pending and 1 active; at most 1 open at once in the last hour."
+    );
+    assert_eq!(
+        shown[39],
+        "Now 39 pending and 1 active; at most 40 open at once in the last hour."
+    );
+    // Nobody has scraped since: an answer is shown for two minutes.
+    assert_eq!(shown[41], shown[39]);
+    assert!(shown[42].starts_with("Now unknown"), "{}", shown[42]);
+    assert_eq!(shown[69], "Now unknown; at most 40 open at once in the last hour.");
+    assert_eq!(cad.requests().len(), 40);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_http_get_no_answer_and_do_no_harm() {
     let cad = Cad::start().await;
     let exporter = Running::start(&cad, &[]);

@@ -153,6 +153,7 @@ fn server() -> ServerReport {
         version_reason: VersionReason::Documented,
         calls: FeedReport::default(),
         units: None,
+        history: Vec::new(),
     }
 }
 

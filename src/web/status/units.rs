@@ -2,51 +2,48 @@
 
 use maud::{Markup, html};
 
-use super::number;
+use super::words::{cell, number};
 use crate::label::OTHER;
 use crate::snapshot::{Discipline, UnitCounts, UnitStatus};
 
-/// Units by discipline and status, dispatchers, and a panic in red.
+/// Units, those that are free, dispatchers, and a table by status and discipline.
 pub(super) fn render(counts: &UnitCounts, is_truncated: bool) -> Markup {
     html! {
-        @if counts.in_panic > 0 {
-            p.alarm { strong { "Panic: " (counts.in_panic) @if counts.in_panic == 1 { " unit" } @else { " units" } } }
+        div {
+            h3 { "Units on duty" }
+            dl.numbers {
+                (number("Units", counts.all(), if is_truncated { "or more" } else { "" }))
+                (number("Available", counts.of_status(UnitStatus::Available), ""))
+                (number("Dispatchers", counts.dispatchers, ""))
+            }
+            @if counts.all() > 0 { (render_table(counts)) }
         }
-        dl.numbers {
-            (number("Units on duty", counts.all(), is_truncated.then(|| "or more".to_owned())))
-            (number("Available", counts.of_status(UnitStatus::Available), None))
-            (number("Dispatchers", counts.dispatchers, None))
-        }
-        @if counts.all() > 0 { (render_table(counts)) }
     }
 }
 
-/// Units by discipline and status. Unusual values are shown only if there are such units.
+/// A row for each status, so that it fits a phone. Unusual values are shown only if there are such units.
 fn render_table(counts: &UnitCounts) -> Markup {
-    let statuses = || {
-        let all = UnitStatus::ALL.iter();
-        all.filter(|status| status.label() != OTHER || counts.of_status(**status) > 0)
-    };
+    let statuses = UnitStatus::ALL.iter();
+    let statuses = statuses.filter(|status| status.label() != OTHER || counts.of_status(**status) > 0);
     let of_discipline = |discipline: Discipline| counts.units[discipline].values().sum::<u64>();
-    let disciplines = Discipline::ALL.iter();
-    let disciplines = disciplines.filter(|discipline| discipline.label() != OTHER || of_discipline(**discipline) > 0);
+    let disciplines = || {
+        let all = Discipline::ALL.iter();
+        all.filter(|discipline| discipline.label() != OTHER || of_discipline(**discipline) > 0)
+    };
     html! {
         table {
-            caption { "Units by discipline and status" }
+            caption { "Units by status" }
             thead {
                 tr {
-                    th scope="col" { "Discipline" }
-                    @for status in statuses() { th scope="col" { (status_name(*status)) } }
+                    th scope="col" { "Status" }
+                    @for discipline in disciplines() { th scope="col" { (discipline_name(*discipline)) } }
                 }
             }
             tbody {
-                @for discipline in disciplines {
+                @for status in statuses {
                     tr {
-                        th scope="row" { (discipline_name(*discipline)) }
-                        @for status in statuses() {
-                            @let count = counts.units[*discipline][*status];
-                            td class=[(count == 0).then_some("zero")] { (count) }
-                        }
+                        th scope="row" { (status_name(*status)) }
+                        @for discipline in disciplines() { (cell(counts.units[*discipline][*status])) }
                     }
                 }
             }
