@@ -234,7 +234,9 @@ async fn a_slow_store_delays_no_scrape_beyond_its_deadline() {
         value(&replica.scrape().await, "sonorancad_shared_state_up") == 1.0
     })
     .await;
-    // What it executes late takes no lease: the next fetch waits for none.
+    // What it executes late takes no lease, for which the next fetch would wait.
+    let feed = &redis.names(":feed:")[0];
+    assert_eq!(redis.command(&["HEXISTS", feed, "lease"]), "0");
     let requests = cad.requests().len();
     eventually("the API is asked", async || {
         pass(0.2).await;
@@ -276,8 +278,14 @@ async fn a_replica_that_stood_still_overwrites_nothing() {
         })
         .await;
     }
+    let requests = value(&other.scrape().await, REQUESTS);
     Program::signal("CONT", still.child.id());
     let _ = scrape.await;
+    // Calls would be found again, but not these.
+    for _ in 0..3 {
+        pass(1.1).await;
+        assert!(value(&other.scrape().await, REQUESTS) > requests);
+    }
     eventually("it knows what the other one wrote", async || {
         value(&still.scrape().await, OPENED) == 3.0
     })
