@@ -44,7 +44,7 @@ pub struct TextSet(Arc<[String]>);
 pub struct TextIndex(usize);
 
 /// A number for each text of a [`TextSet`], and one for [`OTHER`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TextCounts {
     texts: TextSet,
     /// The last one is that of all other texts.

@@ -115,7 +115,7 @@ pub enum Oldest {
 }
 
 /// How calls come, wait and go, as far as the answers show it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CallStats {
     /// Dispatch calls that appeared, by their first priority and origin.
     pub opened: EnumMap<Priority, EnumMap<Origin, u64>>,
