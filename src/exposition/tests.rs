@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::ApiVersion;
 use crate::report::{CommunityReport, FeedReport, FeedStatus, RequestCounts, ServerReport, VersionReason};
-use crate::snapshot::Priority;
+use crate::snapshot::{CallSnapshot, Priority};
 use crate::tracker::{CallStats, Oldest, UnitStats};
 
 /// A report of servers with these names, each with such an error.
@@ -91,7 +91,7 @@ fn points_in_time_are_shown_to_the_millisecond() {
 }
 
 /// Every change that a scrape can find, one after the other.
-const CHANGES: [fn(&mut CommunityReport); 15] = [
+const CHANGES: [fn(&mut CommunityReport); 16] = [
     |report| report.servers[0].id.push('0'),
     |report| report.servers[0].name = None,
     |report| report.servers[0].api_version = ApiVersion::V1,
@@ -114,6 +114,12 @@ const CHANGES: [fn(&mut CommunityReport); 15] = [
         counts.request_seconds.observe(Duration::from_secs(1));
     },
     |report| report.servers[0].calls.snapshot = Some(Arc::default()),
+    |report| {
+        report.servers[0].calls.snapshot = Some(Arc::new(CallSnapshot {
+            closed_stored: Some(1),
+            ..CallSnapshot::default()
+        }));
+    },
     |report| {
         let stats = &mut report.servers[0].calls.stats;
         stats.oldest_pending[Priority::ALL[0]] = Oldest::Since(report.at.instant);
