@@ -34,28 +34,33 @@ impl Process {
     pub fn read() -> Option<Self> {
         use std::sync::OnceLock;
 
-        use procfs::WithCurrentSystemInfo as _;
-        use procfs::process::{LimitValue, Process as Proc};
+        use procfs::process::Process as Proc;
+        use rustix::process::{Resource, getrlimit};
+        use rustix::time::{ClockId, clock_gettime};
 
-        /// When the machine started. Reading it costs more than all the rest, so it is read once.
-        static BOOT_SECONDS: OnceLock<Option<u64>> = OnceLock::new();
+        /// This process' folder in `/proc`, kept open, and when the process started.
+        static MYSELF: OnceLock<Option<(Proc, f64)>> = OnceLock::new();
 
-        let proc = Proc::myself().ok()?;
-        let stat = proc.stat().ok()?;
-        let limit = proc.limits().ok()?.max_open_files.soft_limit;
-        let boot_seconds = (*BOOT_SECONDS.get_or_init(|| procfs::boot_time_secs().ok()))?;
-        let seconds = |ticks: u64| to_f64(ticks) / to_f64(procfs::ticks_per_second());
+        let (proc, start_time_seconds) = MYSELF.get_or_init(open).as_ref()?;
+        // What a system call gives is not read from `/proc`, where each number costs many times as much.
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Some(Self {
-            cpu_seconds: seconds(stat.utime + stat.stime),
-            resident_memory_bytes: stat.rss_bytes().get(),
+            cpu_seconds: std::time::Duration::try_from(cpu).ok()?.as_secs_f64(),
+            resident_memory_bytes: proc.statm().ok()?.resident * procfs::page_size(),
             open_fds: u64::try_from(proc.fd_count().ok()?).ok()?,
-            max_fds: match limit {
-                LimitValue::Value(limit) => Some(limit),
-                LimitValue::Unlimited => None,
-            },
-            start_time_seconds: to_f64(boot_seconds) + seconds(stat.starttime),
+            max_fds: getrlimit(Resource::Nofile).current,
+            start_time_seconds: *start_time_seconds,
         })
     }
+}
+
+#[cfg(target_os = "linux")]
+fn open() -> Option<(procfs::process::Process, f64)> {
+    let proc = procfs::process::Process::myself().ok()?;
+    let ticks = proc.stat().ok()?.starttime;
+    let start_time_seconds =
+        to_f64(procfs::boot_time_secs().ok()?) + to_f64(ticks) / to_f64(procfs::ticks_per_second());
+    Some((proc, start_time_seconds))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -164,6 +164,35 @@ pub struct ExporterReport {
     pub is_shared_state_up: Option<bool>,
 }
 
+impl CommunityReport {
+    /// Whether both show the same, but for [`RequestCounts::queries`], [`RequestCounts::hits`], the TTL, and the names and
+    /// versions of servers.
+    #[must_use]
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        // Points in time are kept on the steady clock, and shown on the wall clock, which may have stepped.
+        self.at.unix_at(other.at.instant) == other.at.unix
+            && self.servers.len() == other.servers.len()
+            && self.servers.iter().zip(&other.servers).all(|(server, other)| {
+                server.id == other.id
+                    && server.calls.shows_the_same(&other.calls)
+                    && match (&server.units, &other.units) {
+                        (Some(units), Some(other)) => units.shows_the_same(other),
+                        (units, other) => units.is_none() && other.is_none(),
+                    }
+            })
+    }
+}
+
+impl<S, T: PartialEq> FeedReport<S, T> {
+    fn shows_the_same(&self, other: &Self) -> bool {
+        let is_same_snapshot = match (&self.snapshot, &other.snapshot) {
+            (Some(snapshot), Some(other)) => Arc::ptr_eq(snapshot, other),
+            (snapshot, other) => snapshot.is_none() && other.is_none(),
+        };
+        is_same_snapshot && self.status.shows_the_same(&other.status) && self.stats == other.stats
+    }
+}
+
 impl ServerReport {
     /// What an overview says about it.
     #[must_use]
@@ -185,6 +214,33 @@ impl ServerReport {
 }
 
 impl FeedStatus {
+    fn shows_the_same(&self, other: &Self) -> bool {
+        // Every field is named, so that a new one is not forgotten here.
+        let Self {
+            is_up,
+            is_behind,
+            last_success,
+            retry_at,
+            failure: _,
+            ttl: _,
+            counts:
+                RequestCounts {
+                    requests,
+                    errors,
+                    request_seconds,
+                    queries: _,
+                    hits: _,
+                },
+        } = self;
+        *is_up == other.is_up
+            && *is_behind == other.is_behind
+            && *last_success == other.last_success
+            && *retry_at == other.retry_at
+            && *requests == other.counts.requests
+            && *errors == other.counts.errors
+            && *request_seconds == other.counts.request_seconds
+    }
+
     /// Whether any fetch has ended.
     #[must_use]
     pub fn is_asked(&self) -> bool {

@@ -120,7 +120,7 @@ pub enum Oldest {
 }
 
 /// How calls come, wait and go, as far as the answers show it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallStats {
     /// Dispatch calls that appeared, by their first priority and origin.
     pub opened: EnumMap<Priority, EnumMap<Origin, u64>>,

@@ -11,16 +11,30 @@ use std::fmt;
 use super::encoder::Encoder;
 use crate::report::Report;
 
-/// Writes all families that have samples.
-pub(super) fn encode(report: &Report, out: &mut Encoder) -> fmt::Result {
-    let servers = &report.community.servers;
-    if !servers.is_empty() {
-        calls::encode(&report.community, out)?;
-        units::encode(servers, out)?;
-        api::encode(servers, out)?;
-    }
-    match &report.exporter {
-        Some(exporter) => exporter::encode(exporter, out),
-        None => Ok(()),
+/// The metrics in two parts, by how often they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The first families, which are the same as long as `CommunityReport::shows_the_same` holds.
+    Lasting,
+    /// The rest, which each scrape changes.
+    Live,
+}
+
+/// Writes the families of a part that have samples.
+pub(super) fn encode(report: &Report, part: Part, out: &mut Encoder) -> fmt::Result {
+    let Report { community, exporter } = report;
+    let servers = &community.servers;
+    match part {
+        Part::Lasting => {
+            calls::encode(community, out)?;
+            units::encode(servers, out)?;
+            api::encode_requests(servers, out)
+        }
+        Part::Live => {
+            api::encode_cache(servers, out)?;
+            exporter
+                .as_ref()
+                .map_or(Ok(()), |exporter| exporter::encode(exporter, out))
+        }
     }
 }

@@ -6,7 +6,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::ApiVersion;
 use crate::report::{CommunityReport, FeedReport, FeedStatus, RequestCounts, ServerReport, VersionReason};
-use crate::tracker::CallStats;
+use crate::snapshot::{CallSnapshot, Priority};
+use crate::tracker::{CallStats, Oldest, UnitStats};
 
 /// A report of servers with these names, each with such an error.
 fn report(error: &str, names: &[&str]) -> Arc<Report> {
@@ -88,6 +89,77 @@ fn points_in_time_are_shown_to_the_millisecond() {
         "{text}"
     );
     assert!(text.contains("sonorancad_last_success_timestamp_seconds{server_id=\"1\",api_endpoint=\"calls\"} 0.0\n"));
+}
+
+/// Every change that a scrape can find, one after the other.
+const CHANGES: [fn(&mut CommunityReport); 16] = [
+    |report| report.servers[0].id.push('0'),
+    |report| report.servers[0].name = None,
+    |report| report.servers[0].api_version = ApiVersion::V1,
+    |report| report.servers[0].calls.status.is_up = true,
+    |report| report.servers[0].calls.status.last_success = Some(Duration::from_secs(1)),
+    |report| report.servers[0].calls.status.retry_at = None,
+    |report| report.servers[0].calls.status.ttl = Duration::from_secs(60),
+    |report| report.servers[0].calls.status.counts.requests += 1,
+    |report| {
+        *report.servers[0]
+            .calls
+            .status
+            .counts
+            .errors
+            .entry("E".into())
+            .or_default() += 1;
+    },
+    |report| {
+        let counts = &mut report.servers[0].calls.status.counts;
+        counts.request_seconds.observe(Duration::from_secs(1));
+    },
+    |report| report.servers[0].calls.snapshot = Some(Arc::default()),
+    |report| {
+        report.servers[0].calls.snapshot = Some(Arc::new(CallSnapshot {
+            closed_stored: Some(1),
+            ..CallSnapshot::default()
+        }));
+    },
+    |report| {
+        let stats = &mut report.servers[0].calls.stats;
+        stats.oldest_pending[Priority::ALL[0]] = Oldest::Since(report.at.instant);
+    },
+    |report| report.at.unix += Duration::from_secs(3600),
+    |report| {
+        report.servers[0].units = Some(FeedReport {
+            status: FeedStatus::default(),
+            snapshot: None,
+            stats: UnitStats::default(),
+        });
+    },
+    |report| {
+        let removed = report.servers.pop();
+        assert!(removed.is_some());
+    },
+];
+
+#[test]
+fn nothing_that_has_changed_is_shown_as_it_was() {
+    let renderer = Renderer::default();
+    let mut report = Report::clone(&report("E", &["Main", "Events"]));
+    for (index, change) in CHANGES.iter().enumerate() {
+        for format in [Format::Text, Format::OpenMetrics] {
+            renderer.render(report.clone(), format, Coding::Identity).unwrap();
+        }
+        let before = report.clone();
+        change(&mut report.community);
+        let expected = |format| render(&Arc::new(report.clone()), format).unwrap();
+        for format in [Format::Text, Format::OpenMetrics] {
+            let written = renderer.render(report.clone(), format, Coding::Identity).unwrap();
+            assert!(
+                String::from_utf8(written).unwrap() == expected(format),
+                "change {index} is not shown"
+            );
+            let shown_before = render(&Arc::new(before.clone()), format).unwrap();
+            assert!(shown_before != expected(format), "change {index} changes nothing");
+        }
+    }
 }
 
 #[test]

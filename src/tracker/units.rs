@@ -41,7 +41,7 @@ pub struct UnitQuery {
 }
 
 /// How units come and go, as far as the answers show it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UnitStats {
     /// Units that appeared, by discipline.
     pub signed_on: EnumMap<Discipline, u64>,

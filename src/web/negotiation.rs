@@ -1,4 +1,4 @@
-//! Which format a client wants, by `Accept`.
+//! Which format a client wants, by `Accept`, and whether compressed, by `Accept-Encoding`.
 //!
 //! The format is chosen as Go's
 //! [expfmt](https://pkg.go.dev/github.com/prometheus/common/expfmt#NegotiateIncludingOpenMetrics) does for most
@@ -10,10 +10,10 @@
 //! parameters such as `version`, so this is written here.
 
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams as _, names};
 
-use crate::exposition::Format;
+use crate::exposition::{Coding, Format};
 
 const VERSION: Name = Name::new_unchecked("version");
 
@@ -57,6 +57,8 @@ pub struct Negotiated {
     pub format: Format,
     /// The exact value of `Content-Type`. Prometheus 3 fails a target that sends another one.
     pub content_type: &'static str,
+    /// How to compress the answer.
+    pub coding: Coding,
 }
 
 impl Negotiated {
@@ -66,7 +68,11 @@ impl Negotiated {
         let Offer {
             format, content_type, ..
         } = *offer(headers);
-        Self { format, content_type }
+        Self {
+            format,
+            content_type,
+            coding: coding(headers),
+        }
     }
 }
 
@@ -97,6 +103,32 @@ fn named_by(range: &MediaType) -> Option<&'static Offer> {
             && range.suffix.is_none()
             && version.is_none_or(|version| version.as_str() == offer.version)
     })
+}
+
+/// gzip if the client names it, and does not prefer a text that is not compressed.
+fn coding(headers: &HeaderMap) -> Coding {
+    let texts = headers.get_all(ACCEPT_ENCODING).into_iter();
+    let codings: Vec<_> = texts
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(|item| {
+            let (name, parameter) = item.split_once(';').unwrap_or((item, "q=1"));
+            let quality: f32 = parameter.trim().strip_prefix("q=")?.parse().ok()?;
+            Some((name.trim(), quality))
+        })
+        .collect();
+    let quality = |wanted: &str| {
+        codings
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map_or(0.0, |(_, quality)| *quality)
+    };
+    let gzip = quality("gzip");
+    if gzip > 0.0 && gzip >= quality("identity") {
+        Coding::Gzip
+    } else {
+        Coding::Identity
+    }
 }
 
 /// The quality of a range, from 0 to 1; a range with anything else is ignored.
@@ -243,5 +275,24 @@ mod tests {
             "text/plain+xml, text/plain;q=0.1, application/openmetrics-text;q=0.2",
             OPEN_METRICS,
         );
+    }
+
+    #[test]
+    fn gzip_is_for_those_that_ask_for_it() {
+        for (accepted, expected) in [
+            ("gzip", Coding::Gzip),
+            ("deflate, GZIP", Coding::Gzip),
+            ("br, gzip;q=0.8, *;q=0.1", Coding::Gzip),
+            ("gzip; q=0.5, identity;q=0.5", Coding::Gzip),
+            ("gzip;q=0", Coding::Identity),
+            ("identity, gzip;q=0.5", Coding::Identity),
+            ("gzip;q=nonsense", Coding::Identity),
+            ("xgzip, br", Coding::Identity),
+            ("", Coding::Identity),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
+            assert_eq!(Negotiated::from_headers(&headers).coding, expected, "{accepted}");
+        }
+        assert_eq!(Negotiated::from_headers(&HeaderMap::new()).coding, Coding::Identity);
     }
 }

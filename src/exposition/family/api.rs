@@ -6,13 +6,8 @@ use super::sample::timestamp;
 use crate::exposition::encoder::{Encoder, Labels};
 use crate::report::{FeedStatus, ServerReport};
 
-/// Writes the families of the API and the cache.
-pub(super) fn encode(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
-    encode_requests(servers, out)?;
-    encode_cache(servers, out)
-}
-
-fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+/// Writes the families of requests to the API.
+pub(super) fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.gauge(
         "sonorancad_last_success_timestamp_seconds",
         "When the request that brought the newest good answer started, in Unix time; 0 before the first.",
@@ -43,7 +38,8 @@ fn encode_requests(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     )
 }
 
-fn encode_cache(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
+/// Writes the families of the cache, which count scrapes, and what follows them.
+pub(super) fn encode_cache(servers: &[ServerReport], out: &mut Encoder) -> fmt::Result {
     out.counter(
         "sonorancad_cache_queries_total",
         "Scrapes that asked for this server.",
