@@ -1,5 +1,6 @@
 //! One endpoint of one server: its cache, tracker and counts behind one lock, and the fetch that may be in flight.
 
+mod flight;
 mod shared;
 
 use std::sync::Arc;
@@ -11,17 +12,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::flight::{Fetch, Outcome};
 use self::shared::Replica;
-use crate::account::{Account, Lease, Permit, Plan, SharedFeed, Verdict};
+use crate::account::{Account, Permit, Plan, SharedFeed, Verdict};
 use crate::cache::{Cache, Lookup};
 use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
 use crate::clock::{Clock, Now};
 use crate::config::{ApiConfig, ApiVersion, VersionChoice};
 use crate::report::{Failure, FeedReport, FeedStatus, Health, RequestCounts};
 use crate::tracker::Track;
-
-/// How many pages one answer may consist of.
-const MAX_PAGES: u32 = 5;
 
 /// One endpoint of one server.
 #[derive(Debug)]
@@ -78,26 +77,6 @@ struct Known<E: Endpoint> {
     counts: RequestCounts,
     /// The newest failure, until a success.
     failure: Option<Failure>,
-}
-
-/// How a fetch ended.
-enum Outcome<S> {
-    Fetched {
-        snapshot: S,
-        /// Whether it has every page that matters.
-        is_complete: bool,
-    },
-    Failed(FetchError),
-    /// The account granted no permit, so nothing is known.
-    NotAsked,
-}
-
-/// A fetch in flight. If a panic drops it, it completes as a failure, so that no scrape waits for ever.
-struct Fetch<E: Endpoint> {
-    feed: Arc<Feed<E>>,
-    /// The right to write what it brings, if replicas share that.
-    lease: Option<Lease>,
-    is_complete: bool,
 }
 
 impl<E: Endpoint> Feed<E> {
@@ -472,125 +451,6 @@ fn verdict(error: &FetchError, now: Now) -> Verdict {
         PauseRequest::For(Scope::Account, duration) => Verdict::PauseAccount(duration),
         PauseRequest::For(Scope::Endpoint, duration) => Verdict::PauseEndpoint(duration),
         PauseRequest::For(Scope::Server, _) | PauseRequest::BackOff(_) => Verdict::Nothing,
-    }
-}
-
-impl<E: Endpoint> Fetch<E> {
-    async fn run<F>(mut self, permit: Option<Permit>, fetch: impl Fn(Page<E>) -> F)
-    where
-        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
-    {
-        let outcome = match permit {
-            Some(permit) => self.fetch(permit, fetch).await,
-            None => Outcome::NotAsked,
-        };
-        self.feed.complete(outcome);
-        self.is_complete = true;
-    }
-
-    /// Fetches one page, and the others as long as they matter and slots are free.
-    async fn fetch<F>(&self, permit: Permit, fetch: impl Fn(Page<E>) -> F) -> Outcome<SnapshotOf<E>>
-    where
-        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
-    {
-        let feed = &self.feed;
-        let query = feed.state.lock().known.tracker.query();
-        let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
-            Ok(page) => page,
-            Err(outcome) => return outcome,
-        };
-        let next_query = |page: &_, query| feed.state.lock().known.tracker.next_query(page, query);
-        let mut next = next_query(&snapshot, query);
-        let mut pages = 1;
-        while let Some(query) = next
-            && pages < MAX_PAGES
-            && let Some(permit) = self.permit_now(version).await
-        {
-            // The first page says what the gauges need, so a failure of another one only leaves that one out.
-            let Some(Ok(page)) = feed.request(query, false, permit, &fetch).await else {
-                break;
-            };
-            next = next_query(&page, query);
-            if !E::Tracker::append(&mut snapshot, page) {
-                break;
-            }
-            pages += 1;
-        }
-        let max_ids = {
-            let state = feed.lock();
-            state.plans[state.version].max_ids
-        };
-        E::Tracker::limit(&mut snapshot, max_ids);
-        Outcome::Fetched {
-            snapshot,
-            is_complete: next.is_none(),
-        }
-    }
-
-    /// A permit for one more request, without waiting for a slot.
-    async fn permit_now(&self, version: ApiVersion) -> Option<Permit> {
-        match (&self.feed.shared, &self.lease) {
-            (Some(shared), Some(lease)) => shared.more(lease, version).await,
-            _ => self.feed.source.account.permit_now(E::NAME, version),
-        }
-    }
-
-    /// Fetches the first page. Where version v1 refuses, version v2 is asked if that is allowed: at once if a slot is free,
-    /// otherwise by the next fetch. The change is kept only if version v2 answers well.
-    async fn fetch_first<F>(
-        &self,
-        query: QueryOf<E>,
-        mut permit: Permit,
-        fetch: &impl Fn(Page<E>) -> F,
-    ) -> Result<(ApiVersion, SnapshotOf<E>), Outcome<SnapshotOf<E>>>
-    where
-        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
-    {
-        let feed = &self.feed;
-        let account = &feed.source.account;
-        if permit.version() == ApiVersion::V1 {
-            match feed
-                .request(query, true, permit, fetch)
-                .await
-                .ok_or(Outcome::NotAsked)?
-            {
-                Err(error) if feed.source.may_leave(ApiVersion::V1, &error) => {
-                    feed.state.lock().v1_refusal = Some(error);
-                    permit = self.permit_now(ApiVersion::V2).await.ok_or(Outcome::NotAsked)?;
-                }
-                result => return result.map(|page| (ApiVersion::V1, page)).map_err(Outcome::Failed),
-            }
-        }
-        let result = feed
-            .request(query, true, permit, fetch)
-            .await
-            .ok_or(Outcome::NotAsked)?;
-        let refusal = feed.state.lock().v1_refusal.take();
-        match (result, refusal) {
-            (Ok(page), refusal) => {
-                if let Some(refusal) = refusal {
-                    feed.change_version(&refusal).await;
-                }
-                Ok((ApiVersion::V2, page))
-            }
-            (Err(error), Some(refusal)) if account.version() == ApiVersion::V1 => {
-                Err(Outcome::Failed(refusal.and_v2(error)))
-            }
-            (Err(error), _) => Err(Outcome::Failed(error)),
-        }
-    }
-}
-
-impl<E: Endpoint> Drop for Fetch<E> {
-    fn drop(&mut self) {
-        // Without a panic, the runtime is shutting down, and no scrape waits.
-        if !self.is_complete && std::thread::panicking() {
-            let error = FetchError::Other("it panicked".to_owned());
-            let mut state = self.feed.state.lock();
-            *state.tally().errors.entry(error.label()).or_default() += 1;
-            drop(state);
-            self.feed.complete(Outcome::Failed(error));
-        }
     }
 }
 

@@ -168,7 +168,7 @@ fn pages() -> Vec<PathBuf> {
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let ends = text.split("](").skip(1);
     let links = ends.filter_map(|rest| rest.split(')').next());
-    links.filter(|link| !link.starts_with("http") && !link.contains("docs/images/"))
+    links.filter(|link| !link.starts_with("http"))
 }
 
 /// The anchors of a page, as GitHub makes them from its headings.
