@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use self::flight::{Fetch, Outcome};
 use self::shared::Replica;
-use crate::account::{Account, Permit, Plan, SharedFeed, Verdict};
+use crate::account::{Account, Pause, Permit, Plan, SharedFeed, Verdict};
 use crate::cache::{Cache, Lookup};
 use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
 use crate::clock::{Clock, Now};
@@ -328,9 +328,7 @@ impl<E: Endpoint> Feed<E> {
             failure,
             ..
         } = &state.known;
-        let is_up = cache.is_up(now) && !account_pause.is_active(now);
-        let retry_at = cache.pause().ends_at(now).max(account_pause.ends_at(now));
-        let last_success = cache.fetched_at().map(|fetched_at| fetched_at.unix);
+        let (is_up, last_success, retry_at) = freshness(cache, account_pause, now);
         let health = Health::of(failure.as_ref(), is_up, retry_at, last_success);
         let snapshot = cache.snapshot(now).map(|snapshot| &**snapshot);
         if state.replica.as_ref().is_some_and(|replica| replica.is_alone) {
@@ -352,6 +350,7 @@ impl<E: Endpoint> Feed<E> {
             counts,
             failure,
         } = &state.known;
+        let (is_up, last_success, retry_at) = freshness(cache, account_pause, now);
         let mut followed = tracker.stats().clone();
         let replica = state.replica.as_ref();
         if replica.is_some_and(|replica| replica.is_alone) {
@@ -359,9 +358,9 @@ impl<E: Endpoint> Feed<E> {
         }
         FeedReport {
             status: FeedStatus {
-                is_up: cache.is_up(now) && !account_pause.is_active(now),
-                last_success: cache.fetched_at().map(|fetched_at| now.unix_at(fetched_at.instant)),
-                retry_at: cache.pause().ends_at(now).max(account_pause.ends_at(now)),
+                is_up,
+                last_success,
+                retry_at,
                 failure: failure.clone(),
                 ttl: cache.ttl(),
                 counts: counts.clone(),
@@ -371,6 +370,16 @@ impl<E: Endpoint> Feed<E> {
             stats: followed,
         }
     }
+}
+
+/// Whether the feed is up; the Unix time of its newest good answer; and that before which it is not asked.
+fn freshness<S>(cache: &Cache<S>, account_pause: Pause, now: Now) -> (bool, Option<Duration>, Option<Duration>) {
+    let last_success = cache.fetched_at().map(|fetched_at| now.unix_at(fetched_at.instant));
+    (
+        cache.is_up(now) && !account_pause.is_active(now),
+        last_success,
+        cache.pause().ends_at(now).max(account_pause.ends_at(now)),
+    )
 }
 
 impl Source {
