@@ -32,35 +32,50 @@ impl Process {
     /// Reads the numbers; `None` if `/proc` is not mounted or lacks them.
     #[must_use]
     pub fn read() -> Option<Self> {
+        use std::fs::{read_dir, read_to_string};
         use std::sync::OnceLock;
 
-        use procfs::process::Process as Proc;
+        use rustix::param::page_size;
         use rustix::process::{Resource, getrlimit};
         use rustix::time::{ClockId, clock_gettime};
 
-        /// This process' folder in `/proc`, kept open, and when the process started.
-        static MYSELF: OnceLock<Option<(Proc, f64)>> = OnceLock::new();
+        static START: OnceLock<Option<f64>> = OnceLock::new();
 
-        let (proc, start_time_seconds) = MYSELF.get_or_init(open).as_ref()?;
         // What a system call gives is not read from `/proc`, where each number costs many times as much.
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let resident_pages: usize = field(&read_to_string("/proc/self/statm").ok()?, 1)?;
+        // One of them reads the folder.
+        let open_fds = read_dir("/proc/self/fd").ok()?.count() - 1;
         Some(Self {
             cpu_seconds: std::time::Duration::try_from(cpu).ok()?.as_secs_f64(),
-            resident_memory_bytes: proc.statm().ok()?.resident * procfs::page_size(),
-            open_fds: u64::try_from(proc.fd_count().ok()?).ok()?,
+            resident_memory_bytes: u64::try_from(resident_pages * page_size()).ok()?,
+            open_fds: u64::try_from(open_fds).ok()?,
             max_fds: getrlimit(Resource::Nofile).current,
-            start_time_seconds: *start_time_seconds,
+            start_time_seconds: (*START.get_or_init(start_time_seconds))?,
         })
     }
 }
 
+/// When this process started, in Unix seconds
+/// ([`/proc/self/stat` and `/proc/stat`](https://man7.org/linux/man-pages/man5/proc.5.html)).
 #[cfg(target_os = "linux")]
-fn open() -> Option<(procfs::process::Process, f64)> {
-    let proc = procfs::process::Process::myself().ok()?;
-    let ticks = proc.stat().ok()?.starttime;
-    let start_time_seconds =
-        to_f64(procfs::boot_time_secs().ok()?) + to_f64(ticks) / to_f64(procfs::ticks_per_second());
-    Some((proc, start_time_seconds))
+fn start_time_seconds() -> Option<f64> {
+    use std::fs::read_to_string;
+
+    let stat = read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name, which may contain anything. The start is the 22nd.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let ticks: f64 = field(after_name, 19)?;
+    let system = read_to_string("/proc/stat").ok()?;
+    let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let ticks_per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    Some(boot.parse::<f64>().ok()? + ticks / f64::from(ticks_per_second))
+}
+
+/// A field of a line, from 0.
+#[cfg(target_os = "linux")]
+fn field<T: std::str::FromStr>(line: &str, index: usize) -> Option<T> {
+    line.split_ascii_whitespace().nth(index)?.parse().ok()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -83,10 +98,4 @@ pub fn disable_core_dumps() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
-}
-
-#[cfg(target_os = "linux")]
-#[expect(clippy::cast_precision_loss, reason = "seconds and ticks stay far below 2^53")]
-fn to_f64(number: u64) -> f64 {
-    number as f64
 }

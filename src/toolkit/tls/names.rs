@@ -7,7 +7,10 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 /// Wraps `verifier` and also requires an allowed subject alternative name.
 #[derive(Debug)]
@@ -19,13 +22,13 @@ pub(super) struct SanVerifier {
 
 impl SanVerifier {
     fn allows(&self, certificate: &[u8]) -> bool {
-        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        let Ok(certificate) = Certificate::from_der(certificate) else {
             return false;
         };
-        let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        let Ok(Some((_, SubjectAltName(names)))) = certificate.tbs_certificate().get_extension() else {
             return false;
         };
-        let mut names = names.value.general_names.iter().filter_map(text_of);
+        let mut names = names.iter().filter_map(text_of);
         names.any(|name| self.allowed.contains(&name))
     }
 }
@@ -33,10 +36,12 @@ impl SanVerifier {
 /// An alternative name of a subject, as the format spells it.
 fn text_of(name: &GeneralName) -> Option<String> {
     match name {
-        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| Ipv4Addr::from(bytes).to_string());
-            let v6 = <[u8; 16]>::try_from(*bytes).map(|bytes| Ipv6Addr::from(bytes).to_string());
+        GeneralName::DnsName(text) | GeneralName::Rfc822Name(text) | GeneralName::UniformResourceIdentifier(text) => {
+            Some(text.to_string())
+        }
+        GeneralName::IpAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(bytes.as_bytes()).map(|bytes| Ipv4Addr::from(bytes).to_string());
+            let v6 = <[u8; 16]>::try_from(bytes.as_bytes()).map(|bytes| Ipv6Addr::from(bytes).to_string());
             v4.or(v6).ok()
         }
         _ => None,
