@@ -31,6 +31,9 @@ const PLAN_TEXTS: [&str; 2] = ["VERSION PLUS REQUIRED", "VERSION PRO REQUIRED"];
 /// How the system's library begins when a name cannot be looked up.
 const LOOKUP_FAILURE: &str = "failed to lookup address information";
 
+/// What to do about a key that is refused.
+const COPY_KEY: &str = "copy the key again from the CAD, under Admin > Advanced > In-Game Integration > Web API";
+
 /// An error string that the API is known to send, what it concerns, and what to do about it.
 #[derive(Debug)]
 pub struct KnownError {
@@ -44,17 +47,17 @@ static KNOWN_ERRORS: [KnownError; 7] = [
     KnownError {
         text: "API ENDPOINT IS NOT ENABLED FOR THIS COMMUNITY",
         scope: Scope::Endpoint,
-        advice: "enable this endpoint for the community, in the CAD's administration under API",
+        advice: "enable this endpoint for the community, in the CAD under Admin > Advanced > In-Game Integration > Web API",
     },
     KnownError {
         text: "API IS NOT ENABLED FOR THIS COMMUNITY",
         scope: Scope::Account,
-        advice: "enable the API for the community, in the CAD's administration under API",
+        advice: "enable the API for the community, in the CAD under Admin > Advanced > In-Game Integration > Web API",
     },
     KnownError {
         text: INVALID_KEY,
         scope: Scope::Account,
-        advice: "copy the key again from the CAD's administration under API",
+        advice: COPY_KEY,
     },
     KnownError {
         text: "INVALID COMMUNITY ID",
@@ -365,10 +368,10 @@ impl FetchError {
             Self::Known(known) => known.advice,
             Self::Unknown(_) => "look the text up in the API's documentation",
             Self::EndpointGone => "this endpoint seems to be gone: try SONORANCAD_API_VERSION=v2",
-            Self::Unauthorized => "copy the key again from the CAD's administration under API",
+            Self::Unauthorized => COPY_KEY,
             Self::PlanRequired => "check which plan the community has",
             Self::Forbidden => "check the key and the plan; a firewall before the API can be the cause too",
-            Self::UnknownServer => "check SONORANCAD_SERVER_IDS against the servers in the CAD's administration",
+            Self::UnknownServer => "check SONORANCAD_SERVER_IDS against the servers in the CAD",
             Self::RateLimited(_) => {
                 "wait; if it returns, something else spends this key's limit: run one exporter per key, \
                  or lower SONORANCAD_REQUESTS_PER_MINUTE"

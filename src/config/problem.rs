@@ -87,8 +87,8 @@ impl Problems {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.is_unconfigured.then_some(
-            "The community's id and the API key are in the CAD's administration, under API. To look around without them, \
-             run: sonorancad-exporter demo",
+            "The community's id and the API key are in the CAD, under Admin > Advanced > In-Game Integration > Web API. \
+             To look around without them, run: sonorancad-exporter demo",
         )
     }
 

@@ -122,16 +122,18 @@ pub(super) fn doubt_about_key(key: &str, community_id: &str) -> Option<&'static 
         key.contains("...") || key.starts_with('<') && key.ends_with('>') || key.eq_ignore_ascii_case("changeme");
     if key == community_id {
         Some(
-            "the configured key is the same as the community's id: copy the key from the CAD's administration under API",
+            "the configured key is the same as the community's id: copy the key from the CAD, under Admin > Advanced > In-Game Integration > Web API",
         )
     } else if key.starts_with(['/', '.', '~']) {
         Some("the configured key looks like the path of a file: set it as SONORANCAD_API_KEY_FILE")
     } else if key.starts_with('$') || key.contains("${") || key.contains("{{") {
         Some("the configured key looks like a variable that was not replaced by its value")
     } else if is_placeholder {
-        Some("the configured key looks like a placeholder: copy the key from the CAD's administration under API")
+        Some(
+            "the configured key looks like a placeholder: copy the key from the CAD, under Admin > Advanced > In-Game Integration > Web API",
+        )
     } else if key.bytes().all(|byte| byte == b'*') {
-        Some("the configured key consists of asterisks: show it in the CAD's administration before you copy it")
+        Some("the configured key consists of asterisks: show it in the CAD before you copy it")
     } else if key.ends_with('%') {
         Some("the configured key ends with `%`, which some shells add to what they show: remove it")
     } else {

@@ -414,7 +414,8 @@ fn with_nothing_set_it_says_where_to_begin() {
         let output = run(arguments, variables);
         let found = text(&[output.stdout, output.stderr].concat());
         assert!(
-            found.contains("in the CAD's administration, under API") && found.contains("sonorancad-exporter demo"),
+            found.contains("in the CAD, under Admin > Advanced > In-Game Integration > Web API")
+                && found.contains("sonorancad-exporter demo"),
             "{found}"
         );
     }
