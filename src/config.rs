@@ -5,7 +5,9 @@
 //! setting, except the path of that file: a secret in the wrong variable is not printed either.
 
 mod account;
+mod api;
 mod communities;
+mod community;
 mod network;
 mod problem;
 mod setting;
@@ -13,18 +15,18 @@ mod value;
 mod variable;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use enum_map::EnumMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
 pub use self::account::{AccountConfig, EndpointConfig};
-use self::account::{MAX_IDS, share_accounts, share_ids};
+use self::account::{share_accounts, share_ids};
+pub use self::api::{ApiConfig, ApiEndpoint, ApiVersion, LabelTexts, VersionChoice};
+use self::community::Draft;
+pub use self::community::{CommunityConfig, ServerConfig};
 use self::network::Needs;
 pub use self::network::{Network, Proxy};
 use self::problem::Reason;
@@ -33,7 +35,6 @@ pub use self::setting::{Flags, Setting};
 use self::variable::{RawConfig, Scope};
 pub use self::variable::{VARIABLES, Variable, demo_help, help, is_ignored_in_demo};
 use crate::files::WatchedFiles;
-use crate::label::{TextSet, label_values};
 
 /// The whole configuration of the program.
 #[derive(Clone, Debug)]
@@ -68,101 +69,6 @@ pub enum Listen {
     SystemdSocket,
 }
 
-/// One community: its API, its servers, and how often they are read.
-#[derive(Clone, Debug)]
-pub struct CommunityConfig {
-    /// Where the API is, and the key for it.
-    pub api: ApiConfig,
-    /// The servers to read: at least one, no id twice.
-    pub servers: Vec<ServerConfig>,
-    /// `SONORANCAD_COLLECT`: whether units are read as well as calls.
-    pub collects_units: bool,
-    /// What it shares with every server that is read with the same key.
-    pub account: AccountConfig,
-    /// How many ids of calls and units each server may keep in each list: an equal share of what the process may keep.
-    pub max_ids: usize,
-    /// `SONORANCAD_CACHE_TTL`, as asked for.
-    pub cache_ttl: Duration,
-    /// `SONORANCAD_MAX_STALE`, as asked for.
-    pub max_stale: Duration,
-    /// What its targets are labelled with besides its alias: valid names that neither a target nor a metric has. Empty
-    /// for the community that the environment describes.
-    pub labels: BTreeMap<String, String>,
-}
-
-label_values! {
-    /// An endpoint of the API, as the label `api_endpoint` names it.
-    ApiEndpoint {
-        /// Dispatch, emergency and closed calls.
-        Calls = "calls",
-        /// Units and dispatchers on duty.
-        Units = "units",
-    }
-}
-
-label_values! {
-    /// A version of the API, as the label `api_version` names it.
-    ApiVersion {
-        /// The documented version, `GET_CALLS`.
-        V1 = "v1",
-        /// The version announced in April 2026; the key alone names the community.
-        V2 = "v2",
-    }
-}
-
-/// Where the API is, and the key for it.
-#[derive(Clone, Debug)]
-pub struct ApiConfig {
-    /// `SONORANCAD_API_URL`; its path ends in a slash.
-    pub url: Url,
-    /// `SONORANCAD_API_VERSION`, with what version v1 needs.
-    pub version: VersionChoice,
-    /// `SONORANCAD_API_KEY`, or the content of `SONORANCAD_API_KEY_FILE`.
-    pub key: SecretString,
-    /// `SONORANCAD_API_TIMEOUT`: the time limit of one request, answer included.
-    pub timeout: Duration,
-    /// What may become a label.
-    pub labels: LabelTexts,
-}
-
-/// Which versions of the API may be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VersionChoice {
-    /// Version v1 first; version v2 from when v1 refuses and v2 answers.
-    Auto {
-        /// `SONORANCAD_COMMUNITY_ID`.
-        community_id: String,
-    },
-    /// Version v1 only.
-    V1 {
-        /// `SONORANCAD_COMMUNITY_ID`.
-        community_id: String,
-    },
-    /// Version v2 only.
-    V2 {
-        /// Whether that is asked for. Otherwise, the community's id is missing, which version v1 needs.
-        is_by_name: bool,
-    },
-}
-
-/// The texts of an answer that may become values of labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LabelTexts {
-    /// `SONORANCAD_CALL_CODES`.
-    pub call_codes: TextSet,
-    /// `SONORANCAD_DEPARTMENTS`.
-    pub departments: TextSet,
-}
-
-/// One CAD server of the community.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// The server's number in the CAD.
-    pub id: u32,
-    /// The name that the user chose.
-    pub name: Option<String>,
-}
-
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -179,13 +85,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// A community before the others are read that may share its key.
-struct Draft {
-    community: CommunityConfig,
-    /// `SONORANCAD_REQUESTS_PER_MINUTE`, `SONORANCAD_UNIT_REQUESTS_PER_MINUTE`, if set.
-    requests_per_minute: EnumMap<ApiEndpoint, Option<u32>>,
 }
 
 impl Config {
@@ -210,7 +109,7 @@ impl Config {
         let is_about_community =
             |variable: &Variable| variable.scope != Scope::Program || *variable == variable::COMMUNITIES_FILE;
         problems.is_unconfigured = problems.list.is_empty() && !raw.set_variables().any(is_about_community);
-        let mut own = read_own_community(&raw, files, &mut problems);
+        let mut own = community::read_own(&raw, files, &mut problems);
         let mut communities = match &raw.communities_file {
             Some(path) => communities::read(Path::new(path), files, &mut problems),
             None => BTreeMap::new(),
@@ -322,78 +221,6 @@ impl HealthTarget {
     }
 }
 
-impl CommunityConfig {
-    /// What is set but has no effect, as a sentence without a full stop.
-    #[must_use]
-    pub fn unused(&self) -> Option<&'static str> {
-        let budget = self.account.endpoints[ApiEndpoint::Units].requests_per_minute;
-        let is_set = !self.api.labels.departments.is_empty() || budget.is_some();
-        (is_set && self.account.endpoints[ApiEndpoint::Units].servers == 0).then_some(
-            "the settings of units (departments, unit_requests_per_minute) have no effect, since units are not read: \
-             SONORANCAD_COLLECT=calls,units reads them",
-        )
-    }
-}
-
-impl ApiConfig {
-    /// Whether requests need CA certificates: always, except for plain HTTP on this machine.
-    #[must_use]
-    pub fn needs_certificates(&self) -> bool {
-        self.url.scheme() != "http" || !self.is_local()
-    }
-
-    /// The address and the key. Communities with both in common share one rate limit.
-    #[must_use]
-    pub fn account(&self) -> (&str, &str) {
-        (self.url.as_str(), self.key.expose_secret())
-    }
-
-    /// What is odd about the key, and what to do about it, if the API refuses it. It may be right nevertheless.
-    #[must_use]
-    pub fn doubt_about_key(&self) -> Option<&'static str> {
-        value::doubt_about_key(self.key.expose_secret(), self.version.community_id())
-    }
-
-    /// Whether the API is on this machine.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        value::is_loopback(&self.url)
-    }
-}
-
-impl PartialEq for ApiConfig {
-    fn eq(&self, other: &Self) -> bool {
-        self.account() == other.account()
-            && self.version == other.version
-            && self.timeout == other.timeout
-            && self.labels == other.labels
-    }
-}
-
-impl Eq for ApiConfig {}
-
-impl VersionChoice {
-    /// The community's id; empty where only version v2 is asked.
-    #[must_use]
-    pub fn community_id(&self) -> &str {
-        match self {
-            Self::Auto { community_id } | Self::V1 { community_id } => community_id,
-            Self::V2 { .. } => "",
-        }
-    }
-}
-
-impl fmt::Display for VersionChoice {
-    /// As the configuration spells it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto { .. } => "auto",
-            Self::V1 { .. } => "v1",
-            Self::V2 { .. } => "v2",
-        })
-    }
-}
-
 /// Where replicas share what they know; `None` if that is not set, or is a problem.
 fn read_shared_state(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
     match (&raw.shared_state_url, &raw.shared_state_url_file) {
@@ -449,123 +276,6 @@ fn network_needs<'a>(drafts: impl Iterator<Item = &'a Draft>, has_problems: bool
         needs.certificates |= api.needs_certificates();
     }
     needs
-}
-
-/// The community that the environment describes; `None` where one of its settings is a problem, or where
-/// there is a file of communities and nothing that names another one.
-fn read_own_community(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
-    let names_one = raw.set_variables().any(|variable| variable.scope == Scope::Identity);
-    if names_one || raw.communities_file.is_none() {
-        return read_community(raw, Path::new(""), files, problems);
-    }
-    for variable in raw
-        .set_variables()
-        .filter(|variable| variable.scope == Scope::Community)
-    {
-        let reason = Reason::from("needs ")
-            .variable(&variable::API_KEY)
-            .text("; move it into the communities file");
-        problems.report_without_example(variable, reason);
-    }
-    None
-}
-
-/// A community's settings; `None` where one of them is a problem. Relative paths start from `folder`.
-fn read_community(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<Draft> {
-    let api = read_api(raw, folder, files, problems);
-    let servers = problems.read(&variable::SERVER_IDS, raw.server_ids.as_deref(), value::servers);
-    let collects_units = problems.read(&variable::COLLECT, raw.collect.as_deref(), value::collects_units);
-    let requests_per_minute = EnumMap::from_fn(|endpoint| {
-        let (variable, text) = match endpoint {
-            ApiEndpoint::Calls => (&variable::REQUESTS_PER_MINUTE, &raw.requests_per_minute),
-            ApiEndpoint::Units => (&variable::UNIT_REQUESTS_PER_MINUTE, &raw.unit_requests_per_minute),
-        };
-        problems.read(variable, text.as_deref(), value::requests_per_minute)
-    });
-    let cache_ttl = problems.read(&variable::CACHE_TTL, raw.cache_ttl.as_deref(), value::up_to_an_hour);
-    let max_stale = problems.read(&variable::MAX_STALE, raw.max_stale.as_deref(), value::up_to_an_hour);
-    Some(Draft {
-        community: CommunityConfig {
-            api: api?,
-            servers: servers?,
-            collects_units: collects_units?,
-            // A placeholder: `share_accounts` sets it when all communities are read.
-            account: AccountConfig::default(),
-            max_ids: MAX_IDS,
-            cache_ttl: cache_ttl?,
-            max_stale: max_stale?,
-            // A file of communities has some.
-            labels: BTreeMap::new(),
-        },
-        requests_per_minute,
-    })
-}
-
-fn read_api(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<ApiConfig> {
-    let allow_http = problems.read(&variable::ALLOW_HTTP, raw.allow_http.as_deref(), value::boolean);
-    let url = problems.read(&variable::API_URL, raw.api_url.as_deref(), |text| {
-        value::api_url(text, allow_http.unwrap_or(true))
-    });
-    let timeout = problems.read(&variable::API_TIMEOUT, raw.api_timeout.as_deref(), value::timeout);
-    let key = read_key(raw, folder, files, problems);
-    let community_id = problems.read(
-        &variable::COMMUNITY_ID,
-        raw.community_id.as_deref(),
-        value::community_id,
-    );
-    let version = problems.read(&variable::API_VERSION, raw.api_version.as_deref(), value::api_version);
-    if version == Some(Some(ApiVersion::V1)) && raw.community_id.is_none() {
-        problems.report(&variable::COMMUNITY_ID, "is missing; API version v1 needs it");
-    }
-    let mut label_texts = |variable, text: &Option<String>| match text.as_deref() {
-        Some(text) => problems.read(variable, Some(text), value::label_texts),
-        None => Some(TextSet::default()),
-    };
-    let call_codes = label_texts(&variable::CALL_CODES, &raw.call_codes);
-    let departments = label_texts(&variable::DEPARTMENTS, &raw.departments);
-    Some(ApiConfig {
-        url: url?,
-        version: match (version?, community_id) {
-            (Some(ApiVersion::V2), _) => VersionChoice::V2 { is_by_name: true },
-            (Some(ApiVersion::V1), community_id) => VersionChoice::V1 {
-                community_id: community_id?,
-            },
-            (None, Some(community_id)) => VersionChoice::Auto { community_id },
-            (None, None) => VersionChoice::V2 { is_by_name: false },
-        },
-        key: key?,
-        timeout: timeout?,
-        labels: LabelTexts {
-            call_codes: call_codes?,
-            departments: departments?,
-        },
-    })
-}
-
-fn read_key(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
-    match (&raw.api_key, &raw.api_key_file) {
-        (Some(_), Some(_)) => {
-            let reason = Reason::from("and ")
-                .variable(&variable::API_KEY_FILE)
-                .text(" are both set; keep one of them");
-            problems.report_without_example(&variable::API_KEY, reason);
-            None
-        }
-        (None, None) => {
-            let reason = Reason::from("is missing (or set ")
-                .variable(&variable::API_KEY_FILE)
-                .text(")");
-            problems.report(&variable::API_KEY, reason);
-            None
-        }
-        // An example would not help: the text is there, but something is odd about it.
-        (Some(key), None) => value::key(key)
-            .map_err(|reason| problems.report_without_example(&variable::API_KEY, reason))
-            .ok(),
-        (None, Some(path)) => value::key_file(&folder.join(path), files)
-            .map_err(|reason| problems.report_without_example(&variable::API_KEY_FILE, reason))
-            .ok(),
-    }
 }
 
 #[cfg(test)]

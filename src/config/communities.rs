@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::problem::{Location, Origin};
 use super::variable::{self, RawConfig, VARIABLES, Variable};
-use super::{Draft, Problems, read_community, value};
+use super::{Draft, Problems, community, value};
 use crate::files::WatchedFiles;
 use crate::text;
 use crate::yaml::{self, Key, Node};
@@ -103,7 +103,7 @@ fn read_entry(
     let mut own = Problems::of(Origin::File(location.clone()));
     let labels = labels::take(&mut settings, &location, &mut own);
     let raw = gather(settings, &location, &mut own);
-    let mut draft = read_community(&raw, folder, files, &mut own);
+    let mut draft = community::read(&raw, folder, files, &mut own);
     problems.list.append(&mut own.list);
     if let Some(draft) = &mut draft {
         draft.community.labels = labels;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use enum_map::enum_map;
 
 use super::*;
