@@ -43,23 +43,10 @@ pub(super) fn parse(
 ) -> BTreeMap<String, Draft> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let path = &*path.to_string_lossy();
-    let entries = match yaml::parse(text) {
-        Ok(Node::Mapping(entries)) => entries,
-        Ok(Node::Text(None)) => Vec::new(),
-        Ok(Node::Text(Some(_)) | Node::List(_)) => {
-            let reason = "must map an alias to the settings of each community";
-            problems.report_other(path.to_owned(), reason);
-            return BTreeMap::new();
-        }
-        Err(error) => {
-            let reason = format!("cannot be read: {}", yaml::describe(&error));
-            problems.report_other(path.to_owned(), reason);
-            return BTreeMap::new();
-        }
-    };
-    if entries.is_empty() {
-        problems.report_other(path.to_owned(), "contains no community");
-    }
+    let entries = entries(text).unwrap_or_else(|reason| {
+        problems.report_other(path.to_owned(), reason);
+        Vec::new()
+    });
     let mut aliases = BTreeSet::new();
     let mut drafts = BTreeMap::new();
     for (key, node) in entries {
@@ -86,6 +73,18 @@ pub(super) fn parse(
         }
     }
     drafts
+}
+
+/// The aliases of a file, with what follows them.
+fn entries(text: &str) -> Result<Vec<(Key, Node)>, String> {
+    match yaml::parse(text) {
+        Ok(Node::Mapping(entries)) if !entries.is_empty() => Ok(entries),
+        Ok(Node::Mapping(_) | Node::Text(None)) => Err("contains no community".to_owned()),
+        Ok(Node::Text(Some(_)) | Node::List(_)) => {
+            Err("must map an alias to the settings of each community".to_owned())
+        }
+        Err(error) => Err(format!("cannot be read: {}", yaml::describe(&error))),
+    }
 }
 
 /// Reads one community.

@@ -134,21 +134,19 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
                 texts.insert(name, value.ok().flatten().unwrap_or(&text).to_owned());
             }
             Name::KubernetesLink => {}
-            Name::Unknown { nearest } => {
-                let reason = match nearest {
-                    Some(variable) => {
-                        Reason::from("is not a variable of this program; the nearest one is ").variable(variable)
-                    }
-                    None => Reason::from("is not a variable of this program; --help lists them"),
-                };
-                let reason = reason.text(
-                    " (if Kubernetes sets it for a Service, rename the Service or set `enableServiceLinks: false`)",
-                );
-                problems.report_other(name, reason);
-            }
+            Name::Unknown { nearest } => problems.report_other(name, unknown(nearest)),
         }
     }
     (RawConfig::new(texts), shared, problems)
+}
+
+/// What is wrong with the name of a setting that does not exist.
+fn unknown(nearest: Option<&'static Variable>) -> Reason {
+    let reason = match nearest {
+        Some(variable) => Reason::from("is not a variable of this program; the nearest one is ").variable(variable),
+        None => Reason::from("is not a variable of this program; --help lists them"),
+    };
+    reason.text(" (if Kubernetes sets it for a Service, rename the Service or set `enableServiceLinks: false`)")
 }
 
 /// Whether a value is a whole line of an environment file: `SONORANCAD_CACHE_TTL=25s`.
