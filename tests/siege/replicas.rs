@@ -2,6 +2,7 @@
 
 mod chaos;
 mod connection;
+mod deployed;
 mod redis;
 
 use std::time::Duration;

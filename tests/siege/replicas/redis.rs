@@ -48,16 +48,21 @@ impl Redis {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Ends it; what it contained is lost.
+    /// Ends it; what it contained is lost, unless it has written it to its folder.
     pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again at the same address, empty.
+    /// Starts it again at the same address, with nothing but what it has written to its folder.
     pub(super) fn start_again(&mut self) {
         self.child = spawn(self.port, &self.folder, &self.more);
         self.wait();
+    }
+
+    /// Removes what it has written with `--appendonly yes`.
+    pub(super) fn forget(&self) {
+        std::fs::remove_dir_all(self.path("appendonlydir")).unwrap();
     }
 
     pub(super) fn process(&self) -> u32 {
