@@ -5,12 +5,16 @@ mod connection;
 mod deployed;
 mod redis;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use enum_map::EnumMap;
+use sonorancad_exporter::account::{Account, Asking, Begin, Store};
 use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::config::{ApiEndpoint, ApiVersion, Config, Setting};
 
 use self::redis::Redis;
-use crate::support::cad::{Answer, Cad};
+use crate::support::cad::{Answer, Cad, Request};
 use crate::support::exporter::{Running, eventually, has, value};
 use crate::support::program::{Program, command};
 
@@ -125,6 +129,70 @@ async fn one_budget_counts_for_all_and_a_dead_replica_frees_its_slot() {
         let free_in = score.parse::<f64>().unwrap() / 1000.0 - now;
         assert!((50.0..=61.0).contains(&free_in), "{free_in}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_given_back_unused_is_free_at_once() {
+    let Some(redis) = Redis::start() else { return };
+    let variables = [
+        ("SONORANCAD_COMMUNITY_ID", "c"),
+        ("SONORANCAD_API_KEY", "k"),
+        ("SONORANCAD_API_VERSION", "v2"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let config = Config::read(Setting::from_environment(
+        variables.map(|(name, text)| (name.into(), text.into())),
+    ));
+    let config = config.unwrap();
+    let (api, clock) = (config.community.unwrap().api, Clock::system());
+    let store = Store::new(&config.shared_state.unwrap(), &config.network, &clock).unwrap();
+    let budgets = EnumMap::from_fn(|_| EnumMap::from_fn(|_| 1));
+    let account = Account::new_shared(&budgets, &clock, &Arc::new(store), api.account());
+    let feed = Arc::new(account).shared_feed(ApiEndpoint::Calls, 1, &api).unwrap();
+    let asking = Asking {
+        api: ApiVersion::V2,
+        may_change: false,
+        known: 0,
+        ttl: Duration::from_secs(30),
+        known_scrapes: (0, 0),
+        scrapes: (1, 0),
+        is_forced: false,
+    };
+    let Begin::Granted { permit, .. } = feed.begin(asking).await else {
+        panic!("no permit")
+    };
+    let taken = || redis.names(":slots:").len();
+    assert_eq!(taken(), 2, "of both versions");
+    permit.give_back().await;
+    assert_eq!(taken(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_begins_while_a_slot_is_waited_for_counts() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    let more = [
+        ("SONORANCAD_COLLECT", "calls,units"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "1"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+    ];
+    replica(&cad, &redis, &more).scrape().await;
+    // The slot for units is free, and that for calls will be in two seconds.
+    for (endpoint, free_in) in [("units", -1), ("calls", 2)] {
+        let slots = redis.names(&format!(":slots:{endpoint}:v1"));
+        redis.command(&["DEL", &slots[0]]);
+        let now = redis.command(&["TIME"]).lines().next().unwrap().parse::<i64>().unwrap();
+        redis.command(&["ZADD", &slots[0], &format!("{}000", now + free_in), "another"]);
+    }
+    for feed in redis.names(":feed:") {
+        redis.command(&["HSET", &feed, "fetched", "0"]);
+    }
+    cad.answer_units(Answer::status(401, &[], ""));
+    let before = cad.requests().len();
+    replica(&cad, &redis, &more).scrape().await;
+    let requests = cad.requests().split_off(before);
+    let units: Vec<_> = requests.iter().map(Request::is_for_units).collect();
+    assert_eq!(units, [true], "the key was refused before the slot was free");
 }
 
 #[tokio::test(flavor = "multi_thread")]

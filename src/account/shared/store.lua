@@ -181,6 +181,14 @@ function steps.finish()
   return answer('done')
 end
 
+-- Frees a slot at once: no request was sent.
+function steps.give_back()
+  for _, key in pairs(slots) do
+    redis.call('ZREM', key, args.token)
+  end
+  return answer('done')
+end
+
 -- Goes over to version v2 of the API.
 function steps.change()
   local is_change = redis.call('HSETNX', account, 'refusal', args.refusal_of_v1) == 1

@@ -48,7 +48,14 @@ impl<E: Endpoint> Fetch<E> {
         match feed.turn(shared, version).await {
             Turn::Fetch(lease, permit) => {
                 self.lease = Some(lease);
-                let outcome = self.fetch(permit, fetch).await;
+                // The pause may have begun while a slot was waited for.
+                let is_paused = feed.source.account.pause(E::NAME).is_active(feed.source.clock.now());
+                let outcome = if is_paused {
+                    permit.give_back().await;
+                    Outcome::NotAsked
+                } else {
+                    self.fetch(permit, fetch).await
+                };
                 if let Some(lease) = &self.lease {
                     feed.write(shared, lease, outcome).await;
                 }
