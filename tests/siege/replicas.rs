@@ -4,6 +4,7 @@ mod chaos;
 mod connection;
 mod deployed;
 mod redis;
+mod updates;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,7 +159,7 @@ async fn a_slot_that_is_given_back_unused_is_free_at_once() {
         scrapes: (1, 0),
         is_forced: false,
     };
-    let Begin::Granted { permit, .. } = feed.begin(asking).await else {
+    let (Begin::Granted(_, (permit, _)), _) = feed.begin(asking).await else {
         panic!("no permit")
     };
     let taken = || redis.names(":slots:").len();
@@ -427,6 +428,8 @@ async fn the_state_of_a_newer_exporter_is_left_alone() {
     assert_eq!(value(&text, PENDING), 2.0, "it goes on by itself");
     assert!(!has(&text, OPENED));
     assert_eq!(state(), before);
+    let slots = &redis.names(":slots:calls:v1")[0];
+    assert_eq!(redis.command(&["ZCARD", slots]), "2", "within the common budget");
 }
 
 #[tokio::test(flavor = "multi_thread")]
