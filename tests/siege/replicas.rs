@@ -7,12 +7,13 @@ mod redis;
 mod updates;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use enum_map::EnumMap;
 use sonorancad_exporter::account::{Account, Asking, Begin, Store};
-use sonorancad_exporter::clock::Clock;
+use sonorancad_exporter::clock::{Clock, ManualClock};
 use sonorancad_exporter::config::{ApiEndpoint, ApiVersion, Config, Setting};
+use tempfile::tempdir;
 
 use self::redis::Redis;
 use crate::support::cad::{Answer, Cad, Request};
@@ -280,6 +281,60 @@ async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back(
         value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
     })
     .await;
+}
+
+/// In simulated time, for the replicas.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_without_the_store_costs_one_request_per_minute_and_replica_and_no_count() {
+    let Some(mut redis) = Redis::start_with(tempdir().unwrap(), &["--appendonly", "yes"]) else {
+        return;
+    };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH.elapsed().unwrap());
+    let variables = [
+        ("SONORANCAD_API_VERSION", "v1"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let start = || Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone()));
+    let replicas = [start(), start()];
+    for ids in [&[1][..], &[1, 2]] {
+        cad.answer(calls(ids));
+        clock.advance(Duration::from_secs(1));
+        pass(1.1).await;
+        for replica in &replicas {
+            replica.scrape().await;
+        }
+    }
+    redis.kill();
+    let mut asked_at = [vec![], vec![]];
+    for second in (0..3600).step_by(15) {
+        clock.advance(Duration::from_secs(15));
+        for (replica, asked_at) in replicas.iter().zip(&mut asked_at) {
+            let before = cad.requests().len();
+            let text = replica.scrape().await;
+            asked_at.extend((before..cad.requests().len()).map(|_| second));
+            assert_eq!(value(&text, "sonorancad_shared_state_up"), 0.0);
+            assert_eq!(value(&text, PENDING), 2.0);
+            assert!(!has(&text, OPENED));
+        }
+    }
+    for asked_at in &asked_at {
+        assert_eq!(asked_at.len(), 60, "{asked_at:?}");
+        assert!(asked_at.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{asked_at:?}");
+    }
+    cad.answer(calls(&[1, 2, 3]));
+    redis.start_again();
+    for replica in &replicas {
+        eventually("the store is used again", async || {
+            pass(0.2).await;
+            clock.advance(Duration::from_secs(1));
+            let text = replica.scrape().await;
+            value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

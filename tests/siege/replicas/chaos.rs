@@ -192,4 +192,11 @@ async fn no_counter_falls_while_the_store_is_killed_and_comes_back_empty() {
         _ => {}
     };
     world.run(disturb).await;
+    // Twice, however often it was asked.
+    for said in ["cannot be reached", "can be reached again"] {
+        for replica in &mut world.replicas {
+            let lines = replica.lines().iter().filter(|line| line.contains(said));
+            assert_eq!(lines.count(), 2, "{said}");
+        }
+    }
 }
