@@ -260,6 +260,8 @@ async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back(
     pass(1.1).await;
     let away = replica.scrape().await;
     assert_eq!(value(&away, "sonorancad_shared_state_up"), 0.0);
+    let page = replica.get("/").await;
+    assert!(page.text().contains("The shared state cannot be reached."));
     assert_eq!(value(&away, PENDING), 3.0, "it asks by itself");
     assert!(
         !has(&away, OPENED) && !has(&away, REQUESTS),
