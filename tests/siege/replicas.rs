@@ -429,7 +429,9 @@ async fn foreign_content_is_ignored_and_overwritten() {
     one.scrape().await;
     let names = redis.names("sonorancad:");
     assert_eq!(names.len(), 2, "{names:?}");
-    let feed = redis.names(":feed:")[0].clone();
+    let (feed, slots) = (redis.names(":feed:").remove(0), redis.names(":slots:").remove(0));
+    let now: u64 = redis.command(&["TIME"]).lines().next().unwrap().parse().unwrap();
+    let in_an_hour = ((now + 3600) * 1000).to_string();
     for (round, break_it) in [
         vec!["HSET", &feed, "state", "nonsense", "version", "9000000000000"],
         vec![
@@ -445,13 +447,17 @@ async fn foreign_content_is_ignored_and_overwritten() {
             "nan",
         ],
         vec!["HSET", &feed, "queries", "x", "hits", "", "format", "y"],
+        vec!["HSET", &feed, "lease", "x", "lease_until", &in_an_hour],
         vec!["SET", &feed, "text"],
     ]
     .into_iter()
     .enumerate()
     {
         redis.command(&break_it);
-        if round == 3 {
+        for slot in 0..60 {
+            redis.command(&["ZADD", &slots, &in_an_hour, &slot.to_string()]);
+        }
+        if round == 4 {
             for name in &names {
                 redis.command(&["SET", name, "text"]);
             }

@@ -8,6 +8,8 @@ local LIFE = 7 * 24 * 3600 * 1000
 local WINDOW = 60 * 1000
 -- Later moments are not ours: pauses last an hour at most.
 local MAX_FUTURE = 2 * 3600 * 1000
+-- No lease or slot lasts longer: a request takes a minute at most, and counts for another one.
+local MAX_HELD = 10 * 60 * 1000
 -- How long a state of a newer format is left alone after an exporter that can read it has asked for it, or was free to.
 local ABANDONED = 10 * 60 * 1000
 
@@ -76,7 +78,7 @@ local function take(version)
   for _, name in ipairs(counting) do
     local key = slots[name]
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-    redis.call('ZREMRANGEBYSCORE', key, now + MAX_FUTURE, '+inf')
+    redis.call('ZREMRANGEBYSCORE', key, now + MAX_HELD, '+inf')
     local surplus = redis.call('ZCARD', key) + 1 - args.budgets[name]
     if surplus > 0 then
       local last = redis.call('ZRANGE', key, surplus - 1, surplus - 1, 'WITHSCORES')
@@ -148,8 +150,9 @@ function steps.begin()
     found.is_fresh = is_fresh
     return answer('taken', found, state)
   end
+  local lease_until = moment(feed, 'lease_until')
   -- Its own, if the answer to this step was lost and the replica asks again.
-  if moment(feed, 'lease_until') > now and redis.call('HGET', feed, 'lease') ~= args.token then
+  if lease_until > now and lease_until < now + MAX_HELD and redis.call('HGET', feed, 'lease') ~= args.token then
     return answer('fetching', found, state)
   end
   local wait = not is_paused() and take(api())
