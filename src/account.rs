@@ -70,7 +70,7 @@ pub struct Permit {
     endpoint: ApiEndpoint,
     version: ApiVersion,
     is_used: bool,
-    /// `None` if the budget is that of this process. A slot in the store that nobody gives back is free a little later.
+    /// `None` if the budget is that of this process. A slot in the store is free a little later if its replica dies.
     slot: Option<SharedSlot>,
 }
 
@@ -290,8 +290,11 @@ impl Permit {
     }
 
     /// Gives the permit back: nothing was sent, so nothing counts.
-    pub fn give_back(mut self) {
+    pub async fn give_back(mut self) {
         self.is_used = false;
+        if let (Some(shared), Some(slot)) = (&self.account.shared, &self.slot) {
+            shared.give_back(&self.account, self.endpoint, slot).await;
+        }
     }
 }
 

@@ -141,6 +141,7 @@ async fn status_page(
         content: state.status_content(request.community.clone()),
         request,
         is_reload_successful: state.is_reload_successful(),
+        is_shared_state_up: state.communities.is_shared_state_up(),
         dashboards: state.dashboards,
     };
     page.respond()

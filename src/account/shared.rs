@@ -91,6 +91,12 @@ impl SharedAccount {
         answer.await.is_some()
     }
 
+    /// Tells the store that nothing was sent. A store that does not answer frees the slot later by itself.
+    pub(super) async fn give_back(&self, account: &Account, endpoint: ApiEndpoint, slot: &SharedSlot) {
+        let args = json!({ "endpoint": endpoint.label(), "token": slot.token });
+        self.step(account, endpoint, "give_back", &slot.keys, &args, &[]).await;
+    }
+
     async fn step(
         &self,
         account: &Account,

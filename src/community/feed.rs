@@ -201,7 +201,7 @@ impl<E: Endpoint> Feed<E> {
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
         let Some(turn) = self.source.client.turn().await else {
-            permit.give_back();
+            permit.give_back().await;
             return None;
         };
         let started_at = self.source.clock.now();

@@ -47,6 +47,8 @@ pub(super) struct Page {
     pub(super) request: Request,
     /// Whether the configuration that was read last is in use.
     pub(super) is_reload_successful: bool,
+    /// Whether the state that replicas share can be reached; `None` if none is shared.
+    pub(super) is_shared_state_up: Option<bool>,
     /// Where the dashboards are.
     pub(super) dashboards: Option<Url>,
 }
@@ -91,7 +93,7 @@ impl Page {
                         @if let Some(url) = self.dashboard_url() { a.button href=(url) { "Dashboards in Grafana" } }
                     }
                     main { (self.render_content()) }
-                    (render_footer())
+                    (self.render_footer())
                 }
             }
         }
@@ -102,6 +104,13 @@ impl Page {
             @if !self.is_reload_successful {
                 p.alarm {
                     "The configuration that was read last cannot be used; an earlier one is. The log says why."
+                }
+            }
+            @if self.is_shared_state_up == Some(false) {
+                p.alarm {
+                    "The shared state cannot be reached. Until it can, this replica asks the API once per minute and endpoint, "
+                    "and its metrics have no counters. Check the store that SONORANCAD_SHARED_STATE_URL names; the log says "
+                    "what is wrong."
                 }
             }
             @match &self.content {
@@ -116,6 +125,25 @@ impl Page {
                 Content::Unknown => {
                     p.alarm { "There is no such community." }
                     p { a href="?" { "All communities" } }
+                }
+            }
+        }
+    }
+
+    fn render_footer(&self) -> Markup {
+        html! {
+            footer {
+                p {
+                    a href="metrics" { "Metrics" }
+                    a href="-/healthy" { "Health" }
+                    a href="-/ready" { "Readiness" }
+                }
+                @if self.is_shared_state_up == Some(true) {
+                    p { "This is one of several replicas. The store that they share answers." }
+                }
+                p {
+                    "sonorancad-exporter " (LONG_VERSION) ". This page shows the result of the last scrape, and reloads every "
+                    (REFRESH_SECONDS) " s. It asks the API nothing."
                 }
             }
         }
@@ -158,22 +186,6 @@ impl Page {
             url.query_pairs_mut().append_pair("var-community", alias);
         }
         Some(url)
-    }
-}
-
-fn render_footer() -> Markup {
-    html! {
-        footer {
-            p {
-                a href="metrics" { "Metrics" }
-                a href="-/healthy" { "Health" }
-                a href="-/ready" { "Readiness" }
-            }
-            p {
-                "sonorancad-exporter " (LONG_VERSION) ". This page shows the result of the last scrape, and reloads every "
-                (REFRESH_SECONDS) " s. It asks the API nothing."
-            }
-        }
     }
 }
 

@@ -2,14 +2,21 @@
 
 mod chaos;
 mod connection;
+mod deployed;
 mod redis;
+mod updates;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use sonorancad_exporter::clock::Clock;
+use enum_map::EnumMap;
+use sonorancad_exporter::account::{Account, Asking, Begin, Store};
+use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::config::{ApiEndpoint, ApiVersion, Config, Setting};
+use tempfile::tempdir;
 
 use self::redis::Redis;
-use crate::support::cad::{Answer, Cad};
+use crate::support::cad::{Answer, Cad, Request};
 use crate::support::exporter::{Running, eventually, has, value};
 use crate::support::program::{Program, command};
 
@@ -127,6 +134,70 @@ async fn one_budget_counts_for_all_and_a_dead_replica_frees_its_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_given_back_unused_is_free_at_once() {
+    let Some(redis) = Redis::start() else { return };
+    let variables = [
+        ("SONORANCAD_COMMUNITY_ID", "c"),
+        ("SONORANCAD_API_KEY", "k"),
+        ("SONORANCAD_API_VERSION", "v2"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let config = Config::read(Setting::from_environment(
+        variables.map(|(name, text)| (name.into(), text.into())),
+    ));
+    let config = config.unwrap();
+    let (api, clock) = (config.community.unwrap().api, Clock::system());
+    let store = Store::new(&config.shared_state.unwrap(), &config.network, &clock).unwrap();
+    let budgets = EnumMap::from_fn(|_| EnumMap::from_fn(|_| 1));
+    let account = Account::new_shared(&budgets, &clock, &Arc::new(store), api.account());
+    let feed = Arc::new(account).shared_feed(ApiEndpoint::Calls, 1, &api).unwrap();
+    let asking = Asking {
+        api: ApiVersion::V2,
+        may_change: false,
+        known: 0,
+        ttl: Duration::from_secs(30),
+        known_scrapes: (0, 0),
+        scrapes: (1, 0),
+        is_forced: false,
+    };
+    let (Begin::Granted(_, (permit, _)), _) = feed.begin(asking).await else {
+        panic!("no permit")
+    };
+    let taken = || redis.names(":slots:").len();
+    assert_eq!(taken(), 2, "of both versions");
+    permit.give_back().await;
+    assert_eq!(taken(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_begins_while_a_slot_is_waited_for_counts() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    let more = [
+        ("SONORANCAD_COLLECT", "calls,units"),
+        ("SONORANCAD_REQUESTS_PER_MINUTE", "1"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+    ];
+    replica(&cad, &redis, &more).scrape().await;
+    // The slot for units is free, and that for calls will be in two seconds.
+    for (endpoint, free_in) in [("units", -1), ("calls", 2)] {
+        let slots = redis.names(&format!(":slots:{endpoint}:v1"));
+        redis.command(&["DEL", &slots[0]]);
+        let now = redis.command(&["TIME"]).lines().next().unwrap().parse::<i64>().unwrap();
+        redis.command(&["ZADD", &slots[0], &format!("{}000", now + free_in), "another"]);
+    }
+    for feed in redis.names(":feed:") {
+        redis.command(&["HSET", &feed, "fetched", "0"]);
+    }
+    cad.answer_units(Answer::status(401, &[], ""));
+    let before = cad.requests().len();
+    replica(&cad, &redis, &more).scrape().await;
+    let requests = cad.requests().split_off(before);
+    let units: Vec<_> = requests.iter().map(Request::is_for_units).collect();
+    assert_eq!(units, [true], "the key was refused before the slot was free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limit_that_one_replica_meets_pauses_all() {
     let Some(redis) = Redis::start() else { return };
     let cad = Cad::start().await;
@@ -189,6 +260,8 @@ async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back(
     pass(1.1).await;
     let away = replica.scrape().await;
     assert_eq!(value(&away, "sonorancad_shared_state_up"), 0.0);
+    let page = replica.get("/").await;
+    assert!(page.text().contains("The shared state cannot be reached."));
     assert_eq!(value(&away, PENDING), 3.0, "it asks by itself");
     assert!(
         !has(&away, OPENED) && !has(&away, REQUESTS),
@@ -210,6 +283,60 @@ async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back(
         value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
     })
     .await;
+}
+
+/// In simulated time, for the replicas.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_without_the_store_costs_one_request_per_minute_and_replica_and_no_count() {
+    let Some(mut redis) = Redis::start_with(tempdir().unwrap(), &["--appendonly", "yes"]) else {
+        return;
+    };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH.elapsed().unwrap());
+    let variables = [
+        ("SONORANCAD_API_VERSION", "v1"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let start = || Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone()));
+    let replicas = [start(), start()];
+    for ids in [&[1][..], &[1, 2]] {
+        cad.answer(calls(ids));
+        clock.advance(Duration::from_secs(1));
+        pass(1.1).await;
+        for replica in &replicas {
+            replica.scrape().await;
+        }
+    }
+    redis.kill();
+    let mut asked_at = [vec![], vec![]];
+    for second in (0..3600).step_by(15) {
+        clock.advance(Duration::from_secs(15));
+        for (replica, asked_at) in replicas.iter().zip(&mut asked_at) {
+            let before = cad.requests().len();
+            let text = replica.scrape().await;
+            asked_at.extend((before..cad.requests().len()).map(|_| second));
+            assert_eq!(value(&text, "sonorancad_shared_state_up"), 0.0);
+            assert_eq!(value(&text, PENDING), 2.0);
+            assert!(!has(&text, OPENED));
+        }
+    }
+    for asked_at in &asked_at {
+        assert_eq!(asked_at.len(), 60, "{asked_at:?}");
+        assert!(asked_at.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{asked_at:?}");
+    }
+    cad.answer(calls(&[1, 2, 3]));
+    redis.start_again();
+    for replica in &replicas {
+        eventually("the store is used again", async || {
+            pass(0.2).await;
+            clock.advance(Duration::from_secs(1));
+            let text = replica.scrape().await;
+            value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,7 +429,9 @@ async fn foreign_content_is_ignored_and_overwritten() {
     one.scrape().await;
     let names = redis.names("sonorancad:");
     assert_eq!(names.len(), 2, "{names:?}");
-    let feed = redis.names(":feed:")[0].clone();
+    let (feed, slots) = (redis.names(":feed:").remove(0), redis.names(":slots:").remove(0));
+    let now: u64 = redis.command(&["TIME"]).lines().next().unwrap().parse().unwrap();
+    let in_an_hour = ((now + 3600) * 1000).to_string();
     for (round, break_it) in [
         vec!["HSET", &feed, "state", "nonsense", "version", "9000000000000"],
         vec![
@@ -318,13 +447,17 @@ async fn foreign_content_is_ignored_and_overwritten() {
             "nan",
         ],
         vec!["HSET", &feed, "queries", "x", "hits", "", "format", "y"],
+        vec!["HSET", &feed, "lease", "x", "lease_until", &in_an_hour],
         vec!["SET", &feed, "text"],
     ]
     .into_iter()
     .enumerate()
     {
         redis.command(&break_it);
-        if round == 3 {
+        for slot in 0..60 {
+            redis.command(&["ZADD", &slots, &in_an_hour, &slot.to_string()]);
+        }
+        if round == 4 {
             for name in &names {
                 redis.command(&["SET", name, "text"]);
             }
@@ -358,6 +491,8 @@ async fn the_state_of_a_newer_exporter_is_left_alone() {
     assert_eq!(value(&text, PENDING), 2.0, "it goes on by itself");
     assert!(!has(&text, OPENED));
     assert_eq!(state(), before);
+    let slots = &redis.names(":slots:calls:v1")[0];
+    assert_eq!(redis.command(&["ZCARD", slots]), "2", "within the common budget");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,6 +109,12 @@ impl Program {
         before.unwrap_or_else(|| self.wait_for(part))
     }
 
+    /// All lines until now.
+    pub(crate) fn lines(&mut self) -> &[String] {
+        self.log.extend(self.lines.get_mut().try_iter());
+        &self.log
+    }
+
     pub(crate) async fn scrape(&self) -> String {
         let http = http();
         let url = format!("http://{}/metrics", self.address);

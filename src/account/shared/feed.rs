@@ -13,7 +13,7 @@ use crate::account::{Account, MAX_WAIT, Permit, WINDOW};
 use crate::config::{ApiConfig, ApiEndpoint, ApiVersion, LabelTexts};
 
 /// The format of the states. A replica reads this one and those before, and leaves newer ones alone.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = if cfg!(feature = "next-format") { 2 } else { 1 };
 
 /// How much longer than a request a lease lasts: for decoding, for the steps before and after, and for a busy machine.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
@@ -47,31 +47,22 @@ pub struct Asking {
     pub is_forced: bool,
 }
 
-/// What the store answers to a feed that asks for a lease.
+/// What the store answers to a feed that asks for a lease. A permit may be used once the time beside it has passed.
 #[derive(Debug)]
 pub enum Begin {
-    /// Nothing, or its state is that of a newer exporter.
+    /// Nothing.
     Away,
-    /// Another replica is fetching. Until it has, this is what was written before, if that is new.
-    Fetching(Option<Written>),
+    /// The state is that of newer exporters, and cannot be read. There may be a permit.
+    Newer(Option<(Permit, Duration)>),
+    /// Another replica is fetching.
+    Fetching,
     /// No request is to be sent: there is a fresh snapshot, a pause, or no slot.
     Nothing {
-        /// What another replica has written, if that is new.
-        written: Option<Written>,
         /// Whether the snapshot is fresh.
         is_fresh: bool,
     },
-    /// A request may be sent once `wait` has passed.
-    Granted {
-        /// The right to write the state.
-        lease: Lease,
-        /// The right to send the request.
-        permit: Permit,
-        /// How long to wait before it is sent.
-        wait: Duration,
-        /// What another replica has written, if that is new.
-        written: Option<Written>,
-    },
+    /// A request may be sent, and the state may be written.
+    Granted(Lease, (Permit, Duration)),
 }
 
 /// The right to write the state of a feed.
@@ -130,8 +121,8 @@ impl Account {
 }
 
 impl SharedFeed {
-    /// Asks for a lease of the feed with a permit, or for what another replica has written.
-    pub async fn begin(&self, asking: Asking) -> Begin {
+    /// Asks for a lease of the feed with a permit. Also returns what another replica has written, if that is new.
+    pub async fn begin(&self, asking: Asking) -> (Begin, Option<Written>) {
         let token = seal::token();
         let args = json!({
             "endpoint": self.endpoint.label(),
@@ -150,31 +141,32 @@ impl SharedFeed {
         });
         let answer = self.step("begin", self.for_slot(args, &token, asking.api), &[]).await;
         let Some((answer, state)) = answer else {
-            return Begin::Away;
+            return (Begin::Away, None);
         };
         let written = (answer.version > asking.known).then(|| self.written(&answer, &state));
-        match answer.status {
-            Status::Fetching => Begin::Fetching(written),
+        let permit = |token| (self.permit(token, &answer), Duration::from_millis(answer.wait));
+        let begin = match answer.status {
+            Status::Fetching => Begin::Fetching,
             Status::Taken | Status::Refused => Begin::Nothing {
-                written,
                 is_fresh: answer.is_fresh,
             },
-            Status::Granted => Begin::Granted {
-                lease: Lease(token.clone()),
-                permit: self.permit(token, &answer),
-                wait: Duration::from_millis(answer.wait),
-                written,
-            },
+            Status::Granted => Begin::Granted(Lease(token.clone()), permit(token)),
             Status::NewerFormat => {
-                if !self.is_newer_logged.swap(true, Ordering::Relaxed) {
-                    warn!(
-                        api_endpoint = self.endpoint.label(),
-                        "a newer exporter has written the shared state: it is left alone, and this replica goes on by itself"
-                    );
-                }
-                Begin::Away
+                self.log_newer();
+                Begin::Newer(answer.has_slot.then(|| permit(token)))
             }
             Status::Late | Status::Done | Status::Fenced => Begin::Away,
+        };
+        (begin, written)
+    }
+
+    /// Says that the state is left alone, once.
+    fn log_newer(&self) {
+        if !self.is_newer_logged.swap(true, Ordering::Relaxed) {
+            warn!(
+                api_endpoint = self.endpoint.label(),
+                "a newer exporter has written the shared state: it is left alone, and this replica goes on by itself"
+            );
         }
     }
 

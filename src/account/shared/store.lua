@@ -8,6 +8,10 @@ local LIFE = 7 * 24 * 3600 * 1000
 local WINDOW = 60 * 1000
 -- Later moments are not ours: pauses last an hour at most.
 local MAX_FUTURE = 2 * 3600 * 1000
+-- No lease or slot lasts longer: a request takes a minute at most, and counts for another one.
+local MAX_HELD = 10 * 60 * 1000
+-- How long a state of a newer format is left alone after an exporter that can read it has asked for it, or was free to.
+local ABANDONED = 10 * 60 * 1000
 
 local args = cjson.decode(ARGV[2])
 local account, feed = KEYS[1], KEYS[4]
@@ -74,7 +78,7 @@ local function take(version)
   for _, name in ipairs(counting) do
     local key = slots[name]
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-    redis.call('ZREMRANGEBYSCORE', key, now + MAX_FUTURE, '+inf')
+    redis.call('ZREMRANGEBYSCORE', key, now + MAX_HELD, '+inf')
     local surplus = redis.call('ZCARD', key) + 1 - args.budgets[name]
     if surplus > 0 then
       local last = redis.call('ZRANGE', key, surplus - 1, surplus - 1, 'WITHSCORES')
@@ -103,6 +107,20 @@ local function is_paused()
   return moment(account, 'pause') > now or moment(account, pause_of_endpoint) > now
 end
 
+-- The version of the API to ask.
+local function api()
+  return args.may_change and redis.call('HEXISTS', account, 'refusal') == 1 and 'v2' or args.api
+end
+
+-- Whether the state is that of newer exporters, of which one is still there.
+local function is_newer()
+  if number(feed, 'format') <= args.format then
+    return false
+  end
+  local pause = math.max(moment(feed, 'pause'), moment(account, 'pause'), moment(account, pause_of_endpoint))
+  return now < math.max(moment(feed, 'asked'), pause) + ABANDONED
+end
+
 local steps = {}
 
 -- Asks for the lease of a feed with a slot, or for what another replica has fetched.
@@ -111,9 +129,16 @@ function steps.begin()
   if args.expires > 0 and now > args.expires then
     return answer('late')
   end
-  if number(feed, 'format') > args.format then
-    return answer('newer_format')
+  if is_newer() then
+    -- It goes on by itself, within the common budget.
+    local wait = not is_paused() and take(api())
+    return answer('newer_format', wait and { has_slot = true, wait = wait, api = api() })
   end
+  if number(feed, 'format') > args.format then
+    -- After a rollback. What cannot be read is of no use.
+    redis.call('DEL', feed)
+  end
+  set(feed, 'asked', now)
   -- A store that has lost them learns them from the replicas.
   set(feed, 'queries', math.max(number(feed, 'queries'), args.known_queries) + args.queries)
   set(feed, 'hits', math.max(number(feed, 'hits'), args.known_hits) + args.hits)
@@ -125,22 +150,19 @@ function steps.begin()
     found.is_fresh = is_fresh
     return answer('taken', found, state)
   end
+  local lease_until = moment(feed, 'lease_until')
   -- Its own, if the answer to this step was lost and the replica asks again.
-  if moment(feed, 'lease_until') > now and redis.call('HGET', feed, 'lease') ~= args.token then
+  if lease_until > now and lease_until < now + MAX_HELD and redis.call('HGET', feed, 'lease') ~= args.token then
     return answer('fetching', found, state)
   end
-  local version = args.api
-  if args.may_change and redis.call('HEXISTS', account, 'refusal') == 1 then
-    version = 'v2'
-  end
-  local wait = not is_paused() and take(version)
+  local wait = not is_paused() and take(api())
   if not wait then
     return answer('refused', found, state)
   end
   redis.call('HSET', feed, 'lease', args.token)
   set(feed, 'lease_until', now + wait + args.lease)
   found.wait = wait
-  found.api = version
+  found.api = api()
   return answer('granted', found, state)
 end
 
@@ -177,6 +199,14 @@ function steps.finish()
       end
     end
     lengthen(pause_of_endpoint, duration)
+  end
+  return answer('done')
+end
+
+-- Frees a slot at once: no request was sent.
+function steps.give_back()
+  for _, key in pairs(slots) do
+    redis.call('ZREM', key, args.token)
   end
   return answer('done')
 end

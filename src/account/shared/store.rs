@@ -55,6 +55,8 @@ pub(super) struct Answer {
     #[serde(default)]
     pub(super) is_fresh: bool,
     #[serde(default)]
+    pub(super) has_slot: bool,
+    #[serde(default)]
     pub(super) wait: u64,
     #[serde(default)]
     pub(super) api: String,

@@ -11,6 +11,7 @@ use crate::client::FetchError;
 use crate::clock::with_reference;
 use crate::config::{ApiVersion, VersionChoice};
 use crate::report::RequestCounts;
+use crate::tracker::Track as _;
 
 /// How often to check whether another replica's fetch has ended.
 const POLL: Duration = Duration::from_millis(100);
@@ -32,8 +33,10 @@ pub(super) struct Replica {
 
 /// What a replica may do.
 enum Turn {
-    Fetch(Lease, Permit),
-    FetchAlone,
+    /// With a permit, send a request, and write what is known then.
+    Fetch(Lease, Option<Permit>),
+    /// The same without the store.
+    FetchAlone(Option<Permit>),
     Nothing,
 }
 
@@ -48,21 +51,25 @@ impl<E: Endpoint> Fetch<E> {
         match feed.turn(shared, version).await {
             Turn::Fetch(lease, permit) => {
                 self.lease = Some(lease);
-                let outcome = self.fetch(permit, fetch).await;
+                let outcome = self.fetch_if(permit, fetch).await;
                 if let Some(lease) = &self.lease {
                     feed.write(shared, lease, outcome).await;
                 }
             }
-            Turn::FetchAlone => {
-                let outcome = match feed.source.account.permit(E::NAME, version).await {
-                    Some(permit) => self.fetch(permit, fetch).await,
-                    None => Outcome::NotAsked,
-                };
-                feed.land_alone(outcome);
-            }
+            Turn::FetchAlone(permit) => feed.land_alone(self.fetch_if(permit, fetch).await),
             Turn::Nothing => feed.complete(Outcome::NotAsked),
         }
         self.is_complete = true;
+    }
+
+    async fn fetch_if<F>(&self, permit: Option<Permit>, fetch: impl Fn(Page<E>) -> F) -> Outcome<SnapshotOf<E>>
+    where
+        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
+    {
+        match permit {
+            Some(permit) => self.fetch(permit, fetch).await,
+            None => Outcome::NotAsked,
+        }
     }
 }
 
@@ -71,23 +78,21 @@ impl<E: Endpoint> Feed<E> {
     async fn turn(&self, shared: &SharedFeed, api: ApiVersion) -> Turn {
         let mut is_forced = false;
         loop {
-            let begin = shared.begin(self.asking(api, is_forced)).await;
+            let (begin, written) = shared.begin(self.asking(api, is_forced)).await;
+            // At once: a scrape may run out of time before this ends, and must not show less than others have shown.
+            let is_readable = written.is_none_or(|written| self.take_over(written));
+            self.note_contact(!matches!(begin, Begin::Away | Begin::Newer(_)));
             match begin {
-                Begin::Away => {
-                    self.note_contact(false);
-                    return Turn::FetchAlone;
+                Begin::Away => return Turn::FetchAlone(self.source.account.permit(E::NAME, api).await),
+                Begin::Newer(permit) => {
+                    self.forget();
+                    return Turn::FetchAlone(match permit {
+                        Some(permit) => self.wait(permit).await,
+                        None => None,
+                    });
                 }
-                Begin::Fetching(written) => {
-                    // A scrape may run out of time before that fetch ends, and must not show less than others have shown.
-                    if let Some(written) = written {
-                        self.take_over(written);
-                    }
-                    self.note_contact(true);
-                    self.source.clock.sleep(POLL).await;
-                }
-                Begin::Nothing { written, is_fresh } => {
-                    let is_readable = written.is_none_or(|written| self.take_over(written));
-                    self.note_contact(true);
+                Begin::Fetching => self.source.clock.sleep(POLL).await,
+                Begin::Nothing { is_fresh } => {
                     if is_readable || is_forced {
                         if is_fresh && let Some(replica) = &mut self.state.lock().replica {
                             replica.scrapes.1 += 1;
@@ -97,22 +102,33 @@ impl<E: Endpoint> Feed<E> {
                     // What is there is not ours: it is overwritten.
                     is_forced = true;
                 }
-                Begin::Granted {
-                    lease,
-                    permit,
-                    wait,
-                    written,
-                } => {
-                    if let Some(written) = written {
-                        self.take_over(written);
-                    }
-                    self.note_contact(true);
-                    if !wait.is_zero() {
-                        self.source.clock.sleep(wait).await;
-                    }
-                    return Turn::Fetch(lease, permit);
-                }
+                Begin::Granted(lease, permit) => return Turn::Fetch(lease, self.wait(permit).await),
             }
+        }
+    }
+
+    /// The permit, once it may be used; `None` if a pause has begun meanwhile.
+    async fn wait(&self, (permit, wait): (Permit, Duration)) -> Option<Permit> {
+        if !wait.is_zero() {
+            self.source.clock.sleep(wait).await;
+        }
+        if self.source.account.pause(E::NAME).is_active(self.source.clock.now()) {
+            permit.give_back().await;
+            return None;
+        }
+        Some(permit)
+    }
+
+    /// Forgets what newer exporters have counted further, so that it is not shown again when they are gone.
+    fn forget(&self) {
+        let mut state = self.lock();
+        let ttl = state.known.cache.ttl();
+        state.known.tracker = E::Tracker::new(ttl, &self.source.api.labels);
+        state.known.counts = RequestCounts::default();
+        state.apply_plan();
+        if let Some(replica) = &mut state.replica {
+            replica.version = 0;
+            replica.pending = RequestCounts::default();
         }
     }
 

@@ -1,3 +1,5 @@
+mod states;
+
 use enum_map::EnumMap;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;

@@ -85,6 +85,7 @@ fn render(content: Content, query: &str) -> String {
         content,
         request: request(query),
         is_reload_successful: true,
+        is_shared_state_up: None,
         dashboards: None,
     };
     page.render().into_string()
@@ -445,6 +446,32 @@ fn ten_thousand_communities_are_pages_of_bounded_size() {
 }
 
 #[test]
+fn it_says_whether_replicas_reach_what_they_share() {
+    let page = |is_shared_state_up| {
+        let page = Page {
+            content: Content::Unknown,
+            request: Request::default(),
+            is_reload_successful: true,
+            is_shared_state_up,
+            dashboards: None,
+        };
+        page.render().into_string()
+    };
+    let texts = [
+        "The shared state cannot be reached.",
+        "The store that they share answers.",
+    ];
+    for (is_up, shown) in [
+        (None, [false, false]),
+        (Some(false), [true, false]),
+        (Some(true), [false, true]),
+    ] {
+        let page = page(is_up);
+        assert_eq!(texts.map(|text| page.contains(text)), shown, "{is_up:?}");
+    }
+}
+
+#[test]
 fn it_links_to_the_dashboards_of_what_it_shows() {
     let page = |alias: Option<&str>| {
         let report = CommunityReport {
@@ -456,6 +483,7 @@ fn it_links_to_the_dashboards_of_what_it_shows() {
             content: Content::Community { alias, report },
             request: Request::default(),
             is_reload_successful: true,
+            is_shared_state_up: None,
             dashboards: Some(Url::parse("https://x.example.org/d/y?orgId=1&a=\"").unwrap()),
         };
         page.render().into_string()

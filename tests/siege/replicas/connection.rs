@@ -1,6 +1,7 @@
 //! The ways to the store: TLS, a socket, passwords, and a slow network.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tempfile::tempdir;
@@ -100,28 +101,40 @@ async fn the_store_is_reached_through_a_socket_with_user_password_and_database()
     assert_eq!(value(&replica.scrape().await, "sonorancad_shared_state_up"), 1.0);
 }
 
-/// A way to the store on which each answer takes so long.
-async fn slow_way(redis: &Redis, delay: Duration) -> String {
-    let store = redis.url.trim_start_matches("redis://").to_owned();
+/// A way to the server at `address`, and its own address. Each part of an answer is passed on when `pass` has ended.
+pub(super) async fn way<F>(address: String, pass: impl Fn(&[u8]) -> F + Clone + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let own = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.unwrap();
-            let server = TcpStream::connect(&store).await.unwrap();
+            let Ok(server) = TcpStream::connect(&address).await else {
+                continue;
+            };
             let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                 (client.into_split(), server.into_split());
             tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let pass = pass.clone();
             tokio::spawn(async move {
                 let mut bytes = vec![0; 1 << 16];
                 while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
-                    tokio::time::sleep(delay).await;
+                    pass(&bytes[..length]).await;
                     let _ = to_client.write_all(&bytes[..length]).await;
                 }
             });
         }
     });
-    url
+    own
+}
+
+/// A way to the store on which each answer takes so long.
+async fn slow_way(redis: &Redis, delay: Duration) -> String {
+    let store = redis.url.trim_start_matches("redis://").to_owned();
+    let address = way(store, move |_| tokio::time::sleep(delay)).await;
+    format!("redis://{address}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

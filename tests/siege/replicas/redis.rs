@@ -1,4 +1,4 @@
-//! A server of Redis, as Debian packages it.
+//! A server of Redis, or of Valkey, as Debian packages them.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +27,7 @@ impl Redis {
 
     /// The same with more options, in a folder with what they need.
     pub(super) fn start_with(folder: TempDir, more: &[&str]) -> Option<Self> {
-        if !has("redis-server", &["--version"]) {
+        if !has(&program(), &["--version"]) {
             return None;
         }
         let port = free_port();
@@ -48,16 +48,21 @@ impl Redis {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Ends it; what it contained is lost.
+    /// Ends it; what it contained is lost, unless it has written it to its folder.
     pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again at the same address, empty.
+    /// Starts it again at the same address, with nothing but what it has written to its folder.
     pub(super) fn start_again(&mut self) {
         self.child = spawn(self.port, &self.folder, &self.more);
         self.wait();
+    }
+
+    /// Removes what it has written with `--appendonly yes`.
+    pub(super) fn forget(&self) {
+        std::fs::remove_dir_all(self.path("appendonlydir")).unwrap();
     }
 
     pub(super) fn process(&self) -> u32 {
@@ -129,8 +134,13 @@ impl Monitor {
     }
 }
 
+/// The server's program. The variable `REPLICAS_SERVER` of a test run names another one than that of Redis.
+fn program() -> String {
+    std::env::var("REPLICAS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 fn spawn(port: u16, folder: &TempDir, more: &[String]) -> Child {
-    Command::new("redis-server")
+    Command::new(program())
         .args([
             "--port",
             &port.to_string(),
