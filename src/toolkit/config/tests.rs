@@ -220,7 +220,7 @@ fn what_has_no_effect_here_is_accepted_with_a_warning() {
         ),
         (
             "curve_preferences: [X25519,\nCurveP521]",
-            "curve_preferences: line 2: is not supported, and not offered",
+            "curve_preferences: line 2: is not offered",
         ),
     ] {
         let config = folder.read_tls(more).unwrap_or_else(|error| panic!("{more}: {error}"));
