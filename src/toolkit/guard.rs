@@ -66,11 +66,11 @@ impl Guard {
             return Err(refusal);
         }
         let config = self.config.current();
-        if config.users().is_empty() {
+        if config.users.is_empty() {
             return Ok(false);
         }
         if let Some(credentials) = Credentials::from_headers(request.headers(), client)
-            && self.authenticator.admits(config.users(), credentials).await
+            && self.authenticator.admits(&config.users, credentials).await
         {
             return Ok(true);
         }
@@ -81,7 +81,7 @@ impl Guard {
 
     /// Adds the headers of the web configuration file, which replace those of the response.
     pub(super) fn add_headers(&self, response: &mut Response) {
-        for (name, value) in self.config.current().headers() {
+        for (name, value) in &self.config.current().headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
     }

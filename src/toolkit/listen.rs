@@ -319,8 +319,8 @@ impl Service {
         let _ = stream.set_nodelay(true);
         let connection = &open.connection;
         let stream = ClientStream::new(stream, connection.clone(), self.stopping.clone());
-        let Some(tls) = self.guard.config().tls().cloned() else {
-            return self.serve_http(stream, &open, |config| config.tls().is_none()).await;
+        let Some(tls) = self.guard.config().tls.clone() else {
+            return self.serve_http(stream, &open, |config| config.tls.is_none()).await;
         };
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
@@ -330,7 +330,7 @@ impl Service {
         };
         if let Some(stream) = stream {
             connection.wait();
-            let is_current = |config: &WebConfig| config.tls().is_some_and(|now| Arc::ptr_eq(now, &tls));
+            let is_current = |config: &WebConfig| config.tls.as_ref().is_some_and(|now| Arc::ptr_eq(now, &tls));
             self.serve_http(stream, &open, is_current).await;
         }
     }

@@ -107,21 +107,16 @@ fn build(
 ) -> Option<ServerConfig> {
     let versions = versions(section, findings);
     let provider = provider(section, versions.as_deref().unwrap_or_default(), findings);
+    let versions = findings.keep(versions);
     let auth = client_auth(section, findings);
-    let mut part = |name: &str, text, file| part(name, text, file, folder, files);
+    let auth = findings.keep(auth);
+    let mut part = |name: &str, text: Option<&str>, file| part(name, text, file, folder, files);
     let inline_key = section.key.as_ref().map(|key| key.as_str());
     let certificates = part("cert", section.cert.as_deref(), section.cert_file.as_ref()).and_then(certificates);
-    let key = part("key", inline_key, section.key_file.as_ref()).and_then(key);
-    let authorities = part(
-        "client_ca",
-        section.client_ca.as_deref(),
-        section.client_ca_file.as_ref(),
-    );
-    let versions = findings.keep(versions);
-    let auth = findings.keep(auth);
     let certificates = findings.keep(certificates);
-    let key = findings.keep(key);
-    let authorities = findings.keep(authorities);
+    let key = findings.keep(part("key", inline_key, section.key_file.as_ref()).and_then(key));
+    let (text, file) = (section.client_ca.as_deref(), section.client_ca_file.as_ref());
+    let authorities = findings.keep(part("client_ca", text, file));
     let verifier = auth.zip(authorities).and_then(|(auth, authorities)| {
         let verifier = verifier(
             authorities,
@@ -265,16 +260,12 @@ fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAu
         Some("RequireAndVerifyClientCert") => ClientAuth::Required,
         Some("RequireAnyClientCert" | "RequireClientCert") => {
             return Err(
-                "client_auth_type: types that do not verify the certificate are not supported, since anyone can make one; \
-                 use RequireAndVerifyClientCert"
-                    .to_owned(),
+                "client_auth_type: types that do not verify let in everyone; use RequireAndVerifyClientCert".into(),
             );
         }
         Some(_) => {
-            return Err(
-                "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"
-                    .to_owned(),
-            );
+            let types = "NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+            return Err(format!("client_auth_type: must be {types}"));
         }
     };
     match (auth, &section.client_allowed_sans) {
@@ -354,10 +345,7 @@ fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String
     let text = text.ok_or("key: is missing; set it or key_file")?;
     // Of PKCS #8, and of the older format.
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "key: is encrypted, and there is no setting for its password; decrypt it: openssl pkey -in FILE -out NEWFILE"
-                .to_owned(),
-        );
+        return Err("key: is encrypted; decrypt it: openssl pkey -in FILE -out NEWFILE".to_owned());
     }
     PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         if text.contains("-----BEGIN CERTIFICATE-----") {

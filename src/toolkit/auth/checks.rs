@@ -134,14 +134,13 @@ impl Authenticator {
 impl State {
     /// The check that is next. `None` if none waits.
     fn next(&mut self) -> Option<Check> {
-        let turns_ago = |client| self.served.iter().position(|served| *served == client);
-        let order = |index: usize| {
-            (
-                turns_ago(self.waiting[index].credentials.client).unwrap_or(usize::MAX),
-                index,
-            )
+        let turns_ago = |check: &Check| {
+            self.served
+                .iter()
+                .position(|client| *client == check.credentials.client)
         };
-        let next = (0..self.waiting.len()).max_by_key(|index| order(*index))?;
+        let checks = self.waiting.iter().enumerate();
+        let (next, _) = checks.max_by_key(|(index, check)| (turns_ago(check).unwrap_or(usize::MAX), *index))?;
         let check = self.waiting.remove(next);
         self.served.retain(|client| *client != check.credentials.client);
         self.served.insert(0, check.credentials.client);

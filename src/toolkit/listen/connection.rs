@@ -69,9 +69,8 @@ struct Progress {
     stage: Stage,
     /// When the request began, or the wait for one.
     began_at: Instant,
-    /// When the client took some of a response, or one was made, or the connection was opened: since then, nothing has
-    /// been in service.
-    waiting_since: Instant,
+    /// When a request came into service, or the client took some of a response, or the connection was opened.
+    active_at: Instant,
     /// The bytes of the response that is being written, also while the client takes only a part of them.
     unsent: u64,
     /// Whether it has been asked to close.
@@ -139,8 +138,8 @@ impl Connections {
 impl Open {
     /// Asks one connection of the client with the most to close: the one that has been longest without a request
     /// in service. If all of them have one, it is the one with the oldest request, but only if `newcomer` has
-    /// fewer connections. A client has as many as are open, or as it has opened lately, if those are more. Returns
-    /// whether any connection is closing.
+    /// fewer connections. A client has as many as are open, or as it has opened lately, if those are more. Of clients with
+    /// as many, those with a right password lose theirs last. Returns whether any connection is closing.
     fn evict_one(&self, newcomer: Client) -> bool {
         // One at a time: its slot is about to be free, and evicting more would gain nothing.
         if self.connections.iter().any(|open| open.progress.lock().is_closing) {
@@ -152,13 +151,13 @@ impl Open {
         // its request.
         let first_to_go = self.connections.iter().min_by_key(|connection| {
             let progress = connection.progress.lock();
-            let is_in_service = progress.stage == Stage::InService;
-            let since = if is_in_service {
-                progress.began_at
-            } else {
-                progress.waiting_since
-            };
-            (Reverse(self.clients.load(progress.client).most()), is_in_service, since)
+            let most = Reverse(self.clients.load(progress.client).most());
+            (
+                most,
+                progress.client.is_user,
+                progress.stage == Stage::InService,
+                progress.active_at,
+            )
         });
         let Some(connection) = first_to_go else {
             // The last connection has just closed.
@@ -190,6 +189,7 @@ impl OpenConnection {
             progress.began_at = Instant::now();
         }
         progress.stage = Stage::InService;
+        progress.active_at = Instant::now();
         progress.is_closing = false;
     }
 }
@@ -211,7 +211,7 @@ impl Connection {
                 client,
                 stage: Stage::Waiting,
                 began_at: now,
-                waiting_since: now,
+                active_at: now,
                 unsent: 0,
                 is_closing: false,
             }),
@@ -242,13 +242,13 @@ impl Connection {
     fn answer(&self, bytes: u64) {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
-        progress.waiting_since = Instant::now();
+        progress.active_at = Instant::now();
         progress.unsent = bytes;
     }
 
     /// Notes that some bytes have been written.
     pub(super) fn send(&self) {
-        self.progress.lock().waiting_since = Instant::now();
+        self.progress.lock().active_at = Instant::now();
     }
 
     /// Notes that everything has been written.
@@ -257,7 +257,7 @@ impl Connection {
         if progress.stage == Stage::Sending {
             progress.stage = Stage::Idle;
             progress.began_at = Instant::now();
-            progress.waiting_since = progress.began_at;
+            progress.active_at = progress.began_at;
             progress.unsent = 0;
         }
     }

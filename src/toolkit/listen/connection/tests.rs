@@ -79,7 +79,7 @@ async fn the_connections_of_a_client_are_counted_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_is_another_client_than_those_who_guess_at_its_address() {
+async fn a_user_keeps_its_connection_while_others_connect_from_its_address_and_from_many() {
     let connections = Arc::new(Connections::new(8));
     let open_one = connections.open(address(1)).await.unwrap();
     open_one.begin_service(true);
@@ -89,7 +89,7 @@ async fn a_user_is_another_client_than_those_who_guess_at_its_address() {
     tokio::spawn(async move { open_one.connection.evicted().await });
     for round in 0..20 {
         sleep(Duration::from_secs(1)).await;
-        for number in [1, 1, 1, 2, 3, 4] {
+        for number in [1, 1, 1, 2, 3, 4].into_iter().chain(round * 20..round * 20 + 20) {
             open(&connections, number).await.expect("no newcomer is refused");
         }
         assert!(is_open(&connections, &user), "round {round}");

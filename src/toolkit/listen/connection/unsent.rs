@@ -39,7 +39,7 @@ impl OpenConnection {
                 if progress.is_closing {
                     closing += progress.unsent;
                 } else if progress.unsent > 0 {
-                    let since = progress.waiting_since;
+                    let since = progress.active_at;
                     let (sum, oldest) = clients.entry(progress.client).or_insert((0, (since, connection)));
                     *sum += progress.unsent;
                     if since < oldest.0 {
