@@ -41,7 +41,7 @@ impl Toolkit {
     /// Whether new connections must use HTTPS at the moment.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
-        self.config.current().tls().is_some()
+        self.config.current().tls.is_some()
     }
 
     /// Reads the web configuration file again, if there is one. One that cannot be used changes nothing, and is logged.
@@ -62,7 +62,7 @@ impl Toolkit {
     /// What the web configuration in use says that is accepted but may surprise.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.config.current().warnings().to_vec()
+        self.config.current().warnings.clone()
     }
 
     /// How many requests have panicked since the start.

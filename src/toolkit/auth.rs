@@ -6,6 +6,7 @@
 mod checks;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -19,26 +20,24 @@ pub(super) use self::checks::Authenticator;
 use super::findings::Findings;
 use crate::text;
 
-/// From this cost on, a check takes longer than Prometheus waits for a scrape on many machines.
-const SLOW_COST: u32 = 16;
-
 /// Above this cost, a check would block all others for minutes, or even days.
 const MAX_COST: u32 = 18;
-
-/// Placeholder for unknown users: as long as a bcrypt hash, but never a valid one.
-const NO_HASH: &str = "------------------------------------------------------------";
 
 /// Users and the bcrypt hashes of their passwords. Without users, no password is required.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     hashes: HashMap<String, SecretString>,
-    /// The highest cost among the hashes; a hash of cost c takes 2^c rounds.
+    /// Stands for the hash of an unknown user: of the highest cost among the hashes, and of no password.
+    no_hash: SecretString,
+    /// The highest cost; a hash of cost c takes 2^c rounds.
     cost: u32,
 }
 
 /// The user name and the password that a request contains.
 #[derive(Debug)]
 pub(super) struct Credentials {
+    /// The client that has sent it, as limits count it.
+    client: IpAddr,
     user: String,
     password: SecretString,
 }
@@ -49,41 +48,14 @@ impl Users {
         let mut users = Self::default();
         for (user, hash) in texts {
             // Without the name: a misplaced password or hash may stand there.
-            let mut report = |reason: &str| {
-                let line = user.referenced.line();
-                findings.problem(format!("basic_auth_users: line {line}: {reason}"));
-            };
-            if user.value.contains(':') {
-                report("the user's name is followed by a colon without a space; a name cannot contain a colon");
-                continue;
-            }
-            let hash = match text::value(hash.as_ref().map_or("", ExposeSecret::expose_secret)) {
-                Ok(hash) => hash.map(SecretString::from),
-                Err(oddity) => {
-                    report(&format!("the hash {oddity}"));
-                    continue;
-                }
-            };
-            match hash.as_ref().and_then(|hash| cost(hash.expose_secret())) {
-                Some(cost) if cost > MAX_COST => {
-                    report(&format!("a hash with a cost above {MAX_COST} takes minutes to check"));
-                }
-                Some(cost) => {
-                    users.cost = users.cost.max(cost);
-                    users.hashes.extend(hash.map(|hash| (user.value, hash)));
-                }
-                None => report(
-                    "the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, and use what follows the \
-                     colon",
-                ),
+            let in_line = |reason| format!("basic_auth_users: line {}: {reason}", user.referenced.line());
+            let hash = read_hash(&user.value, hash.as_ref()).map_err(in_line);
+            if let Some((hash, cost)) = findings.keep(hash) {
+                users.cost = users.cost.max(cost);
+                users.hashes.insert(user.value, hash);
             }
         }
-        if users.cost >= SLOW_COST {
-            findings.warning(format!(
-                "basic_auth_users: each first check of a password takes many seconds at cost {} of bcrypt",
-                users.cost
-            ));
-        }
+        users.no_hash = format!("$2b${:02}${:.<53}", users.cost, "").into();
         users
     }
 
@@ -92,47 +64,50 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// What a check depends on: the user's current hash and the password.
-    fn checked(&self, credentials: &Credentials) -> Zeroizing<Vec<u8>> {
-        let hash = self
-            .hashes
-            .get(&credentials.user)
-            .map_or(NO_HASH, ExposeSecret::expose_secret);
-        Zeroizing::new([hash, credentials.password.expose_secret()].concat().into_bytes())
+    fn hash(&self, user: &str) -> &str {
+        self.hashes.get(user).unwrap_or(&self.no_hash).expose_secret()
     }
 
     /// Whether they are right. It takes the same time for every user, known or not.
-    fn check(&self, credentials: &Credentials) -> bool {
-        let Credentials { user, password } = credentials;
-        let password = password.expose_secret();
-        let Some(hash) = self.hashes.get(user).map(ExposeSecret::expose_secret) else {
-            dummy_hash(password, self.cost);
-            return false;
-        };
+    fn check(&self, Credentials { user, password, .. }: &Credentials) -> bool {
+        let (hash, password) = (self.hash(user), password.expose_secret());
         let is_right = bcrypt::verify(password, hash).unwrap_or(false);
         // 2^c rounds, and those of every cost from c up to below the highest, add up to 2^highest.
         for cost in cost(hash).unwrap_or(self.cost)..self.cost {
-            dummy_hash(password, cost);
+            let _ = bcrypt::hash_with_salt(password, cost, [0; 16]);
         }
         is_right
     }
 }
 
+/// The hash of a user, and its cost; or what is wrong with it.
+fn read_hash(user: &str, hash: Option<&SecretString>) -> Result<(SecretString, u32), String> {
+    if user.contains(':') {
+        return Err("the user's name is followed by a colon without a space; a name cannot contain a colon".to_owned());
+    }
+    let hash =
+        text::value(hash.map_or("", ExposeSecret::expose_secret)).map_err(|oddity| format!("the hash {oddity}"))?;
+    match hash.and_then(|hash| Some((hash, cost(hash)?))) {
+        Some((_, cost)) if cost > MAX_COST => {
+            Err(format!("a hash with a cost above {MAX_COST} takes minutes to check"))
+        }
+        Some((hash, cost)) => Ok((hash.into(), cost)),
+        None => Err(
+            "the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, and use what follows the colon"
+                .to_owned(),
+        ),
+    }
+}
+
 /// The cost of a bcrypt hash; `None` if the text is not one, or one of the broken version `2x`.
 fn cost(hash: &str) -> Option<u32> {
-    let is_known = ["$2a$", "$2b$", "$2y$"].iter().any(|version| hash.starts_with(version));
-    let parts: bcrypt::HashParts = hash.parse().ok().filter(|_| is_known && hash.len() == 60)?;
+    let parts: bcrypt::HashParts = hash.parse().ok().filter(|_| !hash.starts_with("$2x$"))?;
     Some(parts.get_cost()).filter(|cost| (4..=31).contains(cost))
 }
 
-/// Takes as long as a check of a hash with this cost.
-fn dummy_hash(password: &str, cost: u32) {
-    let _ = bcrypt::hash_with_salt(password, cost, [0; 16]);
-}
-
 impl Credentials {
-    /// Reads them from a request; `None` unless it has exactly one `Authorization` header, with UTF-8 in it.
-    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    /// Reads them from a request of `client`; `None` unless it has exactly one `Authorization` header, with UTF-8 in it.
+    pub(super) fn from_headers(headers: &HeaderMap, client: IpAddr) -> Option<Self> {
         let mut values = headers.get_all(AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return None;
@@ -144,6 +119,7 @@ impl Credentials {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(text.trim()).ok()?);
         let (user, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
         Some(Self {
+            client,
             user: user.to_owned(),
             password: password.into(),
         })

@@ -35,11 +35,15 @@ const HEADERS: [(&str, &[&str]); 5] = [
 /// What a web configuration file says, ready for use; by default plain HTTP for everyone.
 #[derive(Debug, Default)]
 pub(super) struct WebConfig {
-    tls: Option<Arc<ServerConfig>>,
+    /// `None` for plain HTTP.
+    pub(super) tls: Option<Arc<ServerConfig>>,
     requires_certificates: bool,
-    users: Arc<Users>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    warnings: Vec<String>,
+    /// Requests of others are refused.
+    pub(super) users: Arc<Users>,
+    /// Every response gets them.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is accepted but may surprise.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Everything that is wrong with a web configuration file.
@@ -94,46 +98,18 @@ impl WebConfig {
     /// It admits clients that `before` keeps out: a file that is cut off can still be valid.
     pub(super) fn replace(self, before: &Self, path: &Path) -> Result<Self, WebConfigError> {
         let lost = [
-            (before.tls.is_some() && self.tls.is_none(), "TLS"),
-            (!before.users.is_empty() && self.users.is_empty(), "users"),
-            (
-                before.requires_certificates && !self.requires_certificates,
-                "required client certificates",
-            ),
+            (before.tls.is_some() && self.tls.is_none()).then_some("TLS"),
+            (!before.users.is_empty() && self.users.is_empty()).then_some("users"),
+            (before.requires_certificates && !self.requires_certificates).then_some("required client certificates"),
         ];
-        let lost = lost.into_iter().filter(|(is_lost, _)| *is_lost);
-        let problems: Vec<_> = lost
-            .map(|(_, what)| {
-                format!("it no longer has {what}, perhaps because it is cut off; a restart uses it as it is")
-            })
-            .collect();
+        let problem =
+            |lost| format!("it no longer has {lost}, perhaps because it is cut off; a restart uses it as it is");
+        let problems: Vec<_> = lost.into_iter().flatten().map(problem).collect();
         if problems.is_empty() {
             return Ok(self);
         }
-        Err(WebConfigError {
-            path: path.to_owned(),
-            problems,
-        })
-    }
-
-    /// The TLS settings; `None` for plain HTTP.
-    pub(super) fn tls(&self) -> Option<&Arc<ServerConfig>> {
-        self.tls.as_ref()
-    }
-
-    /// The users; requests of others are refused.
-    pub(super) fn users(&self) -> &Arc<Users> {
-        &self.users
-    }
-
-    /// What is accepted but may surprise.
-    pub(super) fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    /// The headers that every response gets.
-    pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.headers
+        let path = path.to_owned();
+        Err(WebConfigError { path, problems })
     }
 }
 

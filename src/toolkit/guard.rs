@@ -1,13 +1,14 @@
 //! What stands between the listener and the router: refuses requests, adds headers, catches panics.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::HttpBody;
 use axum::http::header::{CONNECTION, HOST, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, Request, StatusCode, Version};
+use axum::http::{Request, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -53,39 +54,34 @@ impl Guard {
         router.layer(CatchPanicLayer::custom(answer))
     }
 
-    /// The response to a request that must not reach the router; `None` if it may.
-    pub(super) async fn refuse(&self, request: &Request<impl HttpBody>) -> Option<Response> {
+    /// Decides whether a request of `client` may reach the router. Returns whether its password is right; without
+    /// users, none is.
+    ///
+    /// # Errors
+    ///
+    /// The response to a request that may not.
+    pub(super) async fn admit(&self, request: &Request<impl HttpBody>, client: IpAddr) -> Result<bool, Response> {
         // First, since it is cheap: a password check is not.
         if let Some(refusal) = refuse_malformed(request) {
-            return Some(refusal);
+            return Err(refusal);
         }
-        if self.authenticates(request.headers()).await {
-            return None;
-        }
-        let challenge = [(
-            WWW_AUTHENTICATE,
-            "Basic realm=\"sonorancad-exporter\", charset=\"UTF-8\"",
-        )];
-        let text = "A user name and a password are required.\n";
-        Some((StatusCode::UNAUTHORIZED, challenge, text).into_response())
-    }
-
-    /// Whether the request comes from a user, or no users are configured.
-    async fn authenticates(&self, headers: &HeaderMap) -> bool {
         let config = self.config.current();
-        let users = config.users();
-        if users.is_empty() {
-            return true;
+        if config.users.is_empty() {
+            return Ok(false);
         }
-        match Credentials::from_headers(headers) {
-            Some(credentials) => self.authenticator.admits(users, credentials).await,
-            None => false,
+        if let Some(credentials) = Credentials::from_headers(request.headers(), client)
+            && self.authenticator.admits(&config.users, credentials).await
+        {
+            return Ok(true);
         }
+        let challenge = "Basic realm=\"sonorancad-exporter\", charset=\"UTF-8\"";
+        let text = "A user name and a password are required.\n";
+        Err((StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, challenge)], text).into_response())
     }
 
     /// Adds the headers of the web configuration file, which replace those of the response.
     pub(super) fn add_headers(&self, response: &mut Response) {
-        for (name, value) in self.config.current().headers() {
+        for (name, value) in &self.config.current().headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
     }

@@ -7,8 +7,7 @@
 //! are limited as well, and nothing stays in them after a connection.
 
 mod connection;
-mod lingering;
-mod observed;
+mod stream;
 
 use std::convert::Infallible;
 use std::io;
@@ -40,8 +39,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use self::connection::{Connections, OpenConnection};
-use self::lingering::LingeringStream;
-use self::observed::ObservedStream;
+use self::stream::ClientStream;
 use super::config::WebConfig;
 use super::guard::Guard;
 use crate::process::Process;
@@ -319,11 +317,11 @@ impl Service {
     async fn serve(self, stream: TcpStream, open: OpenConnection) {
         // If this fails, only a little latency is lost.
         let _ = stream.set_nodelay(true);
-        let stream = LingeringStream::new(stream, self.stopping.clone());
-        let Some(tls) = self.guard.config().tls().cloned() else {
-            return self.serve_http(stream, &open, |config| config.tls().is_none()).await;
+        let connection = &open.connection;
+        let stream = ClientStream::new(stream, connection.clone(), self.stopping.clone());
+        let Some(tls) = self.guard.config().tls.clone() else {
+            return self.serve_http(stream, &open, |config| config.tls.is_none()).await;
         };
-        let connection = open.connection();
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
             () = connection.evicted() => None,
@@ -331,7 +329,8 @@ impl Service {
             () = self.stopping.cancelled() => None,
         };
         if let Some(stream) = stream {
-            let is_current = |config: &WebConfig| config.tls().is_some_and(|now| Arc::ptr_eq(now, &tls));
+            connection.wait();
+            let is_current = |config: &WebConfig| config.tls.as_ref().is_some_and(|now| Arc::ptr_eq(now, &tls));
             self.serve_http(stream, &open, is_current).await;
         }
     }
@@ -345,7 +344,7 @@ impl Service {
         open: &OpenConnection,
         is_current: impl Fn(&WebConfig) -> bool,
     ) {
-        let connection = open.connection();
+        let connection = &open.connection;
         let service = service_fn(async |request| {
             let mut response = self.respond(open, request).await;
             if !is_current(&self.guard.config()) {
@@ -354,10 +353,9 @@ impl Service {
             }
             Ok::<_, Infallible>(response)
         });
-        let stream = TokioIo::new(ObservedStream::new(stream, connection.clone()));
         let http = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(stream, service);
+            .serve_connection(TokioIo::new(stream), service);
         let mut serving = pin!(http);
         // Once cancelled, the token is ready at every poll: without this, the loop would spin until the end.
         let mut is_stopping = false;
@@ -390,12 +388,13 @@ impl Service {
     /// The response to one request. From the moment the router gets the request until it has made the
     /// response, the request counts as in service, which protects the connection from eviction.
     async fn respond(&self, open: &OpenConnection, request: Request<Incoming>) -> Response {
-        let mut response = if let Some(refusal) = self.guard.refuse(&request).await {
-            refusal
-        } else {
-            open.connection().begin_service();
-            let Ok(response) = self.router.call(request).await;
-            response
+        let mut response = match self.guard.admit(&request, open.connection.client().address).await {
+            Ok(is_user) => {
+                open.begin_service(is_user);
+                let Ok(response) = self.router.call(request).await;
+                response
+            }
+            Err(refusal) => refusal,
         };
         // A body of unknown size is made as the client takes it.
         if !open.answer(response.body().size_hint().exact().unwrap_or_default()) {
@@ -409,9 +408,9 @@ impl Service {
 
 /// The stream within TLS. `None` if the client and the configuration do not agree, or if the client speaks plain
 /// HTTP, which it is told.
-async fn shake_hands(mut stream: LingeringStream, acceptor: TlsAcceptor) -> Option<TlsStream<LingeringStream>> {
+async fn shake_hands(mut stream: ClientStream, acceptor: TlsAcceptor) -> Option<TlsStream<ClientStream>> {
     let mut first = [0];
-    let length = stream.get_ref().peek(&mut first).await.ok()?;
+    let length = stream.tcp.peek(&mut first).await.ok()?;
     // A method of HTTP begins with a capital; a TLS handshake begins with byte 22.
     if length == 1 && first[0].is_ascii_uppercase() {
         let _ = stream.write_all(HTTPS_ONLY).await;

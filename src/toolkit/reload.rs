@@ -130,7 +130,7 @@ impl ReloadingConfig {
 }
 
 fn log_warnings(config: &WebConfig) {
-    for warning in config.warnings() {
+    for warning in &config.warnings {
         warn!("the web configuration: {warning}");
     }
 }

@@ -13,8 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
-use secrecy::{ExposeSecret, SecretString};
+use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
@@ -27,69 +26,23 @@ use crate::text;
 /// The largest file that is read: a chain of certificates takes a few KiB.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The cipher suites of TLS 1.2, by their names in Go.
-const TLS12_SUITES: [(&str, CipherSuite); 6] = [
-    (
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    ),
-    (
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    ),
-    (
-        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    ),
-    (
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    ),
-    (
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    ),
-    (
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    ),
-];
-
-/// The cipher suites of TLS 1.3. The format cannot choose among them: all are always enabled.
-const TLS13_SUITES: [&str; 3] = [
-    "TLS_AES_128_GCM_SHA256",
-    "TLS_AES_256_GCM_SHA384",
-    "TLS_CHACHA20_POLY1305_SHA256",
-];
-
-/// Those that the format offers beside them. They are weaker, so that nobody is let in by their absence.
-const OTHER_SUITES: [&str; 8] = [
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_RSA_WITH_AES_128_GCM_SHA256",
-    "TLS_RSA_WITH_AES_256_GCM_SHA384",
-];
-
-/// Curves of the format that the TLS library does not have.
-const OTHER_CURVES: [&str; 2] = ["CurveP521", "X25519MLKEM768"];
-
+/// The curves, by their names in the format.
 const CURVES: [(&str, &dyn SupportedKxGroup); 3] = [
     ("CurveP256", ring::kx_group::SECP256R1),
     ("CurveP384", ring::kx_group::SECP384R1),
     ("X25519", ring::kx_group::X25519),
 ];
 
+/// Curves of the format that the TLS library does not have.
+const OTHER_CURVES: [&str; 2] = ["CurveP521", "X25519MLKEM768"];
+
 /// The section `tls_server_config`; every key is optional.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TlsSection {
     cert: Option<String>,
     cert_file: Option<PathBuf>,
-    key: Option<SecretString>,
+    key: Option<Zeroizing<String>>,
     key_file: Option<PathBuf>,
     client_ca: Option<String>,
     client_ca_file: Option<PathBuf>,
@@ -105,35 +58,13 @@ pub(super) struct TlsSection {
 impl TlsSection {
     /// Whether no key is set, which means "no TLS" in this format.
     pub(super) fn is_empty(&self) -> bool {
-        // Destructured, so that no new key can be forgotten here.
-        let Self {
-            cert,
-            cert_file,
-            key,
-            key_file,
-            client_ca,
-            client_ca_file,
-            client_auth_type,
-            client_allowed_sans,
-            min_version,
-            max_version,
-            cipher_suites,
-            prefer_server_cipher_suites,
-            curve_preferences,
-        } = self;
-        [cert, client_ca, client_auth_type, min_version, max_version]
-            .iter()
-            .all(|text| text.is_none())
-            && [cert_file, key_file, client_ca_file].iter().all(|path| path.is_none())
-            && [cipher_suites, curve_preferences].iter().all(|list| list.is_none())
-            && client_allowed_sans.is_none()
-            && key.is_none()
-            && prefer_server_cipher_suites.is_none()
+        *self == Self::default()
     }
 
     /// Whether clients must show a certificate.
     pub(super) fn requires_certificates(&self) -> bool {
-        matches!(client_auth_type(self), Ok(Some("RequireAndVerifyClientCert")))
+        let auth = self.client_auth_type.as_deref();
+        auth.is_some_and(|auth| auth.trim() == "RequireAndVerifyClientCert")
     }
 
     /// Forgets the files that the section names.
@@ -176,21 +107,16 @@ fn build(
 ) -> Option<ServerConfig> {
     let versions = versions(section, findings);
     let provider = provider(section, versions.as_deref().unwrap_or_default(), findings);
-    let auth = client_auth(section, findings);
-    let mut part = |name: &str, text, file| part(name, text, file, folder, files);
-    let inline_key = section.key.as_ref().map(ExposeSecret::expose_secret);
-    let certificates = part("cert", section.cert.as_deref(), section.cert_file.as_ref()).and_then(certificates);
-    let key = part("key", inline_key, section.key_file.as_ref()).and_then(key);
-    let authorities = part(
-        "client_ca",
-        section.client_ca.as_deref(),
-        section.client_ca_file.as_ref(),
-    );
     let versions = findings.keep(versions);
+    let auth = client_auth(section, findings);
     let auth = findings.keep(auth);
+    let mut part = |name: &str, text: Option<&str>, file| part(name, text, file, folder, files);
+    let inline_key = section.key.as_ref().map(|key| key.as_str());
+    let certificates = part("cert", section.cert.as_deref(), section.cert_file.as_ref()).and_then(certificates);
     let certificates = findings.keep(certificates);
-    let key = findings.keep(key);
-    let authorities = findings.keep(authorities);
+    let key = findings.keep(part("key", inline_key, section.key_file.as_ref()).and_then(key));
+    let (text, file) = (section.client_ca.as_deref(), section.client_ca_file.as_ref());
+    let authorities = findings.keep(part("client_ca", text, file));
     let verifier = auth.zip(authorities).and_then(|(auth, authorities)| {
         let verifier = verifier(
             authorities,
@@ -257,7 +183,7 @@ fn provider(
 ) -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     if let Some(names) = section.cipher_suites.as_deref().filter(|names| !names.is_empty()) {
-        provider.cipher_suites = cipher_suites(names, &provider.cipher_suites, versions, findings);
+        provider.cipher_suites = cipher_suites(names, versions, findings);
     }
     if let Some(names) = section.curve_preferences.as_deref().filter(|names| !names.is_empty()) {
         provider.kx_groups = curves(names, findings);
@@ -265,74 +191,66 @@ fn provider(
     Arc::new(provider)
 }
 
-/// Of `all` suites, those of TLS 1.3, which the format cannot choose, and the named ones.
+/// Those of TLS 1.3, among which the format cannot choose, and the named ones.
 fn cipher_suites(
     names: &[Spanned<String>],
-    all: &[SupportedCipherSuite],
     versions: &[&SupportedProtocolVersion],
     findings: &mut Findings,
 ) -> Vec<SupportedCipherSuite> {
-    let is_tls13 = |suite: &&SupportedCipherSuite| matches!(suite, SupportedCipherSuite::Tls13(_));
-    let mut suites: Vec<_> = all.iter().filter(is_tls13).copied().collect();
-    let mut has_tls12 = false;
-    for name in names {
-        let line = name.referenced.line();
-        let suite = TLS12_SUITES.iter().find(|(known, _)| *known == name.value);
-        match suite.and_then(|(_, id)| all.iter().find(|suite| suite.suite() == *id)) {
-            Some(suite) => {
-                suites.push(*suite);
-                has_tls12 = true;
-            }
-            None if TLS13_SUITES.contains(&&*name.value) => {}
-            None if OTHER_SUITES.contains(&&*name.value) => {
-                findings.warning(format!(
-                    "cipher_suites: line {line}: is not offered, as it is not secure"
-                ));
-            }
-            None => findings.problem(format!(
-                "cipher_suites: line {line}: is not supported; these are: {}",
-                TLS12_SUITES.map(|(name, _)| name).join(", ")
-            )),
-        }
-    }
-    if !has_tls12 && findings.problems.is_empty() && *versions == [&TLS12] {
+    let known = ring::ALL_CIPHER_SUITES.iter().map(|suite| {
+        let name = suite.suite().as_str().unwrap_or_default();
+        (name.replace("TLS13_", "TLS_"), *suite)
+    });
+    let known: Vec<_> = known.collect();
+    // Nobody is let in by their absence.
+    let is_weak = |name: &str| name.starts_with("TLS_RSA_WITH_") || name.ends_with("_CBC_SHA");
+    let chosen = items("cipher_suites", names, &known, is_weak, findings);
+    let (tls13, tls12): (Vec<_>, Vec<_>) = ring::ALL_CIPHER_SUITES
+        .iter()
+        .partition(|suite| suite.tls13().is_some());
+    let tls12: Vec<_> = chosen.into_iter().filter(|suite| tls12.contains(suite)).collect();
+    if tls12.is_empty() && findings.problems.is_empty() && *versions == [&TLS12] {
         findings.problem("cipher_suites: none of them can be used with max_version TLS12");
     }
-    suites
+    [tls13, tls12].concat()
 }
 
 /// The named curves.
 fn curves(names: &[Spanned<String>], findings: &mut Findings) -> Vec<&'static dyn SupportedKxGroup> {
-    let mut groups = Vec::new();
-    let supported = CURVES.map(|(name, _)| name).join(", ");
-    for name in names {
-        let line = name.referenced.line();
-        match CURVES.iter().find(|(known, _)| *known == name.value) {
-            Some((_, group)) => groups.push(*group),
-            None if OTHER_CURVES.contains(&&*name.value) => {
-                findings.warning(format!(
-                    "curve_preferences: line {line}: is not supported, and not offered"
-                ));
-            }
-            None => findings.problem(format!(
-                "curve_preferences: line {line}: is not supported; these are: {supported}"
-            )),
-        }
-    }
+    let is_other = |name: &str| OTHER_CURVES.contains(&name);
+    let groups = items("curve_preferences", names, &CURVES, is_other, findings);
     if groups.is_empty() && findings.problems.is_empty() {
-        findings.problem(format!(
-            "curve_preferences: none of them is supported; these are: {supported}"
-        ));
+        findings.problem("curve_preferences: none of them is supported; these are: CurveP256, CurveP384, X25519");
     }
     groups
 }
 
-fn client_auth_type(section: &TlsSection) -> Result<Option<&str>, String> {
-    value("client_auth_type", section.client_auth_type.as_deref())
+/// What the names in the list `key` stand for, in order. An unsupported one is a problem, unless it is one of the format.
+fn items<T: Copy>(
+    key: &str,
+    names: &[Spanned<String>],
+    known: &[(impl AsRef<str>, T)],
+    is_of_format: impl Fn(&str) -> bool,
+    findings: &mut Findings,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    for name in names {
+        let line = name.referenced.line();
+        match known.iter().find(|(known, _)| known.as_ref() == name.value) {
+            Some((_, item)) => found.push(*item),
+            None if is_of_format(&name.value) => findings.warning(format!("{key}: line {line}: is not offered")),
+            None => {
+                let known: Vec<_> = known.iter().map(|(name, _)| name.as_ref()).collect();
+                let known = known.join(", ");
+                findings.problem(format!("{key}: line {line}: is not supported; these are: {known}"));
+            }
+        }
+    }
+    found
 }
 
 fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAuth, String> {
-    let auth = match client_auth_type(section)? {
+    let auth = match value("client_auth_type", section.client_auth_type.as_deref())? {
         None | Some("NoClientCert") => ClientAuth::None,
         Some("RequestClientCert") => {
             findings.warning("client_auth_type: RequestClientCert has no effect: it would let in everyone, too");
@@ -342,16 +260,12 @@ fn client_auth(section: &TlsSection, findings: &mut Findings) -> Result<ClientAu
         Some("RequireAndVerifyClientCert") => ClientAuth::Required,
         Some("RequireAnyClientCert" | "RequireClientCert") => {
             return Err(
-                "client_auth_type: types that do not verify the certificate are not supported, since anyone can make one; \
-                 use RequireAndVerifyClientCert"
-                    .to_owned(),
+                "client_auth_type: types that do not verify let in everyone; use RequireAndVerifyClientCert".into(),
             );
         }
         Some(_) => {
-            return Err(
-                "client_auth_type: must be NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"
-                    .to_owned(),
-            );
+            let types = "NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+            return Err(format!("client_auth_type: must be {types}"));
         }
     };
     match (auth, &section.client_allowed_sans) {
@@ -431,10 +345,7 @@ fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String
     let text = text.ok_or("key: is missing; set it or key_file")?;
     // Of PKCS #8, and of the older format.
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(
-            "key: is encrypted, and there is no setting for its password; decrypt it: openssl pkey -in FILE -out NEWFILE"
-                .to_owned(),
-        );
+        return Err("key: is encrypted; decrypt it: openssl pkey -in FILE -out NEWFILE".to_owned());
     }
     PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         if text.contains("-----BEGIN CERTIFICATE-----") {

@@ -274,8 +274,9 @@ fn the_amtool_of_the_compose_files_version_accepts_the_configuration_as_it_is() 
 /// The version of an image in the Compose file.
 fn image_version(name: &str) -> String {
     let service = service(name);
-    let (_, version) = service["image"].as_str().unwrap().rsplit_once(":v").unwrap();
-    version.to_owned()
+    let (_, version) = service["image"].as_str().unwrap().split_once(":v").unwrap();
+    // A digest may follow.
+    version.split('@').next().unwrap().to_owned()
 }
 
 #[test]

@@ -1,22 +1,24 @@
 //! When passwords are checked.
 //!
 //! Checking a password costs CPU by design, and no client may turn that against the others. A few checks run at a
-//! time, in the order in which their credentials came. Requests with the same credentials share one check, which is
-//! finished and remembered even if its clients disconnect. A wrong password delays its own response only.
+//! time. The next one is that of the client that has had its last turn before all others, or none yet: a client that
+//! guesses waits behind every client that does not. Of one client's checks, the newest is next. Requests with the same
+//! credentials share one check, which is finished and remembered even if its clients disconnect. A wrong password
+//! delays its own response only.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::Semaphore;
+use secrecy::ExposeSecret as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tokio_util::task::AbortOnDropHandle;
+use zeroize::Zeroizing;
 
 use super::{Credentials, Users};
 
@@ -26,26 +28,41 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// Checks at once.
 const MAX_RUNNING: usize = 2;
 
-/// Checks that run or wait. Above that, one that no client waits for is dropped for each new one. Those of waiting
+/// Checks that wait. Above that, the oldest that no client waits for is dropped for each new one. Those of waiting
 /// clients are as few as connections.
-const MAX_CHECKS: usize = 512;
+const MAX_WAITING: usize = 512;
 
-/// Stands for a user's hash and a password.
-type Tag = [u8; 32];
-
-/// Whether the credentials are right, once they are checked. Dropping all of its clones cancels the check.
-type Check = Shared<BoxFuture<'static, bool>>;
+/// Clients whose last turns are known.
+const MAX_CLIENTS: usize = 1024;
 
 /// Decides whether a request comes from a user.
 #[derive(Debug)]
 pub(in super::super) struct Authenticator {
     /// Generated at each start, so that the tags are useless elsewhere.
     key: hmac::Key,
-    /// The tag of each user's last credentials that were right.
-    verified: Mutex<HashMap<String, Tag>>,
-    checks: Mutex<HashMap<Tag, Check>>,
-    /// Given in the order of arrival.
+    state: Mutex<State>,
+    /// Each is that of a thread that checks until there is nothing to check.
     turns: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The tag of each user's last credentials that were right.
+    verified: HashMap<String, Vec<u8>>,
+    /// The checks that wait, the newest last.
+    waiting: Vec<Check>,
+    /// The clients that have had a turn, the last one first.
+    served: Vec<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Check {
+    users: Arc<Users>,
+    credentials: Credentials,
+    /// Stands for the user's hash and the password.
+    tag: Vec<u8>,
+    /// Notified if they are right, and dropped in any case.
+    is_right: watch::Sender<()>,
 }
 
 impl Authenticator {
@@ -54,55 +71,81 @@ impl Authenticator {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Self {
             key: key.expect("the system gives random numbers"),
-            verified: Mutex::default(),
-            checks: Mutex::default(),
+            state: Mutex::default(),
             turns: Arc::new(Semaphore::new(MAX_RUNNING)),
         }
     }
 
     /// Whether `credentials` are those of one of `users`.
     pub(in super::super) async fn admits(self: &Arc<Self>, users: &Arc<Users>, credentials: Credentials) -> bool {
-        let mut tag = Tag::default();
-        tag.copy_from_slice(hmac::sign(&self.key, &users.checked(&credentials)).as_ref());
-        // A user without a tag is compared with zeros, which takes the same time.
-        if *self.verified.lock().get(&credentials.user).unwrap_or(&Tag::default()) == tag {
+        // A hash always has the same length, so that no two pairs give the same text.
+        let text = Zeroizing::new([users.hash(&credentials.user), credentials.password.expose_secret()].concat());
+        let tag = hmac::sign(&self.key, text.as_bytes()).as_ref().to_vec();
+        if self.state.lock().verified.get(&credentials.user) == Some(&tag) {
             return true;
         }
-        let is_right = self.join_or_start(users, credentials, tag).await;
+        let mut outcome = self.enqueue(Check {
+            users: users.clone(),
+            credentials,
+            tag,
+            is_right: watch::Sender::default(),
+        });
+        let is_right = outcome.changed().await.is_ok();
         if !is_right {
             sleep(FAILURE_PAUSE).await;
         }
         is_right
     }
 
-    /// The check of these credentials, which may be there already.
-    fn join_or_start(self: &Arc<Self>, users: &Arc<Users>, credentials: Credentials, tag: Tag) -> Check {
-        let mut checks = self.checks.lock();
-        if checks.len() >= MAX_CHECKS && !checks.contains_key(&tag) {
-            checks.extract_if(|_, check| check.strong_count() == Some(1)).next();
+    /// Lets a check wait for its turn, as the newest one, and instead of one for the same credentials.
+    fn enqueue(self: &Arc<Self>, mut check: Check) -> watch::Receiver<()> {
+        let waiting = &mut self.state.lock().waiting;
+        if let Some(same) = waiting.iter().position(|other| other.tag == check.tag) {
+            check.is_right = waiting.remove(same).is_right;
+        } else if waiting.len() >= MAX_WAITING {
+            waiting.extract_if(.., |other| other.is_right.is_closed()).next();
         }
-        let start = || {
-            // In a task of its own: the client may disconnect.
-            let task = AbortOnDropHandle::new(tokio::spawn(self.clone().check(users.clone(), credentials, tag)));
-            task.map(|outcome| outcome.unwrap_or(false)).boxed().shared()
-        };
-        checks.entry(tag).or_insert_with(start).clone()
+        let outcome = check.is_right.subscribe();
+        waiting.push(check);
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
+            let this = self.clone();
+            spawn_blocking(move || this.run(turn));
+        }
+        outcome
     }
 
-    /// Checks credentials when it is their turn.
-    async fn check(self: Arc<Self>, users: Arc<Users>, credentials: Credentials, tag: Tag) -> bool {
-        let turn = self.turns.clone().acquire_owned().await;
-        let user = credentials.user.clone();
-        let check = spawn_blocking(move || {
-            let _turn = turn;
-            users.check(&credentials)
-        });
-        let is_right = check.await.unwrap_or(false);
-        if is_right {
-            self.verified.lock().insert(user, tag);
+    /// Checks until no check waits.
+    fn run(&self, turn: OwnedSemaphorePermit) {
+        loop {
+            let mut state = self.state.lock();
+            let Some(check) = state.next() else {
+                // While nothing can be added, which would find no turn and would be left to nobody.
+                return drop(turn);
+            };
+            drop(state);
+            if check.users.check(&check.credentials) {
+                self.state.lock().verified.insert(check.credentials.user, check.tag);
+                check.is_right.send_replace(());
+            }
         }
-        self.checks.lock().remove(&tag);
-        is_right
+    }
+}
+
+impl State {
+    /// The check that is next. `None` if none waits.
+    fn next(&mut self) -> Option<Check> {
+        let turns_ago = |check: &Check| {
+            self.served
+                .iter()
+                .position(|client| *client == check.credentials.client)
+        };
+        let checks = self.waiting.iter().enumerate();
+        let (next, _) = checks.max_by_key(|(index, check)| (turns_ago(check).unwrap_or(usize::MAX), *index))?;
+        let check = self.waiting.remove(next);
+        self.served.retain(|client| *client != check.credentials.client);
+        self.served.insert(0, check.credentials.client);
+        self.served.truncate(MAX_CLIENTS);
+        Some(check)
     }
 }
 

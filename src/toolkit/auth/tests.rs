@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use axum::http::HeaderValue;
 use serde_saphyr::Location;
 
@@ -19,8 +21,9 @@ pub(super) fn users(list: &[(&str, &str, u32)]) -> Users {
     users
 }
 
-pub(super) fn credentials(user: &str, password: &str) -> Credentials {
+pub(super) fn credentials(client: IpAddr, user: &str, password: &str) -> Credentials {
     Credentials {
+        client,
         user: user.to_owned(),
         password: password.into(),
     }
@@ -36,7 +39,7 @@ fn cpu_time() -> u64 {
 fn a_check_costs_the_same_for_every_user() {
     let users = users(&[("low", "secret", 5), ("high", "secret", 9)]);
     let time = |user: &str, password: &str| {
-        let credentials = credentials(user, password);
+        let credentials = credentials(Ipv4Addr::LOCALHOST.into(), user, password);
         let times = (0..7).map(|_| {
             let begin = cpu_time();
             users.check(&credentials);
@@ -65,7 +68,7 @@ fn credentials_are_read_as_the_rfc_writes_them() {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_static(value));
         }
-        let credentials = Credentials::from_headers(&headers)?;
+        let credentials = Credentials::from_headers(&headers, Ipv4Addr::LOCALHOST.into())?;
         Some(format!("{}|{}", credentials.user, credentials.password.expose_secret()))
     };
     assert_eq!(

@@ -20,16 +20,15 @@ mod clients;
 mod unsent;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub(super) use self::clients::Client;
 use self::clients::Clients;
 
 /// How long to wait for a closed connection to be gone before the next one is closed.
@@ -40,12 +39,11 @@ const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Connections {
     slots: Arc<Semaphore>,
     open: Mutex<Open>,
-    next_id: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Open {
-    connections: HashMap<u64, Arc<Connection>>,
+    connections: Vec<Arc<Connection>>,
     clients: Clients,
 }
 
@@ -53,16 +51,13 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     connections: Arc<Connections>,
-    id: u64,
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     _slot: OwnedSemaphorePermit,
 }
 
-/// One connection: its client, and how far it has come.
+/// One connection: how far it has come, and for whom.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The client, as limits count it: an IPv4 address or an IPv6 network.
-    client: IpAddr,
     progress: Mutex<Progress>,
     /// Asks the connection to close.
     close: Notify,
@@ -70,19 +65,16 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 struct Progress {
+    client: Client,
     stage: Stage,
     /// When the request began, or the wait for one.
     began_at: Instant,
-    /// When the newest response was made, or the connection was opened: since then, nothing has been in service.
-    waiting_since: Instant,
+    /// When a request came into service, or the client took some of a response, or the connection was opened.
+    active_at: Instant,
     /// The bytes of the response that is being written, also while the client takes only a part of them.
     unsent: u64,
-    /// When the client took some of it, or it was made.
-    taken_at: Instant,
     /// Whether it has been asked to close.
     is_closing: bool,
-    /// Whether it must close even with a request in service.
-    preempted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,109 +97,136 @@ impl Connections {
         Self {
             slots: Arc::new(Semaphore::new(max)),
             open: Mutex::new(Open {
-                connections: HashMap::new(),
+                connections: Vec::new(),
                 clients: Clients::new(),
             }),
-            next_id: AtomicU64::default(),
         }
     }
 
-    /// Opens a connection; at the limit, another one is closed for it. `None` if the client has at least as
-    /// many as any other, and all of these are in service.
-    pub(super) async fn open(self: &Arc<Self>, client: IpAddr) -> Option<OpenConnection> {
+    /// Opens a connection from `address`, an IPv4 address or an IPv6 network; at the limit, another one is closed for it.
+    /// `None` if the client has at least as many as any other, and all of these are in service.
+    pub(super) async fn open(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
+        let client = Client {
+            address,
+            is_user: false,
+        };
         self.open.lock().clients.arrive(client);
         let slot = loop {
             if let Ok(slot) = self.slots.clone().try_acquire_owned() {
                 break slot;
             }
-            if !self.evict_one(client) {
+            if !self.open.lock().evict_one(client) {
                 return None;
             }
             if let Ok(Ok(slot)) = timeout(EVICTION_INTERVAL, self.slots.clone().acquire_owned()).await {
                 break slot;
             }
         };
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(client));
         let mut open = self.open.lock();
-        open.connections.insert(id, connection.clone());
+        open.connections.push(connection.clone());
         open.clients.open(client);
         drop(open);
         Some(OpenConnection {
             connections: self.clone(),
-            id,
             connection,
             _slot: slot,
         })
     }
+}
 
+impl Open {
     /// Asks one connection of the client with the most to close: the one that has been longest without a request
     /// in service. If all of them have one, it is the one with the oldest request, but only if `newcomer` has
-    /// fewer connections. Of clients with as many, the one that has connected most often lately loses one. Returns
-    /// whether any connection is closing.
-    fn evict_one(&self, newcomer: IpAddr) -> bool {
-        let Open { connections, clients } = &*self.open.lock();
+    /// fewer connections. A client has as many as are open, or as it has opened lately, if those are more. Of clients with
+    /// as many, those with a right password lose theirs last. Returns whether any connection is closing.
+    fn evict_one(&self, newcomer: Client) -> bool {
         // One at a time: its slot is about to be free, and evicting more would gain nothing.
-        if connections
-            .values()
-            .any(|connection| connection.progress.lock().is_closing)
-        {
+        if self.connections.iter().any(|open| open.progress.lock().is_closing) {
             return true;
         }
         // Not simply the one that is idle longest of all: a client that sends small requests all the time is never
         // idle for long, and one whose requests are all in service would never lose any. Nor the one that is idle
-        // longest of equal clients: while others connect all the time, a client would have no time to send its request.
-        let first_to_go = connections.values().min_by_key(|connection| {
-            let client = clients.get(connection.client);
-            let (is_in_service, since) = connection.eviction_order();
-            (Reverse(client.open), is_in_service, Reverse(client.lately()), since)
+        // longest of clients with as many open: while others connect all the time, a client would have no time to send
+        // its request.
+        let first_to_go = self.connections.iter().min_by_key(|connection| {
+            let progress = connection.progress.lock();
+            let most = Reverse(self.clients.load(progress.client).most());
+            (
+                most,
+                progress.client.is_user,
+                progress.stage == Stage::InService,
+                progress.active_at,
+            )
         });
         let Some(connection) = first_to_go else {
             // The last connection has just closed.
             return true;
         };
         let mut progress = connection.progress.lock();
-        let is_in_service = progress.stage == Stage::InService;
-        if is_in_service && clients.get(connection.client).open <= clients.get(newcomer).open {
+        let open = |client| self.clients.load(client).open;
+        if progress.stage == Stage::InService && open(progress.client) <= open(newcomer) {
             return false;
         }
-        progress.preempted = is_in_service;
         connection.ask_to_close(&mut progress);
         true
     }
 }
 
 impl OpenConnection {
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    /// Notes that a request is in service from here on, and whether its password is right. That protects the connection
+    /// from eviction, even if it has begun.
+    pub(super) fn begin_service(&self, is_user: bool) {
+        let clients = &mut self.connections.open.lock().clients;
+        let mut progress = self.connection.progress.lock();
+        if is_user && !progress.client.is_user {
+            clients.close(progress.client);
+            progress.client.is_user = true;
+            clients.open(progress.client);
+        }
+        if matches!(progress.stage, Stage::Waiting | Stage::Idle) {
+            // It was pipelined: its bytes arrived with the request before it.
+            progress.began_at = Instant::now();
+        }
+        progress.stage = Stage::InService;
+        progress.active_at = Instant::now();
+        progress.is_closing = false;
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
-        open.connections.remove(&self.id);
-        open.clients.close(self.connection.client);
+        open.connections.retain(|other| !Arc::ptr_eq(other, &self.connection));
+        open.clients.close(self.connection.client());
     }
 }
 
 impl Connection {
     /// A connection that has just been opened by `client`.
-    pub(super) fn new(client: IpAddr) -> Self {
+    fn new(client: Client) -> Self {
         let now = Instant::now();
         Self {
-            client,
             progress: Mutex::new(Progress {
+                client,
                 stage: Stage::Waiting,
                 began_at: now,
-                waiting_since: now,
+                active_at: now,
                 unsent: 0,
-                taken_at: now,
                 is_closing: false,
-                preempted: false,
             }),
             close: Notify::new(),
         }
+    }
+
+    /// The client, as limits count it.
+    pub(super) fn client(&self) -> Client {
+        self.progress.lock().client
+    }
+
+    /// Notes that the TLS handshake is over: what comes is a request.
+    pub(super) fn wait(&self) {
+        self.progress.lock().stage = Stage::Waiting;
     }
 
     /// Notes that bytes have arrived. If nothing else is going on, a request begins.
@@ -219,28 +238,17 @@ impl Connection {
         }
     }
 
-    /// Notes that a request is in service from here on, which protects its connection from eviction.
-    pub(super) fn begin_service(&self) {
-        let mut progress = self.progress.lock();
-        if matches!(progress.stage, Stage::Waiting | Stage::Idle) {
-            // It was pipelined: its bytes arrived with the request before it.
-            progress.began_at = Instant::now();
-        }
-        progress.stage = Stage::InService;
-    }
-
     /// Notes that a response of this many bytes has been made.
     fn answer(&self, bytes: u64) {
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
-        progress.waiting_since = Instant::now();
-        progress.taken_at = progress.waiting_since;
+        progress.active_at = Instant::now();
         progress.unsent = bytes;
     }
 
     /// Notes that some bytes have been written.
     pub(super) fn send(&self) {
-        self.progress.lock().taken_at = Instant::now();
+        self.progress.lock().active_at = Instant::now();
     }
 
     /// Notes that everything has been written.
@@ -249,7 +257,7 @@ impl Connection {
         if progress.stage == Stage::Sending {
             progress.stage = Stage::Idle;
             progress.began_at = Instant::now();
-            progress.waiting_since = progress.began_at;
+            progress.active_at = progress.began_at;
             progress.unsent = 0;
         }
     }
@@ -267,26 +275,14 @@ impl Connection {
         self.close.notify_one();
     }
 
-    /// The lowest is evicted first: connections without a request in service, the longest idle one first, then the
-    /// others, the oldest request first.
-    fn eviction_order(&self) -> (bool, Instant) {
-        let progress = self.progress.lock();
-        match progress.stage {
-            Stage::InService => (true, progress.began_at),
-            Stage::Waiting | Stage::Idle | Stage::Receiving | Stage::Sending => (false, progress.waiting_since),
-        }
-    }
-
-    /// Completes when the connection must close for another one. If a request has come into service since it was
-    /// asked to, the connection stays open, unless it is preempted.
+    /// Completes when the connection must close for another one.
     pub(super) async fn evicted(&self) {
         loop {
             self.close.notified().await;
-            let mut progress = self.progress.lock();
-            if progress.stage != Stage::InService || progress.preempted {
+            // Otherwise, a request has come into service since it was asked to.
+            if self.progress.lock().is_closing {
                 return;
             }
-            progress.is_closing = false;
         }
     }
 

@@ -188,8 +188,10 @@ async fn a_connection_lives_from_one_scrape_to_the_next_at_common_intervals() {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
-        let (mut client, stream) = tokio::io::duplex(1 << 16);
-        tokio::spawn(async move { service.serve_http(stream, &open, |_| true).await });
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = socket.accept().await.unwrap();
+        tokio::spawn(service.serve(stream, open));
         let mut answers = 0;
         for _ in 0..10 {
             if client.write_all(REQUEST).await.is_err() {

@@ -31,7 +31,7 @@ fn a_file_is_read_again_once_it_has_stayed_the_same() {
     let file = File::new();
     file.write("{}");
     let live = ReloadingConfig::open(Some(&file.path)).unwrap();
-    let headers = || live.current().headers().len();
+    let headers = || live.current().headers.len();
     let first = live.check(&file.path, &WatchedFiles::default());
     assert_eq!(live.check(&file.path, &first), first, "nothing has changed");
 
@@ -55,7 +55,7 @@ fn what_cannot_be_used_is_read_once_and_what_is_in_use_stays() {
     let before = live.check(&file.path, &WatchedFiles::default());
     let last = live.check(&file.path, &before);
     assert!(!live.is_newest());
-    assert_eq!(live.current().headers().len(), 1);
+    assert_eq!(live.current().headers.len(), 1);
     let used = live.current();
     live.check(&file.path, &last);
     assert!(Arc::ptr_eq(&used, &live.current()));
@@ -73,7 +73,7 @@ fn what_cannot_be_used_is_read_once_and_what_is_in_use_stays() {
 #[test]
 fn without_a_file_nothing_is_configured() {
     let live = ReloadingConfig::open(None).unwrap();
-    assert!(live.is_newest() && live.current().tls().is_none() && live.current().users().is_empty());
+    assert!(live.is_newest() && live.current().tls.is_none() && live.current().users.is_empty());
     assert!(ReloadingConfig::open(Some(Path::new("/nowhere/web.yml"))).is_err());
 }
 

@@ -1,4 +1,4 @@
-//! How many connections each client has, and how many it has opened lately.
+//! Who connects, how many connections each client has, and how many it has opened lately.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,19 +9,28 @@ use tokio::time::Instant;
 /// New connections are counted for at least this long, and at most twice as long.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
+/// A client, as limits count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in super::super) struct Client {
+    /// An IPv4 address, or an IPv6 network.
+    pub(in super::super) address: IpAddr,
+    /// Whether it has sent a password that is right. So nobody else at its address takes its connections.
+    pub(super) is_user: bool,
+}
+
 /// Every client that has a connection, or has opened one lately.
 #[derive(Debug)]
 pub(super) struct Clients {
-    by_address: HashMap<IpAddr, Client>,
+    loads: HashMap<Client, Load>,
     /// When the period began.
     since: Instant,
 }
 
 /// The connections of one client.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Client {
+pub(super) struct Load {
     /// Those that are open.
-    pub(super) open: usize,
+    pub(super) open: u32,
     /// Those that were opened, or refused, in this period.
     now: u32,
     /// The same of the period before.
@@ -31,46 +40,46 @@ pub(super) struct Client {
 impl Clients {
     pub(super) fn new() -> Self {
         Self {
-            by_address: HashMap::new(),
+            loads: HashMap::new(),
             since: Instant::now(),
         }
     }
 
     /// Counts a connection that a client wants to open.
-    pub(super) fn arrive(&mut self, address: IpAddr) {
+    pub(super) fn arrive(&mut self, client: Client) {
         let age = self.since.elapsed();
         if age >= PERIOD {
             self.since = Instant::now();
-            self.by_address.retain(|_, client| {
-                client.before = if age < PERIOD * 2 { client.now } else { 0 };
-                client.now = 0;
-                client.open > 0 || client.before > 0
+            self.loads.retain(|_, load| {
+                load.before = if age < PERIOD * 2 { load.now } else { 0 };
+                load.now = 0;
+                load.open > 0 || load.before > 0
             });
         }
-        self.by_address.entry(address).or_default().now += 1;
+        self.loads.entry(client).or_default().now += 1;
     }
 
     /// Counts a connection that is open from here on.
-    pub(super) fn open(&mut self, address: IpAddr) {
-        self.by_address.entry(address).or_default().open += 1;
+    pub(super) fn open(&mut self, client: Client) {
+        self.loads.entry(client).or_default().open += 1;
     }
 
     /// Notes that a connection is closed.
-    pub(super) fn close(&mut self, address: IpAddr) {
-        if let Some(client) = self.by_address.get_mut(&address) {
-            client.open -= 1;
+    pub(super) fn close(&mut self, client: Client) {
+        if let Some(load) = self.loads.get_mut(&client) {
+            load.open -= 1;
         }
     }
 
     /// What is known about a client.
-    pub(super) fn get(&self, address: IpAddr) -> Client {
-        self.by_address.get(&address).copied().unwrap_or_default()
+    pub(super) fn load(&self, client: Client) -> Load {
+        self.loads.get(&client).copied().unwrap_or_default()
     }
 }
 
-impl Client {
-    /// The connections that it has opened lately.
-    pub(super) fn lately(self) -> u32 {
-        self.now + self.before
+impl Load {
+    /// The connections that are open, or those that were opened lately, if these are more.
+    pub(super) fn most(self) -> u32 {
+        self.open.max(self.now + self.before)
     }
 }

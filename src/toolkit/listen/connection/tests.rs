@@ -7,15 +7,22 @@ use super::clients::PERIOD;
 use super::unsent::MAX_UNSENT;
 use super::*;
 
-fn client(number: u32) -> IpAddr {
+fn address(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0x0a00_0000 + number).into()
+}
+
+fn client(number: u32) -> Client {
+    Client {
+        address: address(number),
+        is_user: false,
+    }
 }
 
 /// Opens a connection that closes when it is evicted, as the listener's do.
 async fn open(connections: &Arc<Connections>, number: u32) -> Option<Arc<Connection>> {
-    let open = connections.open(client(number)).await?;
-    let connection = open.connection().clone();
-    tokio::spawn(async move { open.connection().evicted().await });
+    let open = connections.open(address(number)).await?;
+    let connection = open.connection.clone();
+    tokio::spawn(async move { open.connection.evicted().await });
     // It waits for its eviction from now on.
     yield_now().await;
     Some(connection)
@@ -26,7 +33,7 @@ fn is_open(connections: &Connections, connection: &Arc<Connection>) -> bool {
         .open
         .lock()
         .connections
-        .values()
+        .iter()
         .any(|other| Arc::ptr_eq(other, connection))
 }
 
@@ -57,28 +64,45 @@ async fn the_connections_of_a_client_are_counted_for_a_while() {
     clients.open(client(1));
     sleep(PERIOD / 2).await;
     clients.arrive(client(1));
-    let lately = |clients: &Clients| [1, 2, 3].map(|number| clients.get(client(number)).lately());
+    let most = |clients: &Clients| [1, 2, 3].map(|number| clients.load(client(number)).most());
     sleep(PERIOD / 2).await;
     clients.arrive(client(2));
-    assert_eq!(lately(&clients), [2, 1, 0]);
+    assert_eq!(most(&clients), [2, 1, 0]);
     sleep(PERIOD).await;
     clients.arrive(client(3));
-    assert_eq!(lately(&clients), [0, 1, 1]);
+    assert_eq!(most(&clients), [1, 1, 1], "the first one has one open");
     sleep(PERIOD * 3).await;
     clients.arrive(client(2));
-    assert_eq!(lately(&clients), [0, 1, 0]);
-    assert_eq!(clients.get(client(1)).open, 1);
+    assert_eq!(most(&clients), [1, 1, 0]);
     clients.close(client(1));
-    assert_eq!(clients.get(client(1)).open, 0);
+    assert_eq!(most(&clients), [0, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_keeps_its_connection_while_others_connect_from_its_address_and_from_many() {
+    let connections = Arc::new(Connections::new(8));
+    let open_one = connections.open(address(1)).await.unwrap();
+    open_one.begin_service(true);
+    open_one.connection.answer(1);
+    let user = open_one.connection.clone();
+    user.flush();
+    tokio::spawn(async move { open_one.connection.evicted().await });
+    for round in 0..20 {
+        sleep(Duration::from_secs(1)).await;
+        for number in [1, 1, 1, 2, 3, 4].into_iter().chain(round * 20..round * 20 + 20) {
+            open(&connections, number).await.expect("no newcomer is refused");
+        }
+        assert!(is_open(&connections, &user), "round {round}");
+    }
 }
 
 /// A connection in whose service a response has been made, and whether there was room for it.
 async fn respond(connections: &Arc<Connections>, number: u32, bytes: u64) -> (Arc<Connection>, bool) {
-    let open = connections.open(client(number)).await.expect("a connection");
-    open.connection().begin_service();
+    let open = connections.open(address(number)).await.expect("a connection");
+    open.begin_service(false);
     let has_room = open.answer(bytes);
-    let connection = open.connection().clone();
-    tokio::spawn(async move { open.connection().evicted().await });
+    let connection = open.connection.clone();
+    tokio::spawn(async move { open.connection.evicted().await });
     yield_now().await;
     (connection, has_room)
 }
@@ -88,7 +112,7 @@ fn unsent(connections: &Connections) -> u64 {
         .open
         .lock()
         .connections
-        .values()
+        .iter()
         .map(|connection| connection.progress.lock().unsent)
         .sum()
 }
@@ -129,8 +153,8 @@ async fn responses_of_many_clients_are_limited_even_before_the_oldest_are_gone()
     let mut open = Vec::new();
     let mut refused = 0;
     for number in 0..500 {
-        let connection = connections.open(client(number)).await.expect("a connection");
-        connection.connection().begin_service();
+        let connection = connections.open(address(number)).await.expect("a connection");
+        connection.begin_service(false);
         refused += u32::from(!connection.answer(BYTES));
         // Nothing closes.
         open.push(connection);

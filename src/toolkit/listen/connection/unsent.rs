@@ -34,13 +34,13 @@ impl OpenConnection {
             let mut closing = 0;
             // Each client's bytes, and its response that has stood still for longest.
             let mut clients = HashMap::new();
-            for connection in open.connections.values() {
+            for connection in &open.connections {
                 let progress = connection.progress.lock();
                 if progress.is_closing {
                     closing += progress.unsent;
                 } else if progress.unsent > 0 {
-                    let since = progress.taken_at;
-                    let (sum, oldest) = clients.entry(connection.client).or_insert((0, (since, connection)));
+                    let since = progress.active_at;
+                    let (sum, oldest) = clients.entry(progress.client).or_insert((0, (since, connection)));
                     *sum += progress.unsent;
                     if since < oldest.0 {
                         *oldest = (since, connection);
@@ -57,7 +57,7 @@ impl OpenConnection {
                 return closing == 0 || kept + closing + bytes <= 2 * MAX_UNSENT;
             };
             if clients
-                .get(&self.connection.client)
+                .get(&self.connection.client())
                 .is_some_and(|(own, _)| units(own) >= units(most))
             {
                 return false;
