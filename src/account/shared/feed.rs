@@ -162,7 +162,7 @@ impl SharedFeed {
             Status::Granted => Begin::Granted {
                 lease: Lease(token.clone()),
                 permit: self.permit(token, &answer),
-                wait: Duration::from_millis(answer.wait),
+                wait: answer.wait(),
                 written,
             },
             Status::NewerFormat => {
