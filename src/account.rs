@@ -22,7 +22,7 @@ use self::budget::{Budget, WINDOW};
 use self::pause::ShortPauses;
 pub use self::pause::{MAX_PAUSE, MIN_PAUSE, Pause};
 pub use self::plan::{Plan, Rate};
-pub use self::shared::{Asking, Begin, Commit, Lease, SharedFeed, Store, StoreError, Verdict, Written};
+pub use self::shared::{Asking, Begin, Commit, Lease, Secrets, SharedFeed, Store, StoreError, Verdict, Written};
 use self::shared::{SharedAccount, SharedSlot};
 use crate::clock::Clock;
 use crate::config::{ApiEndpoint, ApiVersion};

@@ -149,6 +149,12 @@ impl<S> Cache<S> {
         (now.since(*fetched_at) <= self.stale_bound).then_some(snapshot)
     }
 
+    /// The newest snapshot, however old it is.
+    #[must_use]
+    pub fn newest(&self) -> Option<&S> {
+        self.newest.as_ref().map(|(_, snapshot)| &**snapshot)
+    }
+
     /// Whether the newest fetch that has ended succeeded, and its snapshot is within the stale bound.
     #[must_use]
     pub fn is_up(&self, now: Now) -> bool {

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 pub use self::communities::{Communities, CommunitiesError, Listed};
 use self::feed::Source;
+pub use self::feed::{Replayed, replay};
 use self::server::{AnyFeed, Server};
 use crate::account::Account;
 use crate::client::{Client, FetchError};

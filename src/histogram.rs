@@ -36,7 +36,8 @@ impl Histogram {
         let seconds = estimate.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts[bucket] += 1;
-        self.sum += observed;
+        // Only a sum that was read from elsewhere is that large.
+        self.sum = self.sum.saturating_add(observed);
     }
 
     /// Adds the durations that another histogram with the same buckets has observed.
@@ -44,7 +45,13 @@ impl Histogram {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
-        self.sum += other.sum;
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Whether both have the same buckets, so that they can be added.
+    #[must_use]
+    pub fn has_buckets_of(&self, other: &Self) -> bool {
+        self.bounds == other.bounds && self.counts.len() == other.counts.len()
     }
 
     /// Each bucket's upper bound in seconds and its own count, the infinite one last.

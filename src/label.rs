@@ -110,6 +110,12 @@ impl TextCounts {
         }
     }
 
+    /// Whether both have a number for each of these texts.
+    #[must_use]
+    pub fn has_texts_of(&self, other: &Self) -> bool {
+        self.texts == other.texts && self.counts.len() == other.counts.len()
+    }
+
     /// Each text with its number, [`OTHER`] last; nothing if no text is listed.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         let listed = self.texts.0.iter().map(String::as_str);

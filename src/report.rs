@@ -249,6 +249,12 @@ impl FeedStatus {
 }
 
 impl RequestCounts {
+    /// Whether both have the same buckets, so that they can be added.
+    #[must_use]
+    pub fn has_buckets_of(&self, other: &Self) -> bool {
+        self.request_seconds.has_buckets_of(&other.request_seconds)
+    }
+
     /// Adds what was counted elsewhere.
     pub fn add(&mut self, more: &Self) {
         self.requests += more.requests;

@@ -86,6 +86,10 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
     /// What is known so far.
     fn stats(&self) -> &Self::Stats;
 
+    /// Whether this tracker and this snapshot, which come from the store that replicas share, have the buckets and the texts
+    /// of this exporter.
+    fn fits(&self, snapshot: Option<&Self::Snapshot>, labels: &LabelTexts) -> bool;
+
     /// Takes out of the stats what is only true while the tracker sees every answer.
     fn forget_present(_: &mut Self::Stats) {}
 }
@@ -225,6 +229,10 @@ impl Track for CallTracker {
         &self.stats
     }
 
+    fn fits(&self, _: Option<&CallSnapshot>, labels: &LabelTexts) -> bool {
+        self.stats.fits(labels)
+    }
+
     /// The oldest calls may be gone.
     fn forget_present(stats: &mut CallStats) {
         stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
@@ -279,6 +287,14 @@ impl CallTracker {
 }
 
 impl CallStats {
+    fn fits(&self, labels: &LabelTexts) -> bool {
+        let empty = Histogram::new(CALL_SECONDS);
+        let of_calls = self.waits.values().chain(self.durations.values());
+        let mut histograms = of_calls.chain(self.emergency_waits.values());
+        histograms.all(|histogram| histogram.has_buckets_of(&empty))
+            && self.opened_by_code.has_texts_of(&TextCounts::new(&labels.call_codes))
+    }
+
     fn add_dispatch(&mut self, event: Event<(Priority, Origin)>) {
         match event {
             Event::Opened {

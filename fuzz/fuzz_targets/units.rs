@@ -1,5 +1,5 @@
-//! See `sonorancad_exporter_fuzz::units`.
+//! See the reader of this name in `tests/support/foreign.rs`.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sonorancad_exporter_fuzz::units(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sonorancad_exporter_fuzz::read("units", bytes));

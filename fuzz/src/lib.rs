@@ -1,83 +1,91 @@
 //! Turns a fuzzer's bytes into input from outside, and checks what must be true of it.
 
+#[path = "../../tests/support/foreign.rs"]
+mod foreign;
 #[path = "../../tests/support/promises.rs"]
 mod promises;
 
-use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
-use sonorancad_exporter::client::{Calls, Endpoint as _, Units};
-use sonorancad_exporter::config::LabelTexts;
+mod almost;
 
-use self::promises::SECRET;
+use std::sync::LazyLock;
 
-/// Answers of the API, one after the other, separated by zero bytes, which JSON cannot contain.
-pub fn answer(bytes: &[u8]) {
-    let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
-    // The others all lead to the same text, which takes long to write.
-    if bodies
-        .last()
-        .is_some_and(|body| Calls::decode(body, &LabelTexts::default()).is_ok())
-    {
-        promises::answers(&bodies);
-    }
-}
+use serde_json::{Value, json};
 
-/// The same of units.
-pub fn units(bytes: &[u8]) {
-    let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
-    if bodies
-        .last()
-        .is_some_and(|body| Units::decode(body, &LabelTexts::default()).is_ok())
-    {
-        promises::unit_answers(&bodies);
-    }
-}
+use self::almost::{Choices, edit};
 
-/// Lines of `Accept`.
-pub fn accept(bytes: &[u8]) {
-    promises::negotiation(&headers(bytes));
-}
+/// How many answers come one after the other.
+const MAX_ANSWERS: usize = 4;
 
-/// Lines of `Retry-After` and its kin.
-pub fn retry_after(bytes: &[u8]) {
-    promises::rate_limit(&headers(bytes));
-}
+static ANSWERS: LazyLock<[Value; 2]> = LazyLock::new(|| {
+    [
+        include_str!("../../tests/fixtures/busy_v1.json"),
+        include_str!("../../tests/fixtures/busy_v2.json"),
+    ]
+    .map(|text| serde_json::from_str(text).expect("it is JSON"))
+});
 
-/// A web configuration file.
-pub fn web_config(bytes: &[u8]) {
-    promises::web_config(&text(bytes));
-}
+static UNITS: LazyLock<[Value; 1]> = LazyLock::new(|| {
+    let unit = |id: u32, status: u32, page: u32| {
+        json!({"id": id, "status": status, "isPanic": false, "isDispatch": page == 3,
+               "data": {"page": page, "department": "LSPD"}})
+    };
+    [json!([
+        unit(1, 0, 0),
+        unit(2, 1, 1),
+        unit(3, 2, 2),
+        unit(4, 3, 3),
+        unit(5, 4, 0),
+        unit(6, 5, 4)
+    ])]
+});
 
-/// A file of communities.
-pub fn communities(bytes: &[u8]) {
-    promises::communities(&without_files(&text(bytes)));
-}
+static STATES: LazyLock<[Value; 2]> = LazyLock::new(|| {
+    let states = [
+        &include_bytes!("../seeds/state/calls")[..],
+        &include_bytes!("../seeds/state/units")[..],
+    ];
+    states.map(|bytes| {
+        let state = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        serde_json::from_slice(state).expect("it is JSON")
+    })
+});
 
-/// Headers as they are sent; other lines are ignored.
-fn headers(bytes: &[u8]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            continue;
-        };
-        let name = HeaderName::from_bytes(&line[..colon]);
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.append(name, value);
-        }
-    }
-    headers
-}
-
-/// A text in which a tilde is short for the secret, so that a single byte plants it.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace('~', SECRET)
-}
-
-/// The same text naming no file of a key, not even by escapes: it would be read.
-fn without_files(text: &str) -> String {
-    let escapes = ["\\x", "\\u", "\\U", "\\\n", "\\\r"];
-    let text = escapes
+/// Runs the reader of this name.
+///
+/// # Panics
+///
+/// The reader does something that it must never do, or there is none of this name.
+pub fn read(name: &str, bytes: &[u8]) {
+    let (_, reader) = foreign::READERS
         .iter()
-        .fold(text.to_owned(), |text, escape| text.replace(escape, "\\q"));
-    text.replace("_file", "-file")
+        .find(|(other, _)| *other == name)
+        .expect("there is such a reader");
+    reader(bytes);
+}
+
+/// The input of the reader `answer`, `units` or `state` that these bytes stand for.
+#[must_use]
+pub fn almost(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut choices = Choices(bytes);
+    if name == "state" {
+        let kind = choices.below(2);
+        let mut state = STATES[kind].clone();
+        edit(&mut state, &mut choices);
+        let answer = if kind == 0 { &ANSWERS[0] } else { &UNITS[0] };
+        return format!("{state}\0{answer}").into_bytes();
+    }
+    let documents: &[Value] = if name == "units" { &*UNITS } else { &*ANSWERS };
+    let mut answer = documents[choices.below(documents.len())].clone();
+    let mut text = Vec::new();
+    for number in 0..MAX_ANSWERS {
+        if number > 0 {
+            if choices.is_empty() {
+                break;
+            }
+            text.push(0);
+        }
+        edit(&mut answer, &mut choices);
+        text.extend(answer.to_string().into_bytes());
+    }
+    text
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 pub use self::feed::{Asking, Begin, Commit, Lease, SharedFeed, Written};
-use self::seal::Secrets;
+pub use self::seal::Secrets;
 use self::store::{Answer, MAX_STEP};
 pub use self::store::{Store, StoreError};
 use super::pause::{MAX_PAUSE, SHORT};

@@ -2,6 +2,7 @@
 
 mod flight;
 mod shared;
+mod state;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tracing::{info, warn};
 
 use self::flight::{Fetch, Outcome};
 use self::shared::Replica;
+pub use self::state::{Replayed, replay};
 use crate::account::{Account, Pause, Permit, Plan, SharedFeed, Verdict};
 use crate::cache::{Cache, Lookup};
 use crate::client::{Client, Endpoint, FetchError, PauseRequest, QueryOf, Scope, SnapshotOf, Turn};
@@ -343,32 +345,37 @@ impl<E: Endpoint> Feed<E> {
     pub(super) fn report(&self) -> FeedReport<SnapshotOf<E>, <E::Tracker as Track>::Stats> {
         let account_pause = self.source.account.pause(E::NAME);
         let state = self.lock();
-        let now = self.source.clock.now();
-        let Known {
-            cache,
-            tracker,
-            counts,
-            failure,
-        } = &state.known;
-        let (is_up, last_success, retry_at) = freshness(cache, account_pause, now);
-        let mut followed = tracker.stats().clone();
+        let mut report = state.known.report(account_pause, self.source.clock.now());
         let replica = state.replica.as_ref();
         if replica.is_some_and(|replica| replica.is_alone) {
-            E::Tracker::forget_present(&mut followed);
+            E::Tracker::forget_present(&mut report.stats);
         }
+        report.status.is_behind = replica.is_some_and(|replica| !replica.is_in_touch);
+        report
+    }
+}
+
+impl<E: Endpoint> Known<E> {
+    fn report(&self, account_pause: Pause, now: Now) -> FeedReport<SnapshotOf<E>, <E::Tracker as Track>::Stats> {
+        let (is_up, last_success, retry_at) = freshness(&self.cache, account_pause, now);
         FeedReport {
             status: FeedStatus {
                 is_up,
                 last_success,
                 retry_at,
-                failure: failure.clone(),
-                ttl: cache.ttl(),
-                counts: counts.clone(),
-                is_behind: replica.is_some_and(|replica| !replica.is_in_touch),
+                failure: self.failure.clone(),
+                ttl: self.cache.ttl(),
+                counts: self.counts.clone(),
+                is_behind: false,
             },
-            snapshot: cache.snapshot(now).cloned(),
-            stats: followed,
+            snapshot: self.cache.snapshot(now).cloned(),
+            stats: self.tracker.stats().clone(),
         }
+    }
+
+    fn apply_plan(&mut self, plan: Plan) {
+        self.cache.set_limits(plan.ttl, plan.stale_bound);
+        self.tracker.set_limits(plan.ttl, plan.max_ids);
     }
 }
 
@@ -401,14 +408,7 @@ impl Source {
 
 impl<E: Endpoint> State<E> {
     fn apply_plan(&mut self) {
-        let Plan {
-            ttl,
-            stale_bound,
-            max_ids,
-            ..
-        } = self.plans[self.version];
-        self.known.cache.set_limits(ttl, stale_bound);
-        self.known.tracker.set_limits(ttl, max_ids);
+        self.known.apply_plan(self.plans[self.version]);
     }
 
     /// The version to ask next.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Track;
 use crate::config::LabelTexts;
+use crate::label::TextCounts;
 use crate::snapshot::{Discipline, Unit, UnitSnapshot};
 
 /// How many rows are asked for at once: the most that the API returns.
@@ -111,6 +112,11 @@ impl Track for UnitTracker {
 
     fn stats(&self) -> &UnitStats {
         &self.stats
+    }
+
+    fn fits(&self, snapshot: Option<&UnitSnapshot>, labels: &LabelTexts) -> bool {
+        let empty = TextCounts::new(&labels.departments);
+        snapshot.is_none_or(|snapshot| snapshot.counts().departments.has_texts_of(&empty))
     }
 }
 

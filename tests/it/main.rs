@@ -22,6 +22,7 @@ mod network;
 mod properties;
 mod reload;
 mod scraping;
+mod seeds;
 mod situations;
 mod units;
 mod versions;

@@ -12,6 +12,7 @@ mod support;
 mod accuracy;
 mod dashboards;
 mod deploy;
+mod faults;
 mod flood;
 mod hostile;
 mod life;

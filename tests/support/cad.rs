@@ -232,6 +232,15 @@ impl Cad {
         self.script.requests.borrow().clone()
     }
 
+    /// The requests since this was called last.
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        let mut taken = Vec::new();
+        self.script
+            .requests
+            .send_modify(|requests| taken = std::mem::take(requests));
+        taken
+    }
+
     /// Waits until this many requests have arrived.
     pub(crate) async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.script.requests.subscribe();

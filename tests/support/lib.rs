@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod authority;
 pub(crate) mod cad;
 pub(crate) mod exporter;
+pub(crate) mod foreign;
 pub(crate) mod newcomers;
 pub(crate) mod program;
 pub(crate) mod promises;

@@ -3,14 +3,19 @@
 //! The property tests generate the input, and so do the fuzzers, which include this file.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::Value;
+use sonorancad_exporter::account::{Plan, Secrets};
 use sonorancad_exporter::client::{self, Calls, Endpoint, FetchError, PauseRequest, Retry, Scope, SnapshotOf, Units};
 use sonorancad_exporter::clock::Now;
-use sonorancad_exporter::config::{ApiVersion, CommunityConfig, LabelTexts, parse_communities};
+use sonorancad_exporter::community::replay;
+use sonorancad_exporter::config::{
+    ApiVersion, CommunityConfig, Config, HealthTarget, LabelTexts, Setting, parse_communities,
+};
 use sonorancad_exporter::exposition::{Format, render};
 use sonorancad_exporter::report::{CommunityReport, FeedReport, FeedStatus, Report, ServerReport, VersionReason};
 use sonorancad_exporter::toolkit::parse_config;
@@ -68,14 +73,17 @@ pub(crate) struct Scrape {
     pub(crate) open_metrics: String,
 }
 
+fn write(report: &Arc<Report>, format: Format) -> String {
+    render(report, format).expect("a report can be written")
+}
+
 /// Series by name and labels, as they are written.
 type Series<'a> = HashMap<&'a str, f64>;
 
 /// Answers with calls that come one after the other, a TTL apart: after the last one, the metrics are numbers of series
 /// known in advance, every active call is counted once, and no counter falls.
 pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
-    let report = |calls: FeedReport<_, _>| ServerReport { calls, ..server() };
-    let (scrape, has_snapshot) = play::<Calls>(bodies, report);
+    let (scrape, has_snapshot) = play::<Calls>(bodies, with_calls);
     if let Some(last) = bodies.last().filter(|_| has_snapshot) {
         check_items(last, &series(&scrape.classic));
     }
@@ -84,11 +92,7 @@ pub(crate) fn answers(bodies: &[&[u8]]) -> Scrape {
 
 /// The same of answers with units, whose rows are counted once if they are on duty.
 pub(crate) fn unit_answers(bodies: &[&[u8]]) -> Scrape {
-    let report = |units: FeedReport<_, _>| ServerReport {
-        units: Some(units),
-        ..server()
-    };
-    let (scrape, has_snapshot) = play::<Units>(bodies, report);
+    let (scrape, has_snapshot) = play::<Units>(bodies, with_units);
     if let Some(last) = bodies.last().filter(|_| has_snapshot) {
         check_rows(last, &series(&scrape.classic));
     }
@@ -96,10 +100,7 @@ pub(crate) fn unit_answers(bodies: &[&[u8]]) -> Scrape {
 }
 
 /// Feeds the bodies to an endpoint. Returns what it shows at last, and whether that includes the last answer.
-fn play<E: Endpoint>(
-    bodies: &[&[u8]],
-    report: impl Fn(FeedReport<SnapshotOf<E>, <E::Tracker as Track>::Stats>) -> ServerReport,
-) -> (Scrape, bool) {
+fn play<E: Endpoint>(bodies: &[&[u8]], report: impl Fn(ReportOf<E>) -> ServerReport) -> (Scrape, bool) {
     let labels = labels();
     let mut tracker = E::Tracker::new(TTL, &labels);
     let mut now = today();
@@ -119,18 +120,12 @@ fn play<E: Endpoint>(
             snapshot,
             stats: tracker.stats().clone(),
         };
-        let community = CommunityReport {
-            servers: vec![report(feed)],
-            at: now,
-        };
-        let exporter = None;
-        (Arc::new(Report { community, exporter }), has_snapshot)
+        (one_server(report(feed), now), has_snapshot)
     };
     let (last, earlier) = bodies.split_last().expect("there is a body");
     // The reports in between are covered by inputs with fewer bodies.
     let before = earlier.iter().map(|body| observe(body)).last();
     let (after, has_snapshot) = observe(last);
-    let write = |report, format| render(report, format).expect("a report can be written");
     let scrape = Scrape {
         classic: write(&after, Format::Text),
         open_metrics: write(&after, Format::OpenMetrics),
@@ -142,6 +137,29 @@ fn play<E: Endpoint>(
     }
     assert!(scrape.open_metrics.ends_with("\n# EOF\n"), "{}", scrape.open_metrics);
     (scrape, has_snapshot)
+}
+
+/// What is known of one endpoint.
+type ReportOf<E> = FeedReport<SnapshotOf<E>, <<E as Endpoint>::Tracker as Track>::Stats>;
+
+fn with_calls(calls: ReportOf<Calls>) -> ServerReport {
+    ServerReport { calls, ..server() }
+}
+
+fn with_units(units: ReportOf<Units>) -> ServerReport {
+    ServerReport {
+        units: Some(units),
+        ..server()
+    }
+}
+
+fn one_server(server: ServerReport, at: Now) -> Arc<Report> {
+    let community = CommunityReport {
+        servers: vec![server],
+        at,
+    };
+    let exporter = None;
+    Arc::new(Report { community, exporter })
 }
 
 /// A server of which nothing is known.
@@ -172,7 +190,6 @@ fn series(text: &str) -> Series<'_> {
         let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
         assert!(series.insert(name, value).is_none(), "twice: {line}");
     }
-    assert!(series.len() <= MAX_SERIES, "{} series", series.len());
     series
 }
 
@@ -189,6 +206,7 @@ static LABELS_WRITTEN: LazyLock<HashSet<String>> = LazyLock::new(|| {
 });
 
 fn check_labels(series: &Series) {
+    assert!(series.len() <= MAX_SERIES, "{} series", series.len());
     for series in series.keys() {
         let (name, rest) = series.split_once('{').unwrap_or((series, "}"));
         assert!(name.starts_with("sonorancad_"), "{series}");
@@ -278,7 +296,8 @@ pub(crate) fn rate_limit(headers: &HeaderMap) -> Duration {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
     assert!(bounds.contains(&pause), "{headers:?}: {pause:?}");
     if let Some(seconds) = plain_pause(headers) {
-        assert_eq!(pause, Duration::from_secs(seconds.clamp(1, 3600)), "{headers:?}");
+        // A time in milliseconds has a remainder.
+        assert_eq!(pause.as_secs(), seconds.clamp(1, 3600), "{headers:?}");
     }
     pause
 }
@@ -324,6 +343,76 @@ pub(crate) fn communities(text: &str) {
             assert!(!message.contains(SECRET), "{text}\n{message}");
         }
     }
+}
+
+/// The variables that may contain [`SECRET`] in a configuration that is shown for debugging.
+const SECRET_VARIABLES: [&str; 2] = ["SONORANCAD_API_KEY", "SONORANCAD_SHARED_STATE_URL"];
+
+/// An environment is read into a usable configuration or refused, and no message contains [`SECRET`] from a value.
+pub(crate) fn environment(variables: &[(OsString, OsString)]) {
+    let settings = || Setting::from_environment(variables.iter().cloned());
+    let check = |message: &str| assert!(!message.contains(SECRET), "{variables:?}\n{message}");
+    match Config::read(settings()) {
+        Ok(config) => {
+            for (_, community) in config.all_communities() {
+                check_community("own", community);
+            }
+            let may_show = |(name, text): &(OsString, OsString)| {
+                let is_secret = SECRET_VARIABLES.iter().any(|secret| name == secret);
+                !is_secret && text.to_string_lossy().contains(SECRET)
+            };
+            if !variables.iter().any(may_show) {
+                check(&format!("{config:?}"));
+            }
+        }
+        Err(problems) => check(&problems.to_string()),
+    }
+    if let Err(problems) = HealthTarget::read(settings()) {
+        check(&problems.to_string());
+    }
+}
+
+/// What the store has under the name of a state can be opened only if it was sealed with the key and for this name.
+pub(crate) fn sealed(bytes: &[u8]) {
+    static SECRETS: LazyLock<Secrets> = LazyLock::new(|| Secrets::new(("https://api.example.org/", SECRET)));
+    assert_eq!(SECRETS.open("name", bytes), None);
+    let sealed = SECRETS.seal("name", bytes).expect("there are random numbers");
+    assert_eq!(SECRETS.open("name", &sealed).as_deref(), Some(bytes));
+    assert_eq!(SECRETS.open("other", &sealed), None);
+}
+
+/// A state with calls, as replicas write it, is ignored or taken over: after an answer, the metrics are numbers, no counter
+/// has fallen, and the state that is written can be read. Returns whether it was taken over.
+pub(crate) fn call_state(state: &[u8], answer: &[u8]) -> bool {
+    take_over::<Calls>(state, answer, with_calls)
+}
+
+/// The same of a state with units.
+pub(crate) fn unit_state(state: &[u8], answer: &[u8]) -> bool {
+    take_over::<Units>(state, answer, with_units)
+}
+
+fn take_over<E: Endpoint>(state: &[u8], answer: &[u8], report: impl Fn(ReportOf<E>) -> ServerReport) -> bool {
+    let labels = labels();
+    let plan = Plan {
+        requests_per_minute: 4,
+        ttl: TTL,
+        stale_bound: TTL * 5,
+        max_ids: 1000,
+        published_limit: 5,
+    };
+    let now = today();
+    let Ok(snapshot) = E::decode(answer, &labels) else {
+        return false;
+    };
+    let Some(replayed) = replay::<E>(state, snapshot, &labels, plan, now) else {
+        return false;
+    };
+    let texts = [replayed.before, replayed.after].map(|feed| write(&one_server(report(feed), now), Format::Text));
+    check_counters(&series(&texts[0]), &series(&texts[1]));
+    let again = E::decode(answer, &labels).expect("it was read before");
+    assert!(replay::<E>(&replayed.written, again, &labels, plan, now + TTL).is_some());
+    true
 }
 
 fn check_community(alias: &str, community: &CommunityConfig) {

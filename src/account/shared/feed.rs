@@ -144,7 +144,7 @@ impl SharedFeed {
             return (Begin::Away, None);
         };
         let written = (answer.version > asking.known).then(|| self.written(&answer, &state));
-        let permit = |token| (self.permit(token, &answer), Duration::from_millis(answer.wait));
+        let permit = |token| (self.permit(token, &answer), answer.wait());
         let begin = match answer.status {
             Status::Fetching => Begin::Fetching,
             Status::Taken | Status::Refused => Begin::Nothing {

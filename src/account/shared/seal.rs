@@ -15,14 +15,19 @@ const PREFIX: &str = "sonorancad";
 
 /// What is derived from an address of the API and a key, from which neither can be computed.
 #[derive(Debug)]
-pub(super) struct Secrets {
+pub struct Secrets {
     name: String,
     sealing: LessSafeKey,
 }
 
 impl Secrets {
-    /// Those of an account.
-    pub(super) fn new((address, key): (&str, &str)) -> Self {
+    /// Those of an account: the address of the API and the key.
+    ///
+    /// # Panics
+    ///
+    /// Never.
+    #[must_use]
+    pub fn new((address, key): (&str, &str)) -> Self {
         let derive = |label: &str| {
             let mut context = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, label.as_bytes()));
             for part in [address.as_bytes(), b"\0", key.as_bytes()] {
@@ -32,10 +37,10 @@ impl Secrets {
         };
         let name = derive("sonorancad-exporter: name of an account");
         let sealing = derive("sonorancad-exporter: states of an account");
-        let sealing = UnboundKey::new(&CHACHA20_POLY1305, sealing.as_ref()).expect("both have 256 bits");
+        let sealing = UnboundKey::new(&CHACHA20_POLY1305, sealing.as_ref());
         Self {
             name: hex(&name.as_ref()[..16]),
-            sealing: LessSafeKey::new(sealing),
+            sealing: LessSafeKey::new(sealing.expect("both have 256 bits")),
         }
     }
 
@@ -44,8 +49,9 @@ impl Secrets {
         format!("{PREFIX}:{{{}}}{rest}", self.name)
     }
 
-    /// Compresses and encrypts a state, which can be read under this name only.
-    pub(super) fn seal(&self, name: &str, state: &[u8]) -> Option<Vec<u8>> {
+    /// Compresses and encrypts a state, which can be read under this name only. `None` if the system has no random numbers.
+    #[must_use]
+    pub fn seal(&self, name: &str, state: &[u8]) -> Option<Vec<u8>> {
         let mut compressed = DeflateEncoder::new(Vec::new(), Compression::fast());
         compressed.write_all(state).ok()?;
         let mut state = compressed.finish().ok()?;
@@ -61,7 +67,8 @@ impl Secrets {
     }
 
     /// The state of this name; `None` if no replica with the same key has written it.
-    pub(super) fn open(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, state) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut state = state.to_vec();

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::account::MAX_WAIT;
 use crate::clock::Clock;
 use crate::config::Network;
 
@@ -57,7 +58,7 @@ pub(super) struct Answer {
     #[serde(default)]
     pub(super) has_slot: bool,
     #[serde(default)]
-    pub(super) wait: u64,
+    wait: u64,
     #[serde(default)]
     pub(super) api: String,
 }
@@ -74,6 +75,13 @@ pub(super) enum Status {
     NewerFormat,
     Refused,
     Taken,
+}
+
+impl Answer {
+    /// How long to wait for the slot. The script grants none for which that would be longer than [`MAX_WAIT`].
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait).min(MAX_WAIT)
+    }
 }
 
 impl Store {
@@ -182,4 +190,19 @@ impl Store {
 fn pem(der: &[u8]) -> String {
     let base64 = BASE64_STANDARD.encode(der);
     format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_no_script_gives_delays_no_fetch_for_long() {
+        let json = format!(
+            "{{\"status\":\"granted\",\"now\":{0},\"pause\":{0},\"endpoint_pause\":{0},\"wait\":{0}}}",
+            u64::MAX
+        );
+        let answer: Answer = serde_json::from_str(&json).unwrap();
+        assert_eq!(answer.wait(), MAX_WAIT);
+    }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::{Endpoint, Feed, Fetch, Known, Outcome, Page, SnapshotOf};
 use crate::account::{Asking, Begin, Commit, Lease, Permit, SharedFeed, Written};
 use crate::client::FetchError;
-use crate::clock::with_reference;
 use crate::config::{ApiVersion, VersionChoice};
 use crate::report::RequestCounts;
 use crate::tracker::Track as _;
@@ -157,8 +156,8 @@ impl<E: Endpoint> Feed<E> {
     /// Knows what another replica has written from now on. Returns whether it can be read.
     fn take_over(&self, written: Written) -> bool {
         let now = self.source.clock.now();
-        let read = |state: Vec<u8>| with_reference(now, || serde_json::from_slice::<Known<E>>(&state)).ok();
-        let known = written.state.and_then(read);
+        let labels = &self.source.api.labels;
+        let known = written.state.and_then(|state| Known::read(&state, labels, now));
         let is_readable = known.is_some();
         let mut state = self.lock();
         if let Some(mut known) = known {
@@ -186,7 +185,7 @@ impl<E: Endpoint> Feed<E> {
         };
         self.land(&mut known, outcome);
         let now = self.source.clock.now();
-        let written = with_reference(now, || serde_json::to_vec(&known)).expect("all of it can be written");
+        let written = known.write(now);
         let fetched = known.cache.fetched_at();
         let fetched = fetched.map_or(Duration::ZERO, |fetched| now.unix_at(fetched.instant));
         let paused_until = known.cache.pause().ends_at(now).unwrap_or_default();

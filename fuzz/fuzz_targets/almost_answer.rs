@@ -1,0 +1,7 @@
+//! The reader `answer`, with input that almost fits.
+
+#![no_main]
+
+use sonorancad_exporter_fuzz::{almost, read};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| read("answer", &almost("answer", bytes)));
