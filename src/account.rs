@@ -13,7 +13,7 @@ mod shared;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enum_map::EnumMap;
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ pub use self::pause::{MAX_PAUSE, MIN_PAUSE, Pause};
 pub use self::plan::{Plan, Rate};
 pub use self::shared::{Asking, Begin, Commit, Lease, Secrets, SharedFeed, Store, StoreError, Verdict, Written};
 use self::shared::{SharedAccount, SharedSlot};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config::{ApiEndpoint, ApiVersion};
 
 /// How long a request waits for a slot that is about to come free.
@@ -49,6 +49,8 @@ struct Limits {
     endpoints: EnumMap<ApiEndpoint, EndpointLimits>,
     /// What version v1 said when the account went over to version v2.
     v1_refusal: Option<Cow<'static, str>>,
+    /// When the store answered last.
+    in_touch_at: Option<Instant>,
 }
 
 /// The requests per minute that each endpoint allows in each version.
@@ -89,13 +91,14 @@ impl Account {
                 pause: Pause::default(),
                 endpoints,
                 v1_refusal: None,
+                in_touch_at: None,
             }),
             shared: None,
         }
     }
 
-    /// The same for replicas, which share the budgets through `store`. Without it, each may make one request per minute to
-    /// each endpoint. `account` is the address of the API and the key.
+    /// The same for replicas, which share the budgets through `store`. Once it has not answered for a minute, each may make one
+    /// request per minute to each endpoint. `account` is the address of the API and the key.
     #[must_use]
     pub fn new_shared(budgets: &Budgets, clock: &Clock, store: &Arc<Store>, account: (&str, &str)) -> Self {
         Self {
@@ -184,7 +187,7 @@ impl Account {
     ) -> Option<(Permit, Duration)> {
         let mut limits = self.limits.lock();
         let now = self.clock.now();
-        if limits.pause(endpoint).is_active(now) {
+        if limits.pause(endpoint).is_active(now) || limits.was_in_touch(now) {
             return None;
         }
         let mut longest = Duration::ZERO;
@@ -271,6 +274,12 @@ impl Limits {
         let mut pause = self.pause;
         pause.extend_to(self.endpoints[endpoint].pause);
         pause
+    }
+
+    /// Whether requests of other replicas, which were sent while the store answered, may still count.
+    fn was_in_touch(&self, now: Now) -> bool {
+        let in_touch_at = self.in_touch_at;
+        in_touch_at.is_some_and(|at| now.instant.saturating_duration_since(at) < WINDOW)
     }
 }
 

@@ -20,8 +20,8 @@ pub use self::seal::Secrets;
 use self::store::{Answer, MAX_STEP};
 pub use self::store::{Store, StoreError};
 use super::pause::{MAX_PAUSE, SHORT};
-use super::{Account, Budgets};
-use crate::config::ApiEndpoint;
+use super::{Account, Budgets, WINDOW};
+use crate::config::{ApiEndpoint, ApiVersion};
 
 /// The account's part of the store.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct SharedAccount {
     secrets: Secrets,
     /// The budgets of all replicas together.
     budgets: Mutex<Budgets>,
+    /// A name of this replica.
+    replica: String,
 }
 
 /// A slot of a budget in the store.
@@ -58,6 +60,7 @@ impl SharedAccount {
             store,
             secrets: Secrets::new(account),
             budgets: Mutex::new(*budgets),
+            replica: seal::token(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Account {
             Some((now + duration.min(MAX_PAUSE)).instant)
         };
         let mut limits = self.limits.lock();
+        limits.in_touch_at = Some(now.instant);
         if let Some(until) = until(answer.pause) {
             limits.pause.extend(until);
         }
@@ -140,6 +144,14 @@ impl Account {
         if let Some(refusal) = &answer.refusal {
             limits.v1_refusal.get_or_insert_with(|| refusal.clone().into());
         }
+    }
+
+    /// For how many milliseconds a request that was sent without the store still counts, by the version of the API.
+    fn held_alone(&self, endpoint: ApiEndpoint) -> Value {
+        let now = self.clock.now();
+        let budgets = &mut self.limits.lock().endpoints[endpoint].budgets;
+        let mut held = |version| millis(budgets[version].wait(now).unwrap_or(WINDOW));
+        json!({ "v1": held(ApiVersion::V1), "v2": held(ApiVersion::V2) })
     }
 }
 

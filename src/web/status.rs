@@ -108,8 +108,8 @@ impl Page {
             }
             @if self.is_shared_state_up == Some(false) {
                 p.alarm {
-                    "The shared state cannot be reached. Until it can, this replica asks the API once per minute and endpoint, "
-                    "and its metrics have no counters. Check the store that SONORANCAD_SHARED_STATE_URL names; the log says "
+                    "The shared state cannot be reached. Until it can, this replica asks the API at most once per minute and "
+                    "endpoint, and its metrics have no counters. Check the store that SONORANCAD_SHARED_STATE_URL names; the log says "
                     "what is wrong."
                 }
             }

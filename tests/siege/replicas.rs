@@ -1,5 +1,6 @@
 //! Replicas that share state through a real server of Redis.
 
+mod away;
 mod chaos;
 mod connection;
 mod deployed;
@@ -7,13 +8,12 @@ mod redis;
 mod updates;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use enum_map::EnumMap;
 use sonorancad_exporter::account::{Account, Asking, Begin, Store};
-use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::config::{ApiEndpoint, ApiVersion, Config, Setting};
-use tempfile::tempdir;
 
 use self::redis::Redis;
 use crate::support::cad::{Answer, Cad, Request};
@@ -245,135 +245,6 @@ async fn a_replica_learns_the_version_of_the_api_from_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back() {
-    let Some(mut redis) = Redis::start() else { return };
-    let cad = Cad::start().await;
-    cad.answer(calls(&[1]));
-    let replica = replica(&cad, &redis, &[]);
-    replica.scrape().await;
-    cad.answer(calls(&[1, 2]));
-    pass(1.1).await;
-    let before = replica.scrape().await;
-    assert_eq!(value(&before, OPENED), 1.0);
-    redis.kill();
-    cad.answer(calls(&[1, 2, 3]));
-    pass(1.1).await;
-    let away = replica.scrape().await;
-    assert_eq!(value(&away, "sonorancad_shared_state_up"), 0.0);
-    let page = replica.get("/").await;
-    assert!(page.text().contains("The shared state cannot be reached."));
-    assert_eq!(value(&away, PENDING), 3.0, "it asks by itself");
-    assert!(
-        !has(&away, OPENED) && !has(&away, REQUESTS),
-        "another replica may have counted more"
-    );
-    assert!(!has(
-        &away,
-        r#"sonorancad_oldest_pending_call_timestamp_seconds{server_id="1",priority="1"}"#
-    ));
-    for _ in 0..3 {
-        pass(1.1).await;
-        replica.scrape().await;
-    }
-    assert_eq!(cad.requests().len(), 3, "one request per minute and endpoint");
-    redis.start_again();
-    eventually("the store is used again", async || {
-        pass(0.2).await;
-        let text = replica.scrape().await;
-        value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
-    })
-    .await;
-}
-
-/// In simulated time, for the replicas.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_hour_without_the_store_costs_one_request_per_minute_and_replica_and_no_count() {
-    let Some(mut redis) = Redis::start_with(tempdir().unwrap(), &["--appendonly", "yes"]) else {
-        return;
-    };
-    let cad = Cad::start().await;
-    cad.answer(calls(&[1]));
-    let clock = ManualClock::new(SystemTime::UNIX_EPOCH.elapsed().unwrap());
-    let variables = [
-        ("SONORANCAD_API_VERSION", "v1"),
-        ("SONORANCAD_CACHE_TTL", "1s"),
-        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
-    ];
-    let start = || Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone()));
-    let replicas = [start(), start()];
-    for ids in [&[1][..], &[1, 2]] {
-        cad.answer(calls(ids));
-        clock.advance(Duration::from_secs(1));
-        pass(1.1).await;
-        for replica in &replicas {
-            replica.scrape().await;
-        }
-    }
-    redis.kill();
-    let mut asked_at = [vec![], vec![]];
-    for second in (0..3600).step_by(15) {
-        clock.advance(Duration::from_secs(15));
-        for (replica, asked_at) in replicas.iter().zip(&mut asked_at) {
-            let before = cad.requests().len();
-            let text = replica.scrape().await;
-            asked_at.extend((before..cad.requests().len()).map(|_| second));
-            assert_eq!(value(&text, "sonorancad_shared_state_up"), 0.0);
-            assert_eq!(value(&text, PENDING), 2.0);
-            assert!(!has(&text, OPENED));
-        }
-    }
-    for asked_at in &asked_at {
-        assert_eq!(asked_at.len(), 60, "{asked_at:?}");
-        assert!(asked_at.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{asked_at:?}");
-    }
-    cad.answer(calls(&[1, 2, 3]));
-    redis.start_again();
-    for replica in &replicas {
-        eventually("the store is used again", async || {
-            pass(0.2).await;
-            clock.advance(Duration::from_secs(1));
-            let text = replica.scrape().await;
-            value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
-        })
-        .await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_store_delays_no_scrape_beyond_its_deadline() {
-    let Some(redis) = Redis::start() else { return };
-    let cad = Cad::start().await;
-    cad.answer(calls(&[1]));
-    let replica = replica(&cad, &redis, &[]);
-    replica.scrape().await;
-    pass(1.1).await;
-    // All of its clients wait.
-    Program::signal("STOP", redis.process());
-    let text = replica.scrape_within("1").await;
-    assert_eq!(value(&text, PENDING), 1.0, "the last known value");
-    eventually("the store counts as away", async || {
-        value(&replica.scrape_within("1").await, "sonorancad_shared_state_up") == 0.0
-    })
-    .await;
-    Program::signal("CONT", redis.process());
-    eventually("the store is used again", async || {
-        pass(0.2).await;
-        value(&replica.scrape().await, "sonorancad_shared_state_up") == 1.0
-    })
-    .await;
-    // What it executes late takes no lease, for which the next fetch would wait.
-    let feed = &redis.names(":feed:")[0];
-    assert_eq!(redis.command(&["HEXISTS", feed, "lease"]), "0");
-    let requests = cad.requests().len();
-    eventually("the API is asked", async || {
-        pass(0.2).await;
-        replica.scrape().await;
-        cad.requests().len() > requests
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stood_still_overwrites_nothing() {
     let Some(redis) = Redis::start() else { return };
     let cad = Cad::start().await;
@@ -434,18 +305,8 @@ async fn foreign_content_is_ignored_and_overwritten() {
     let in_an_hour = ((now + 3600) * 1000).to_string();
     for (round, break_it) in [
         vec!["HSET", &feed, "state", "nonsense", "version", "9000000000000"],
-        vec![
-            "HSET",
-            &feed,
-            "version",
-            "x",
-            "fetched",
-            "-1",
-            "pause",
-            "1e300",
-            "lease_until",
-            "nan",
-        ],
+        vec!["HSET", &feed, "version", "x", "fetched", "-1", "pause", "1e300"],
+        vec!["HSET", &feed, "lease_until", "nan"],
         vec!["HSET", &feed, "queries", "x", "hits", "", "format", "y"],
         vec!["HSET", &feed, "lease", "x", "lease_until", &in_an_hour],
         vec!["SET", &feed, "text"],
@@ -457,7 +318,7 @@ async fn foreign_content_is_ignored_and_overwritten() {
         for slot in 0..60 {
             redis.command(&["ZADD", &slots, &in_an_hour, &slot.to_string()]);
         }
-        if round == 4 {
+        if round == 5 {
             for name in &names {
                 redis.command(&["SET", name, "text"]);
             }

@@ -134,6 +134,8 @@ impl SharedFeed {
             "queries": asking.scrapes.0,
             "hits": asking.scrapes.1,
             "force": asking.is_forced,
+            "replica": self.shared().replica,
+            "alone": self.account.held_alone(self.endpoint),
             "may_change": asking.may_change,
             "patience": millis(MAX_WAIT),
             "lease": self.lease(),

@@ -10,6 +10,10 @@ local WINDOW = 60 * 1000
 local MAX_FUTURE = 2 * 3600 * 1000
 -- No lease or slot lasts longer: a request takes a minute at most, and counts for another one.
 local MAX_HELD = 10 * 60 * 1000
+-- After so long without a fetch, the next one needs more than one request.
+local CATCH_UP = 5 * 60 * 1000
+-- The tokens of what replicas have sent without the store begin so.
+local ALONE = 'alone:'
 -- How long a state of a newer format is left alone after an exporter that can read it has asked for it, or was free to.
 local ABANDONED = 10 * 60 * 1000
 
@@ -112,6 +116,30 @@ local function api()
   return args.may_change and redis.call('HEXISTS', account, 'refusal') == 1 and 'v2' or args.api
 end
 
+-- Counts what this replica has sent without the store.
+local function count_alone()
+  for version, key in pairs(slots) do
+    local held = args.alone[version]
+    if held > 0 then
+      redis.call('ZADD', key, now + held, ALONE .. args.replica)
+      redis.call('PEXPIRE', key, LIFE)
+    end
+  end
+end
+
+-- Whether what replicas have sent without the store still counts.
+local function was_alone()
+  for _, key in pairs(slots) do
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    for _, token in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      if string.sub(token, 1, #ALONE) == ALONE then
+        return true
+      end
+    end
+  end
+  return false
+end
+
 -- Whether the state is that of newer exporters, of which one is still there.
 local function is_newer()
   if number(feed, 'format') <= args.format then
@@ -129,6 +157,7 @@ function steps.begin()
   if args.expires > 0 and now > args.expires then
     return answer('late')
   end
+  count_alone()
   if is_newer() then
     -- It goes on by itself, within the common budget.
     local wait = not is_paused() and take(api())
@@ -155,7 +184,9 @@ function steps.begin()
   if lease_until > now and lease_until < now + MAX_HELD and redis.call('HGET', feed, 'lease') ~= args.token then
     return answer('fetching', found, state)
   end
-  local wait = not is_paused() and take(api())
+  -- The calls of a long time are on several pages, which need all slots.
+  local is_early = fetched > 0 and now - fetched > CATCH_UP and was_alone()
+  local wait = not is_early and not is_paused() and take(api())
   if not wait then
     return answer('refused', found, state)
   end

@@ -161,8 +161,8 @@ impl Store {
                 if self.is_up.swap(false, Ordering::Relaxed) {
                     warn!(
                         reason,
-                        "the shared state cannot be reached: until it can, no counters are shown, and this replica asks \
-                         the API once per minute and endpoint"
+                        "the shared state cannot be reached: until it can, no counters are shown, and from a minute on this \
+                         replica asks the API once per minute and endpoint"
                     );
                 }
             }

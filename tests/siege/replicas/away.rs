@@ -1,0 +1,203 @@
+//! What replicas show and ask while the store is away or slow, and when it is back.
+
+use std::time::{Duration, SystemTime};
+
+use sonorancad_exporter::clock::{Clock, ManualClock};
+use sonorancad_exporter::demo::{API_KEY, COMMUNITY_ID};
+use tempfile::tempdir;
+
+use super::redis::Redis;
+use super::{OPENED, PENDING, REQUESTS, calls, pass, replica};
+use crate::support::cad::Cad;
+use crate::support::exporter::{Running, eventually, failures, has, value};
+use crate::support::program::Program;
+use crate::support::simulated;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back() {
+    let Some(mut redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let replica = replica(&cad, &redis, &[]);
+    replica.scrape().await;
+    cad.answer(calls(&[1, 2]));
+    pass(1.1).await;
+    let before = replica.scrape().await;
+    assert_eq!(value(&before, OPENED), 1.0);
+    redis.kill();
+    cad.answer(calls(&[1, 2, 3]));
+    pass(1.1).await;
+    let away = replica.scrape().await;
+    assert_eq!(value(&away, "sonorancad_shared_state_up"), 0.0);
+    let page = replica.get("/").await;
+    assert!(page.text().contains("The shared state cannot be reached."));
+    assert_eq!(value(&away, PENDING), 2.0, "the last known value");
+    assert!(
+        !has(&away, OPENED) && !has(&away, REQUESTS),
+        "another replica may have counted more"
+    );
+    for _ in 0..3 {
+        pass(1.1).await;
+        replica.scrape().await;
+    }
+    assert_eq!(cad.requests().len(), 2, "those of another replica may still count");
+    redis.start_again();
+    eventually("the store is used again", async || {
+        pass(0.2).await;
+        let text = replica.scrape().await;
+        value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
+    })
+    .await;
+}
+
+/// In simulated time, for the replicas.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_without_the_store_costs_one_request_per_minute_and_replica_and_no_count() {
+    let Some(mut redis) = Redis::start_with(tempdir().unwrap(), &["--appendonly", "yes"]) else {
+        return;
+    };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH.elapsed().unwrap());
+    let variables = [
+        ("SONORANCAD_API_VERSION", "v1"),
+        ("SONORANCAD_CACHE_TTL", "1s"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let start = || Running::start_with(&cad.url(), &variables, &Clock::Manual(clock.clone()));
+    let replicas = [start(), start()];
+    replicas[0].scrape().await;
+    cad.answer(calls(&[1, 2]));
+    for replica in &replicas {
+        eventually("both calls are known", async || {
+            pass(0.2).await;
+            clock.advance(Duration::from_millis(200));
+            value(&replica.scrape().await, PENDING) == 2.0
+        })
+        .await;
+    }
+    redis.kill();
+    let mut asked_at = [vec![], vec![]];
+    for second in (15..=3600).step_by(15) {
+        clock.advance(Duration::from_secs(15));
+        for (replica, asked_at) in replicas.iter().zip(&mut asked_at) {
+            let before = cad.requests().len();
+            let text = replica.scrape().await;
+            asked_at.extend((before..cad.requests().len()).map(|_| second));
+            assert_eq!(value(&text, "sonorancad_shared_state_up"), 0.0);
+            assert_eq!(value(&text, PENDING), 2.0);
+            assert!(!has(&text, OPENED));
+            if !asked_at.is_empty() {
+                let oldest = r#"sonorancad_oldest_pending_call_timestamp_seconds{server_id="1",priority="1"}"#;
+                assert!(!has(&text, oldest));
+            }
+        }
+    }
+    for asked_at in &asked_at {
+        assert_eq!((asked_at[0], asked_at.len()), (60, 60), "{asked_at:?}");
+        assert!(asked_at.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{asked_at:?}");
+    }
+    cad.answer(calls(&[1, 2, 3]));
+    redis.start_again();
+    for replica in &replicas {
+        eventually("the store is used again", async || {
+            pass(0.2).await;
+            clock.advance(Duration::from_secs(1));
+            let text = replica.scrape().await;
+            value(&text, "sonorancad_shared_state_up") == 1.0 && value(&text, OPENED) == 2.0
+        })
+        .await;
+    }
+}
+
+/// At the limit of version v2, beside a game server, in simulated time for all but the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_in_an_hour_without_the_store_is_counted_when_it_is_back() {
+    let Some(mut redis) = Redis::start_with(tempdir().unwrap(), &["--appendonly", "yes"]) else {
+        return;
+    };
+    let manual = ManualClock::new(SystemTime::UNIX_EPOCH.elapsed().unwrap());
+    let clock = Clock::Manual(manual.clone());
+    let (cad, url) = simulated::start(5, 120, 1, &clock).await;
+    let variables = [
+        ("SONORANCAD_COMMUNITY_ID", COMMUNITY_ID),
+        ("SONORANCAD_API_KEY", API_KEY),
+        ("SONORANCAD_API_VERSION", "v2"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let replicas = [(); 3].map(|()| Running::start_with(&url, &variables, &clock));
+    let before = cad.statistics(1).unwrap().opened();
+    for replica in &replicas {
+        replica.scrape().await;
+    }
+    redis.kill();
+    for _ in 0..240 {
+        manual.advance(Duration::from_secs(15));
+        for replica in &replicas {
+            replica.scrape().await;
+        }
+    }
+    redis.start_again();
+    let feed = &redis.names(":feed:")[0];
+    redis.command(&["HSET", feed, "fetched", "1"]);
+    let slots = &redis.names(":slots:calls:v2")[0];
+    let alone = || redis.command(&["ZRANGE", slots, "0", "-1"]).matches("alone:").count();
+    // What they show is no longer fresh.
+    manual.advance(Duration::from_secs(30));
+    for replica in &replicas {
+        eventually("the store is used again", async || {
+            pass(0.2).await;
+            value(&replica.scrape().await, "sonorancad_shared_state_up") == 1.0
+        })
+        .await;
+    }
+    assert_eq!(alone(), 3, "what each has sent in the last minute counts");
+    // That minute passes.
+    redis.command(&["DEL", slots, &slots.replace(":v2", ":v1")]);
+    manual.advance(Duration::from_secs(60));
+    let text = replicas[0].scrape().await;
+    assert_eq!(failures(&text), []);
+    let opened = cad.statistics(1).unwrap().opened() - before;
+    let series = text
+        .lines()
+        .filter(|line| line.starts_with("sonorancad_calls_opened_total{"));
+    let counted: u64 = series
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+        .sum();
+    assert!(opened > 150);
+    assert_eq!(counted, opened);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_delays_no_scrape_beyond_its_deadline() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let replica = replica(&cad, &redis, &[]);
+    replica.scrape().await;
+    pass(1.1).await;
+    // All of its clients wait.
+    Program::signal("STOP", redis.process());
+    let text = replica.scrape_within("1").await;
+    assert_eq!(value(&text, PENDING), 1.0, "the last known value");
+    eventually("the store counts as away", async || {
+        value(&replica.scrape_within("1").await, "sonorancad_shared_state_up") == 0.0
+    })
+    .await;
+    Program::signal("CONT", redis.process());
+    eventually("the store is used again", async || {
+        pass(0.2).await;
+        value(&replica.scrape().await, "sonorancad_shared_state_up") == 1.0
+    })
+    .await;
+    // What it executes late takes no lease, for which the next fetch would wait.
+    let feed = &redis.names(":feed:")[0];
+    assert_eq!(redis.command(&["HEXISTS", feed, "lease"]), "0");
+    let requests = cad.requests().len();
+    eventually("the API is asked", async || {
+        pass(0.2).await;
+        replica.scrape().await;
+        cad.requests().len() > requests
+    })
+    .await;
+}
