@@ -56,24 +56,12 @@ impl Clients {
                 load.open > 0 || load.before > 0
             });
         }
-        self.loads.entry(client).or_default().now += 1;
-    }
-
-    /// Counts a connection that is open from here on.
-    pub(super) fn open(&mut self, client: Client) {
-        self.loads.entry(client).or_default().open += 1;
-    }
-
-    /// Notes that a connection is closed.
-    pub(super) fn close(&mut self, client: Client) {
-        if let Some(load) = self.loads.get_mut(&client) {
-            load.open -= 1;
-        }
+        self.load(client).now += 1;
     }
 
     /// What is known about a client.
-    pub(super) fn load(&self, client: Client) -> Load {
-        self.loads.get(&client).copied().unwrap_or_default()
+    pub(super) fn load(&mut self, client: Client) -> &mut Load {
+        self.loads.entry(client).or_default()
     }
 }
 
