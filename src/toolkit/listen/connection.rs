@@ -157,7 +157,7 @@ impl Open {
                 active_at,
                 ..
             } = *connection.progress.lock();
-            let most = clients.load(client).most();
+            let most = clients.most(client);
             (Reverse(most), client.is_user, stage == Stage::InService, active_at)
         });
         let Some(connection) = first_to_go else {
