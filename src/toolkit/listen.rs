@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::connection::{Connections, OpenConnection};
+use self::connection::{Connection, Connections, OpenConnection};
 use self::stream::ClientStream;
 use super::config::WebConfig;
 use super::guard::Guard;
@@ -324,9 +324,7 @@ impl Service {
         };
         let stream = tokio::select! {
             stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
-            () = connection.evicted() => None,
-            _ = connection.timed_out(self.limits.stage, self.limits.idle) => None,
-            () = self.stopping.cancelled() => None,
+            _ = self.over(connection) => None,
         };
         if let Some(stream) = stream {
             connection.wait();
@@ -357,31 +355,35 @@ impl Service {
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut serving = pin!(http);
-        // Once cancelled, the token is ready at every poll: without this, the loop would spin until the end.
-        let mut is_stopping = false;
-        loop {
-            tokio::select! {
-                // First, so that a request that comes just as the connection is to close is answered.
-                biased;
-                // An error is the client's: it broke off, or sent something that is not HTTP.
-                _ = serving.as_mut() => break,
-                is_idle = connection.timed_out(self.limits.stage, self.limits.idle) => {
-                    debug!(is_idle, "a connection timed out");
-                    if !is_idle {
-                        break;
-                    }
-                    // Not a reset: a client that sends a request at this moment can tell that it may try again.
-                    serving.as_mut().graceful_shutdown();
-                }
-                () = connection.evicted() => {
-                    debug!("a connection was evicted");
-                    break;
-                }
-                () = self.stopping.cancelled(), if !is_stopping => {
-                    serving.as_mut().graceful_shutdown();
-                    is_stopping = true;
-                }
+        while tokio::select! {
+            // First, so that a request that comes just as the connection is to close is answered.
+            biased;
+            // An error is the client's: it broke off, or sent something that is not HTTP.
+            _ = serving.as_mut() => false,
+            is_clean = self.over(connection) => is_clean,
+        } {
+            // Not a reset: a client that sends a request at this moment can tell that it may try again.
+            serving.as_mut().graceful_shutdown();
+            if self.stopping.is_cancelled() {
+                let _ = serving.await;
+                return;
             }
+        }
+    }
+
+    /// Completes when a connection must end: because of its own time, of another connection, or of a stop, which has a
+    /// limit of its own. Returns whether it can end with the response in progress.
+    async fn over(&self, connection: &Connection) -> bool {
+        tokio::select! {
+            is_idle = connection.timed_out(self.limits.stage, self.limits.idle) => {
+                debug!(is_idle, "a connection timed out");
+                is_idle
+            }
+            () = connection.evicted() => {
+                debug!("a connection was evicted");
+                false
+            }
+            () = self.stopping.cancelled() => true,
         }
     }
 

@@ -125,7 +125,7 @@ impl Connections {
         let connection = Arc::new(Connection::new(client));
         let mut open = self.open.lock();
         open.connections.push(connection.clone());
-        open.clients.open(client);
+        open.clients.load(client).open += 1;
         drop(open);
         Some(OpenConnection {
             connections: self.clone(),
@@ -140,32 +140,32 @@ impl Open {
     /// in service. If all of them have one, it is the one with the oldest request, but only if `newcomer` has
     /// fewer connections. A client has as many as are open, or as it has opened lately, if those are more. Of clients with
     /// as many, those with a right password lose theirs last. Returns whether any connection is closing.
-    fn evict_one(&self, newcomer: Client) -> bool {
+    fn evict_one(&mut self, newcomer: Client) -> bool {
+        let Self { connections, clients } = self;
         // One at a time: its slot is about to be free, and evicting more would gain nothing.
-        if self.connections.iter().any(|open| open.progress.lock().is_closing) {
+        if connections.iter().any(|open| open.progress.lock().is_closing) {
             return true;
         }
         // Not simply the one that is idle longest of all: a client that sends small requests all the time is never
         // idle for long, and one whose requests are all in service would never lose any. Nor the one that is idle
         // longest of clients with as many open: while others connect all the time, a client would have no time to send
         // its request.
-        let first_to_go = self.connections.iter().min_by_key(|connection| {
-            let progress = connection.progress.lock();
-            let most = Reverse(self.clients.load(progress.client).most());
-            (
-                most,
-                progress.client.is_user,
-                progress.stage == Stage::InService,
-                progress.active_at,
-            )
+        let first_to_go = connections.iter().min_by_key(|connection| {
+            let Progress {
+                client,
+                stage,
+                active_at,
+                ..
+            } = *connection.progress.lock();
+            let most = clients.most(client);
+            (Reverse(most), client.is_user, stage == Stage::InService, active_at)
         });
         let Some(connection) = first_to_go else {
             // The last connection has just closed.
             return true;
         };
         let mut progress = connection.progress.lock();
-        let open = |client| self.clients.load(client).open;
-        if progress.stage == Stage::InService && open(progress.client) <= open(newcomer) {
+        if progress.stage == Stage::InService && clients.load(progress.client).open <= clients.load(newcomer).open {
             return false;
         }
         connection.ask_to_close(&mut progress);
@@ -180,9 +180,9 @@ impl OpenConnection {
         let clients = &mut self.connections.open.lock().clients;
         let mut progress = self.connection.progress.lock();
         if is_user && !progress.client.is_user {
-            clients.close(progress.client);
+            clients.load(progress.client).open -= 1;
             progress.client.is_user = true;
-            clients.open(progress.client);
+            clients.load(progress.client).open += 1;
         }
         if matches!(progress.stage, Stage::Waiting | Stage::Idle) {
             // It was pipelined: its bytes arrived with the request before it.
@@ -198,7 +198,7 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         open.connections.retain(|other| !Arc::ptr_eq(other, &self.connection));
-        open.clients.close(self.connection.client());
+        open.clients.load(self.connection.client()).open -= 1;
     }
 }
 

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// New connections are counted for at least this long, and at most twice as long.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
+/// So many connections of a user count as one: several scrapers may share an address.
+const USER_CONNECTIONS: u32 = 8;
+
 /// A client, as limits count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Client {
@@ -27,7 +30,7 @@ pub(super) struct Clients {
 }
 
 /// The connections of one client.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Load {
     /// Those that are open.
     pub(super) open: u32,
@@ -56,30 +59,22 @@ impl Clients {
                 load.open > 0 || load.before > 0
             });
         }
-        self.loads.entry(client).or_default().now += 1;
-    }
-
-    /// Counts a connection that is open from here on.
-    pub(super) fn open(&mut self, client: Client) {
-        self.loads.entry(client).or_default().open += 1;
-    }
-
-    /// Notes that a connection is closed.
-    pub(super) fn close(&mut self, client: Client) {
-        if let Some(load) = self.loads.get_mut(&client) {
-            load.open -= 1;
-        }
+        self.load(client).now += 1;
     }
 
     /// What is known about a client.
-    pub(super) fn load(&self, client: Client) -> Load {
-        self.loads.get(&client).copied().unwrap_or_default()
+    pub(super) fn load(&mut self, client: Client) -> &mut Load {
+        self.loads.entry(client).or_default()
     }
-}
 
-impl Load {
-    /// The connections that are open, or those that were opened lately, if these are more.
-    pub(super) fn most(self) -> u32 {
-        self.open.max(self.now + self.before)
+    /// The connections that count against a client: those that are open, or those that it has opened lately, if these
+    /// are more.
+    pub(super) fn most(&mut self, client: Client) -> u32 {
+        let load = self.load(client);
+        if client.is_user {
+            load.open.div_ceil(USER_CONNECTIONS)
+        } else {
+            load.open.max(load.now + load.before)
+        }
     }
 }
