@@ -1,11 +1,11 @@
-//! The cost of a scrape: reading an answer, writing the metrics, and HTTP.
+//! The cost of a scrape: writing the metrics, and HTTP.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use sonorancad_exporter::Exporter;
 use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::clock::Clock;
@@ -20,23 +20,6 @@ use tokio::net::TcpStream;
 
 #[path = "../tests/support/answer.rs"]
 mod answer;
-
-/// Our decoder beside `serde_json::Value`, on the same bytes.
-fn decode(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("decode");
-    for calls in [100, 10_000, 100_000] {
-        let body = answer::with_calls(calls);
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        group.sample_size(if calls > 10_000 { 10 } else { 50 });
-        group.bench_with_input(BenchmarkId::new("snapshot", calls), &body, |bencher, body| {
-            bencher.iter(|| Calls::decode(black_box(body.as_bytes()), &LabelTexts::default()).expect("an answer"));
-        });
-        group.bench_with_input(BenchmarkId::new("value", calls), &body, |bencher, body| {
-            bencher.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body.as_bytes())).expect("JSON"));
-        });
-    }
-    group.finish();
-}
 
 fn encode(criterion: &mut Criterion) {
     let server = ServerReport {
@@ -159,5 +142,5 @@ async fn get_metrics(stream: &mut TcpStream) {
     }
 }
 
-criterion_group!(benches, decode, encode, scrape);
+criterion_group!(benches, encode, scrape);
 criterion_main!(benches);

@@ -1,129 +1,89 @@
 #!/usr/bin/env python3
-"""The cost of a cached scrape over HTTP, beside nginx serving the same bytes as a static file.
+"""The cost of a cached scrape over HTTP, beside nginx serving the same bytes as a static file, and json_exporter
+reading the same answer.
 
-    cargo build --release && benches/scrape.py [BINARY ...]
+    cargo build --profile dist && benches/scrape.py [BINARY ...]
 
-Needs `nginx` with gzip_static, and `wrk`. Each server runs on the first CPU, wrk on the second. All are measured in turn,
-several times; the table shows medians and the medians of the ratios within a turn. On a busy machine, the CPU time per
-request is the better figure. Several binaries can be compared in one run.
+Needs `nginx` with gzip_static, and `wrk`. If `json_exporter` is on the PATH, it is measured as well. Each server runs on
+the first CPU, wrk on the second. All are measured in turn, several times; the table shows medians and the medians of the
+ratios within a turn. On a busy machine, the CPU time per request is the better figure. Several binaries can be compared
+in one run.
 """
 
 import gzip
-import http.server
-import json
 import os
 import re
+import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from pathlib import Path
 
+from servers import BINARY, CALLS_PATH, CLIENT_CPU, connect, cpu_seconds, free_port, start, start_exporter, start_nginx, stop
+
 TURNS = int(os.environ.get("TURNS", "7"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
 STARTS = 20
-CALLS = 60
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4"
 
-NGINX = """
-worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 256; }}
-http {{
-  access_log off; keepalive_requests 100000000; sendfile on; tcp_nopush on;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{port}; root {folder}/root; gzip_static on; }}
-}}
+# It cannot count, so it shows each call as a series, and PromQL counts them.
+JSON_EXPORTER = """
+modules:
+  default:
+    body:
+      content: '{"id": "mycommunity", "key": "key", "type": "GET_CALLS", "data": [{"serverId": 1}]}'
+    metrics:
+      - name: cad_call
+        type: object
+        help: An active call
+        path: '{ .activeCalls[*] }'
+        labels: {id: '{ .callId }', priority: '{ .priority }', status: '{ .status }', origin: '{ .origin }'}
+        values: {active: 1}
 """
 
 
-class Cad(http.server.BaseHTTPRequestHandler):
-    """Gives the same calls to every request."""
-
-    protocol_version = "HTTP/1.1"
-    calls = [
-        {
-            "callId": 1000 + i, "origin": i % 4, "status": i % 2, "priority": i % 3 + 1,
-            "title": "Traffic Stop", "code": "10-38", "primary": i, "idents": [i, 400 + i], "metaData": {},
-        }
-        for i in range(CALLS)
-    ]
-    answer = json.dumps({"activeCalls": calls, "emergencyCalls": [], "closedCalls": []}).encode()
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, *_):
-        pass
+def start_ours(binary, cad_port):
+    return start_exporter(
+        binary,
+        SONORANCAD_COMMUNITY_ID="mycommunity",
+        SONORANCAD_API_KEY="key",
+        SONORANCAD_API_URL=f"http://127.0.0.1:{cad_port}",
+        SONORANCAD_API_VERSION="v1",
+        SONORANCAD_CACHE_TTL="1h",
+    )
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def start_json_exporter(folder, cad_port):
+    config, port = folder / "json_exporter.yml", free_port()
+    config.write_text(JSON_EXPORTER)
+    options = [f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    process = start(["json_exporter", *options])
+    connect(port).close()
+    return process, f"http://127.0.0.1:{port}/probe?target=http://127.0.0.1:{cad_port}/{CALLS_PATH}"
 
 
-def start_exporter(binary, cad_port):
-    port = free_port()
-    variables = {
-        "SONORANCAD_COMMUNITY_ID": "mycommunity",
-        "SONORANCAD_API_KEY": "key",
-        "SONORANCAD_API_URL": f"http://127.0.0.1:{cad_port}",
-        "SONORANCAD_API_VERSION": "v1",
-        "SONORANCAD_LISTEN_ADDRESS": f"127.0.0.1:{port}",
-        "SONORANCAD_CACHE_TTL": "1h",
-        "SONORANCAD_LOG": "error",
-    }
-    command = ["taskset", "-c", "0", str(binary)]
-    return subprocess.Popen(command, env={"PATH": os.environ["PATH"], **variables}), port
+def metrics(port):
+    return f"http://127.0.0.1:{port}/metrics"
 
 
-def get(port, headers=()):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": ACCEPT, **dict(headers)})
+def get(url):
+    request = urllib.request.Request(url, headers={"Accept": ACCEPT})
     with urllib.request.urlopen(request, timeout=20) as response:
         return response.read()
 
 
-def get_first(port):
-    """The first answer, as soon as the port is open."""
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return get(port)
-        except ConnectionRefusedError:
-            time.sleep(0.0005)
-
-
-def cpu_seconds(pid):
-    """Of a process and its children: nginx serves in one."""
-    total = 0.0
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for each in [pid, *children]:
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total
-
-
-def measure(process, port, encoding):
-    before = cpu_seconds(process.pid)
+def measure(process, url, encoding):
+    before = cpu_seconds(process)
     output = subprocess.run(
-        ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{SECONDS}s", "--latency",
-         "-H", f"Accept: {ACCEPT}", "-H", f"Accept-Encoding: {encoding}", f"http://127.0.0.1:{port}/metrics"],
+        ["taskset", "-c", CLIENT_CPU, "wrk", "-t1", "-c16", f"-d{SECONDS}s", "--latency",
+         "-H", f"Accept: {ACCEPT}", "-H", f"Accept-Encoding: {encoding}", url],
         check=True, capture_output=True, text=True,
     ).stdout
-    cpu = cpu_seconds(process.pid) - before
+    cpu = cpu_seconds(process) - before
     requests = int(re.search(r"(\d+) requests in", output)[1])
     assert "Non-2xx" not in output, output
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", output)
@@ -138,8 +98,9 @@ def starts(binaries, cad_port):
     for _ in range(STARTS):
         for binary in binaries:
             began = time.perf_counter()
-            process, port = start_exporter(binary, cad_port)
-            assert b'sonorancad_up{server_id="1"} 1' in get_first(port)
+            process, port = start_ours(binary, cad_port)
+            connect(port).close()
+            assert b'sonorancad_up{server_id="1"} 1' in get(metrics(port))
             times[binary].append((time.perf_counter() - began) * 1000)
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -148,49 +109,47 @@ def starts(binaries, cad_port):
 
 
 def main():
-    binaries = [Path(each) for each in sys.argv[1:]] or [Path(__file__).parent.parent / "target/release/sonorancad-exporter"]
-    cad = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cad)
-    threading.Thread(target=cad.serve_forever, daemon=True).start()
-    folder = Path(tempfile.mkdtemp())
-    servers = {str(binary): start_exporter(binary, cad.server_port) for binary in binaries}
+    binaries = [Path(each) for each in sys.argv[1:]] or [BINARY]
+    folder, port = Path(tempfile.mkdtemp()), free_port()
+    servers = {"nginx": (start_nginx(folder, f"server {{ listen 127.0.0.1:{port}; }}"), metrics(port))}
     try:
-        for process, port in servers.values():
-            get_first(port)
-        body = get(next(iter(servers.values()))[1])
+        connect(port).close()
+        for binary in binaries:
+            process, own_port = start_ours(binary, port)
+            servers[str(binary)] = process, metrics(own_port)
+            connect(own_port).close()
+            body = get(metrics(own_port))
         compressed = gzip.compress(body, 6)
         series = sum(not line.startswith(b"#") for line in body.splitlines())
-        (folder / "root").mkdir()
-        folder.chmod(0o755)
         (folder / "root/metrics").write_bytes(body)
         (folder / "root/metrics.gz").write_bytes(compressed)
-        port = free_port()
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
-        nginx = subprocess.Popen(["taskset", "-c", "0", "nginx", "-c", folder / "nginx.conf", "-p", folder])
-        servers = {"nginx": (nginx, port), **servers}
-        assert get_first(port) == body
+        if shutil.which("json_exporter"):
+            servers["json_exporter"] = start_json_exporter(folder, port)
         print(f"{len(body)} bytes, {series} samples, {len(compressed)} bytes as nginx sends them with gzip;"
               f" {TURNS} turns of {SECONDS} s each")
         for encoding in ["identity", "gzip"]:
             report(servers, encoding)
-        starts(binaries, cad.server_port)
+        starts(binaries, port)
     finally:
-        for process, _ in servers.values():
-            process.terminate()
-            process.wait()
+        stop(process for process, _ in servers.values())
 
 
 def report(servers, encoding):
     results = {name: [] for name in servers}
     for _ in range(TURNS):
-        for name, (process, port) in servers.items():
-            results[name].append(measure(process, port, encoding))
-    print(f"{encoding:9} {'requests/s':>10} {'of nginx':>9} {'CPU us each':>12} {'of nginx':>9} {'p99 ms':>7}")
+        for name, (process, url) in servers.items():
+            results[name].append(measure(process, url, encoding))
+    print(f"{encoding:24} {'requests/s':>10} {'of nginx':>9} {'CPU us each':>12} {'of nginx':>9} {'p99 ms':>7}")
     for name, each in results.items():
         rates, cpus, p99s = (statistics.median(column) for column in zip(*each))
         of_rate = statistics.median(ours[0] / base[0] for ours, base in zip(each, results["nginx"]))
         # The more CPU, the smaller the share.
         of_cpu = statistics.median(base[1] / ours[1] for ours, base in zip(each, results["nginx"]))
-        print(f"{Path(name).name[-24:]:24} {rates:8.0f} {of_rate:9.2f} {cpus:12.1f} {of_cpu:9.2f} {p99s:7.2f}")
+        print(f"{Path(name).name[-24:]:24} {rates:10.0f} {of_rate:9.2f} {cpus:12.1f} {of_cpu:9.2f} {p99s:7.2f}")
+    for name, each in results.items():
+        if others := results.get("json_exporter"):
+            ratio = statistics.median(other[1] / ours[1] for ours, other in zip(each, others))
+            print(f"json_exporter takes {ratio:.1f} times the CPU time of {Path(name).name}")
 
 
 if __name__ == "__main__":

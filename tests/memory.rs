@@ -16,6 +16,8 @@ use sonorancad_exporter::tracker::{CallTracker, Track as _};
 mod answer;
 #[path = "support/newcomers.rs"]
 mod newcomers;
+#[path = "support/roster.rs"]
+mod roster;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -52,11 +54,7 @@ fn a_large_answer_takes_less_than_a_fifth_of_its_size_beyond_itself() {
 #[test]
 fn a_large_list_of_units_takes_less_than_a_quarter_of_its_size_beyond_itself() {
     let _turn = TURN.lock();
-    // As version v2 writes them, with all that is not read.
-    let unit = r#"{"id":ID,"accId":"00000000-0000-0000-0000-000000000000","status":3,"isPanic":false,"location":"Mission Row PD","coordinates":{"x":123.45,"y":-456.78,"z":32.1,"w":180.0},"aop":"Los Santos","data":{"unitNum":"A-10","name":"John Doe","district":"Los Santos","department":"LSPD","subdivision":"Patrol","rank":"Officer","group":"CAR-51","page":0,"communityUserId":"license:abc123"},"isDispatch":false}"#;
-    let units: Vec<_> = (0..10_000).map(|id| unit.replace("ID", &format!("{id}"))).collect();
-    let body = format!("[{}]", units.join(","));
-    drop(units);
+    let body = roster::with_units(10_000);
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
     let snapshot = Units::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::authority::Authority;
 use crate::support::cad::Cad;
@@ -324,4 +325,19 @@ async fn certificates_are_found_in_a_file_and_in_folders() {
         let output = check(&url, &variables).await;
         assert_eq!(output.status.code(), Some(0), "{file} {folders}: {}", text_of(&output));
     }
+}
+
+/// A full handshake takes more time than all the rest of a small fetch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_resumes_the_session_of_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let authority = Authority::new();
+    std::fs::write(&path, authority.pem()).unwrap();
+    let cad = Cad::start_tls(authority.issue(&["localhost"]).acceptor()).await;
+    let url = format!("https://localhost:{}", cad.address.port());
+    let output = check(&url, &[("SSL_CERT_FILE", path.to_str().unwrap())]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output));
+    // The calls, and the list of servers.
+    assert_eq!(cad.handshakes(), [HandshakeKind::Full, HandshakeKind::Resumed]);
 }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::HandshakeKind;
 
 use crate::support::exporter::HANG_GUARD;
 
@@ -76,6 +77,8 @@ struct Script {
     greeting: Mutex<Vec<u8>>,
     /// How many connections are open.
     connections: watch::Sender<usize>,
+    /// How each TLS session began.
+    handshakes: Mutex<Vec<HandshakeKind>>,
     /// How many answers of [`Answer::BytesThenStall`] have been sent.
     stalls: watch::Sender<usize>,
     /// While true, requests wait.
@@ -163,6 +166,7 @@ impl Cad {
             requests: watch::Sender::default(),
             greeting: Mutex::default(),
             connections: watch::Sender::default(),
+            handshakes: Mutex::default(),
             stalls: watch::Sender::default(),
             held: watch::Sender::default(),
             clock: Mutex::default(),
@@ -241,6 +245,11 @@ impl Cad {
         taken
     }
 
+    /// How each TLS session has begun so far.
+    pub(crate) fn handshakes(&self) -> Vec<HandshakeKind> {
+        self.script.handshakes.lock().clone()
+    }
+
     /// Waits until this many requests have arrived.
     pub(crate) async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.script.requests.subscribe();
@@ -287,6 +296,8 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, script: Ar
                 None => serve(stream, &script).await,
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(stream).await {
+                        let handshake = stream.get_ref().1.handshake_kind();
+                        script.handshakes.lock().extend(handshake);
                         serve(stream, &script).await;
                     }
                 }

@@ -13,10 +13,10 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize as _, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::{Fields, Item};
+use super::item::{self, Fields, Objects};
 use super::list::{Collect, List, ListSeed};
 use super::value::{boolean, id, integer, json_text, text};
 use crate::label::{TextIndex, TextSet};
@@ -67,14 +67,20 @@ trait Calls: Default {
     /// Counts an object in the place of the list.
     fn add_unreadable_list(&mut self);
 
-    /// Counts an element of the list.
-    fn add_item(&mut self, item: Item<CallFields>, codes: &TextSet);
+    /// Counts an item of the list; `None` stands for anything but an object.
+    fn add_item(&mut self, item: Option<&CallFields>, codes: &TextSet);
 }
 
 impl<T: Calls> Collect for Reading<'_, T> {
-    type Item<'de> = Item<CallFields<'de>>;
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        item::read(self, deserializer)
+    }
+}
 
-    fn add_item(&mut self, item: Item<CallFields>) {
+impl<T: Calls> Objects for Reading<'_, T> {
+    type Fields<'de> = CallFields<'de>;
+
+    fn add(&mut self, item: Option<&CallFields>) {
         self.calls.add_item(item, self.codes);
     }
 }
@@ -164,8 +170,8 @@ impl Calls for ActiveCalls {
         self.add_unreadable(UnreadableField::Call);
     }
 
-    fn add_item(&mut self, item: Item<CallFields>, codes: &TextSet) {
-        let Item::Object(fields) = item else {
+    fn add_item(&mut self, item: Option<&CallFields>, codes: &TextSet) {
+        let Some(fields) = item else {
             self.add_unreadable(UnreadableField::Call);
             return;
         };
@@ -209,8 +215,8 @@ impl Calls for EmergencyCalls {
     }
 
     /// A call of unknown kind counts as an emergency: one too many is better than a caller who is forgotten.
-    fn add_item(&mut self, item: Item<CallFields>, _: &TextSet) {
-        let Item::Object(fields) = item else {
+    fn add_item(&mut self, item: Option<&CallFields>, _: &TextSet) {
+        let Some(fields) = item else {
             self.add_unreadable();
             return;
         };
@@ -230,8 +236,8 @@ impl Calls for IdentifiedCalls<DispatchCall> {
 
     fn add_unreadable_list(&mut self) {}
 
-    fn add_item(&mut self, item: Item<CallFields>, codes: &TextSet) {
-        let Item::Object(fields) = item else {
+    fn add_item(&mut self, item: Option<&CallFields>, codes: &TextSet) {
+        let Some(fields) = item else {
             return;
         };
         if let Some(id) = fields.call_id.and_then(id) {
@@ -312,11 +318,9 @@ fn place<T: Calls>(list: Option<List<Reading<T>>>, place: &mut T) -> bool {
 }
 
 impl Collect for Units {
-    type Item<'de> = Option<&'de RawValue>;
-
-    fn add_item(&mut self, item: Option<&RawValue>) {
-        let Some(item) = item else {
-            return;
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        let Some(item) = <Option<&RawValue>>::deserialize(deserializer)? else {
+            return Ok(());
         };
         self.is_any = true;
         match integer(item) {
@@ -324,12 +328,24 @@ impl Collect for Units {
             Some(_) => {}
             None => self.is_any_unreadable = true,
         }
+        Ok(())
     }
 }
 
 /// The units in a list; anything else cannot be read.
 fn units(value: &RawValue) -> Option<Units> {
-    let list = ListSeed(Units::default()).read(value.get()).ok()?;
+    let json = value.get();
+    // Nearly all are short lists of plain numbers. One this short has no more units than are read.
+    if json.len() <= MAX_UNITS_PER_CALL
+        && let Ok(ids) = serde_json::from_str::<Vec<i64>>(json)
+    {
+        return Some(Units {
+            is_any: !ids.is_empty(),
+            is_any_unreadable: false,
+            ids,
+        });
+    }
+    let list = ListSeed(Units::default()).read(json).ok()?;
     list.and_then(|List(units)| units)
 }
 
@@ -347,8 +363,8 @@ fn code(value: Option<&RawValue>, codes: &TextSet) -> TextIndex {
 
 /// The id of the emergency call that a call was made from. A 0 may stand for none.
 fn made_from(meta_data: &RawValue) -> Option<u64> {
-    // A derived struct would accept an array as well.
-    let json = Some(meta_data.get()).filter(|json| json.starts_with('{'))?;
+    // A derived struct would accept an array as well. Finding the name is quicker than reading what lacks it.
+    let json = Some(meta_data.get()).filter(|json| json.starts_with('{') && json.contains("createdFromId"))?;
     let MetaData { created_from_id } = serde_json::from_str(json).ok()?;
     id(created_from_id?).filter(|id| *id > 0)
 }

@@ -4,7 +4,6 @@
 //! accepts an array in the place of an object.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -18,31 +17,32 @@ pub(super) trait Fields<'a>: Default {
     fn place(&mut self, name: Self::Name) -> Option<&mut Option<&'a RawValue>>;
 }
 
-/// An item of a list.
-pub(super) enum Item<F> {
-    Object(F),
-    /// Anything else.
-    Odd,
+/// A list of objects.
+pub(super) trait Objects {
+    /// What is read of an object.
+    type Fields<'de>: Fields<'de>;
+
+    /// Adds an item; `None` stands for anything but an object.
+    fn add(&mut self, item: Option<&Self::Fields<'_>>);
 }
 
-impl<'de, F: Fields<'de>> Deserialize<'de> for Item<F> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ItemVisitor(PhantomData))
-    }
+/// Reads an item and adds it.
+pub(super) fn read<'de, T: Objects, D: Deserializer<'de>>(list: &mut T, deserializer: D) -> Result<(), D::Error> {
+    deserializer.deserialize_any(ItemVisitor(list))
 }
 
-struct ItemVisitor<F>(PhantomData<F>);
+struct ItemVisitor<'a, T>(&'a mut T);
 
-impl<'de, F: Fields<'de>> Visitor<'de> for ItemVisitor<F> {
-    type Value = Item<F>;
+impl<'de, T: Objects> Visitor<'de> for ItemVisitor<'_, T> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     /// If a field comes twice, the last one counts.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item<F>, A::Error> {
-        let mut fields = F::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut fields = T::Fields::default();
         while let Some(name) = map.next_key()? {
             match fields.place(name) {
                 Some(place) => *place = map.next_value()?,
@@ -51,35 +51,43 @@ impl<'de, F: Fields<'de>> Visitor<'de> for ItemVisitor<F> {
                 }
             }
         }
-        Ok(Item::Object(fields))
+        self.0.add(Some(&fields));
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Item<F>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Item::Odd)
+        self.0.add(None);
+        Ok(())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Item<F>, E> {
-        Ok(Item::Odd)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.0.add(None);
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Item<F>, E> {
-        Ok(Item::Odd)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.0.add(None);
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Item<F>, E> {
-        Ok(Item::Odd)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        self.0.add(None);
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Item<F>, E> {
-        Ok(Item::Odd)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.0.add(None);
+        Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Item<F>, E> {
-        Ok(Item::Odd)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        self.0.add(None);
+        Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<Item<F>, E> {
-        Ok(Item::Odd)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.add(None);
+        Ok(())
     }
 }

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A list that grows item by item.
 pub(super) trait Collect {
-    type Item<'de>: Deserialize<'de>;
-
-    fn add_item(&mut self, item: Self::Item<'_>);
+    /// Reads one item and adds it. No item is returned, because moving it out of the parser would take longer than reading
+    /// some of its fields.
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error>;
 }
 
 /// A list as far as it can be read; `None` if it is an object that is no list.
@@ -41,6 +41,17 @@ impl<T: Collect> ListSeed<T> {
 
 struct ListVisitor<T>(T);
 
+/// Reads an item of a list.
+pub(super) struct ItemSeed<'a, T>(pub(super) &'a mut T);
+
+impl<'de, T: Collect> DeserializeSeed<'de> for ItemSeed<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.0.read_item(deserializer)
+    }
+}
+
 impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
     type Value = Option<List<T>>;
 
@@ -54,9 +65,7 @@ impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let Self(mut list) = self;
-        while let Some(item) = items.next_element()? {
-            list.add_item(item);
-        }
+        while items.next_element_seed(ItemSeed(&mut list))?.is_some() {}
         Ok(Some(List(Some(list))))
     }
 
@@ -64,7 +73,7 @@ impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
         let mut list = Some(self.0);
         while let Some(Key(key)) = entries.next_key()? {
             if let Some(list) = list.as_mut().filter(|_| is_index(&key)) {
-                list.add_item(entries.next_value()?);
+                entries.next_value_seed(ItemSeed(list))?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
                 list = None;

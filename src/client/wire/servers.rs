@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use serde::de::Error as _;
+use serde::de::{Deserialize as _, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 use super::list::{Collect, List, ListSeed};
@@ -42,14 +42,14 @@ struct Server<'a> {
 struct Servers(Option<BTreeMap<u32, Option<String>>>);
 
 impl Collect for Servers {
-    type Item<'de> = Server<'de>;
-
-    fn add_item(&mut self, Server { id, name }: Server) {
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        let Server { id, name } = Server::deserialize(deserializer)?;
         let id = integer(id).and_then(|id| u32::try_from(id).ok());
         match (id, &mut self.0) {
             (Some(id), Some(servers)) => drop(servers.insert(id, name.as_str().and_then(printable))),
             _ => self.0 = None,
         }
+        Ok(())
     }
 }
 

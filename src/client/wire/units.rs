@@ -8,11 +8,11 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::{Fields, Item};
-use super::list::{Collect, Key, List, ListSeed, is_index};
+use super::item::{self, Fields, Objects};
+use super::list::{Collect, ItemSeed, Key, List, ListSeed, is_index};
 use super::value::{boolean, id, integer, json_text, text};
 use crate::label::TextSet;
 use crate::snapshot::{Discipline, Unit, UnitSnapshot, UnitStatus};
@@ -34,14 +34,17 @@ pub(in crate::client) fn decode_units(body: &[u8], departments: &TextSet) -> Res
 
 /// The list as it is read.
 impl Collect for UnitSnapshot {
-    type Item<'de> = Item<Row<'de>>;
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        item::read(self, deserializer)
+    }
+}
 
-    fn add_item(&mut self, item: Item<Row>) {
-        let unit = match item {
-            Item::Object(row) => row.unit(self.departments()),
-            Item::Odd => None,
-        };
-        self.add(unit);
+impl Objects for UnitSnapshot {
+    type Fields<'de> = Row<'de>;
+
+    fn add(&mut self, item: Option<&Row>) {
+        let unit = item.and_then(|row| row.unit(self.departments()));
+        Self::add(self, unit);
     }
 }
 
@@ -93,7 +96,7 @@ struct Data<'a> {
 
 impl Row<'_> {
     /// The unit; `None` if it is not on duty.
-    fn unit(self, departments: &TextSet) -> Option<Unit> {
+    fn unit(&self, departments: &TextSet) -> Option<Unit> {
         let status = self.status.and_then(integer);
         if status == Some(OFFLINE) {
             return None;
@@ -152,9 +155,7 @@ impl<'de> Visitor<'de> for AnswerVisitor<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<UnitSnapshot, A::Error> {
         let mut snapshot = UnitSnapshot::empty(self.departments);
-        while let Some(row) = rows.next_element()? {
-            snapshot.add_item(row);
-        }
+        while rows.next_element_seed(ItemSeed(&mut snapshot))?.is_some() {}
         Ok(snapshot)
     }
 
@@ -169,7 +170,7 @@ impl<'de> Visitor<'de> for AnswerVisitor<'_> {
                 wrapped = list.and_then(|List(list)| list).or(wrapped);
                 is_list = false;
             } else if is_list && is_index(&key) {
-                rows.add_item(entries.next_value()?);
+                entries.next_value_seed(ItemSeed(&mut rows))?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
                 is_list = false;
