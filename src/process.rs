@@ -32,7 +32,7 @@ impl Process {
     /// Reads the numbers; `None` if `/proc` is not mounted or lacks them.
     #[must_use]
     pub fn read() -> Option<Self> {
-        use std::fs::{read_dir, read_to_string};
+        use std::fs::read_to_string;
         use std::sync::OnceLock;
 
         use rustix::param::page_size;
@@ -44,15 +44,24 @@ impl Process {
         // What a system call gives is not read from `/proc`, where each number costs many times as much.
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let resident_pages: usize = field(&read_to_string("/proc/self/statm").ok()?, 1)?;
-        // One of them reads the folder.
-        let open_fds = read_dir("/proc/self/fd").ok()?.count() - 1;
         Some(Self {
             cpu_seconds: std::time::Duration::try_from(cpu).ok()?.as_secs_f64(),
             resident_memory_bytes: u64::try_from(resident_pages * page_size()).ok()?,
-            open_fds: u64::try_from(open_fds).ok()?,
+            open_fds: open_fds()?,
             max_fds: getrlimit(Resource::Nofile).current,
             start_time_seconds: (*START.get_or_init(start_time_seconds))?,
         })
+    }
+}
+
+/// How many file descriptors are open.
+#[cfg(target_os = "linux")]
+fn open_fds() -> Option<u64> {
+    const FOLDER: &str = "/proc/self/fd";
+    match std::fs::metadata(FOLDER).ok()?.len() {
+        // Before Linux 6.2, the folder has no size. One of the descriptors that are listed then reads the folder.
+        0 => u64::try_from(std::fs::read_dir(FOLDER).ok()?.count() - 1).ok(),
+        count => Some(count),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use sonorancad_exporter::config::VARIABLES;
 use tempfile::tempdir;
@@ -249,6 +250,34 @@ fn a_demo_refuses_what_it_cannot_simulate() {
 
 /// The log line of a stop that had to cut connections off.
 const DRAIN_ENDED: &str = "some connections were still open at the end";
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::cast_precision_loss, reason = "the numbers are far below 2^53")]
+async fn it_shows_its_own_memory_descriptors_cpu_time_and_start() {
+    let cad = Cad::start().await;
+    let unix = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let before = unix();
+    let program = Program::start(command(&cad, &[]));
+    program.scrape().await;
+    let text = program.scrape().await;
+    let listed = std::fs::read_dir(format!("/proc/{}/fd", program.child.id()))
+        .unwrap()
+        .count();
+    // A connection may have come or gone meanwhile.
+    assert!(
+        (value(&text, "process_open_fds") - listed as f64).abs() <= 3.0,
+        "{listed}\n{text}"
+    );
+    let resident = program.kibibytes("VmRSS") as f64 * 1024.0;
+    assert!(
+        (0.5..2.0).contains(&(value(&text, "process_resident_memory_bytes") / resident)),
+        "{resident}\n{text}"
+    );
+    // The system knows its own start to the second.
+    let start = value(&text, "process_start_time_seconds");
+    assert!((before - 2.0..unix() + 2.0).contains(&start), "{before}\n{text}");
+    assert!(value(&text, "process_cpu_seconds_total") > 0.0, "{text}");
+}
 
 /// A scrape that is willing to wait for longer than a stop may take.
 const WAITING_SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 60\r\n\r\n";
