@@ -74,6 +74,12 @@ local function record()
   }
 end
 
+-- Leaves only the slots that are taken.
+local function clean(key)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZREMRANGEBYSCORE', key, now + MAX_HELD, '+inf')
+end
+
 -- Takes a slot that is free or will be within the patience. Returns how long to wait for it; nil if there is none.
 local function take(version)
   local counting = version == 'v2' and { 'v1', 'v2' } or { 'v1' }
@@ -81,8 +87,7 @@ local function take(version)
   local freed = {}
   for _, name in ipairs(counting) do
     local key = slots[name]
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-    redis.call('ZREMRANGEBYSCORE', key, now + MAX_HELD, '+inf')
+    clean(key)
     local surplus = redis.call('ZCARD', key) + 1 - args.budgets[name]
     if surplus > 0 then
       local last = redis.call('ZRANGE', key, surplus - 1, surplus - 1, 'WITHSCORES')
@@ -130,7 +135,7 @@ end
 -- Whether what replicas have sent without the store still counts.
 local function was_alone()
   for _, key in pairs(slots) do
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    clean(key)
     for _, token in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       if string.sub(token, 1, #ALONE) == ALONE then
         return true

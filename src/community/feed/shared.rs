@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Endpoint, Feed, Fetch, Known, Outcome, Page, SnapshotOf};
 use crate::account::{Asking, Begin, Commit, Lease, Permit, SharedFeed, Written};
+use crate::cache::Cache;
 use crate::client::FetchError;
 use crate::config::{ApiVersion, VersionChoice};
 use crate::report::RequestCounts;
@@ -160,8 +161,17 @@ impl<E: Endpoint> Feed<E> {
         let known = written.state.and_then(|state| Known::read(&state, labels, now));
         let is_readable = known.is_some();
         let mut state = self.lock();
+        let is_alone = state.replica.as_ref().is_some_and(|replica| replica.is_alone);
+        let mut is_newest = is_readable;
         if let Some(mut known) = known {
             (known.counts.queries, known.counts.hits) = written.scrapes;
+            let fetched_at = |cache: &Cache<_>| cache.fetched_at().map(|now| now.instant);
+            if is_alone && fetched_at(&state.known.cache) > fetched_at(&known.cache) {
+                // What was fetched without the store is shown until there is something newer.
+                is_newest = false;
+                known.cache = state.known.cache.clone();
+                known.failure.clone_from(&state.known.failure);
+            }
             // The flight goes on.
             known.cache.begin();
             state.known = known;
@@ -169,7 +179,7 @@ impl<E: Endpoint> Feed<E> {
         }
         if let Some(replica) = &mut state.replica {
             replica.version = written.version;
-            replica.is_alone &= !is_readable;
+            replica.is_alone &= !is_newest;
         }
         is_readable
     }
