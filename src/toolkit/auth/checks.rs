@@ -1,10 +1,10 @@
 //! When passwords are checked.
 //!
 //! Checking a password costs CPU by design, and no client may turn that against the others. A few checks run at a
-//! time. The next one is that of the client that has had its last turn before all others, or none yet: a client that
-//! guesses waits behind every client that does not. Of one client's checks, the newest is next. Requests with the same
-//! credentials share one check, which is finished and remembered even if its clients disconnect. A wrong password
-//! delays its own response only.
+//! time. The next one is that of the client that has had no turn yet, or whose last turn is longest ago: clients that
+//! guess wait for each other, and nobody else waits for them. Of one client's checks, the newest is next. Requests with
+//! the same credentials share one check, which is finished and remembered even if its clients disconnect. A wrong
+//! password delays its own response only.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -134,17 +134,14 @@ impl Authenticator {
 impl State {
     /// The check that is next. `None` if none waits.
     fn next(&mut self) -> Option<Check> {
-        let turns_ago = |check: &Check| {
-            self.served
-                .iter()
-                .position(|client| *client == check.credentials.client)
-        };
-        let checks = self.waiting.iter().enumerate();
+        let Self { waiting, served, .. } = self;
+        let turns_ago = |check: &Check| served.iter().position(|client| *client == check.credentials.client);
+        let checks = waiting.iter().enumerate();
         let (next, _) = checks.max_by_key(|(index, check)| (turns_ago(check).unwrap_or(usize::MAX), *index))?;
-        let check = self.waiting.remove(next);
-        self.served.retain(|client| *client != check.credentials.client);
-        self.served.insert(0, check.credentials.client);
-        self.served.truncate(MAX_CLIENTS);
+        let check = waiting.remove(next);
+        served.retain(|client| *client != check.credentials.client);
+        served.insert(0, check.credentials.client);
+        served.truncate(MAX_CLIENTS);
         Some(check)
     }
 }
