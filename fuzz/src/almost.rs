@@ -30,6 +30,9 @@ const KEYS: [&str; 24] = [
     "other",
 ];
 
+/// A value with more values in it is not copied, so that no document grows without end.
+const MAX_COPY: usize = 40;
+
 /// How many edits there are between one document and the next.
 const MAX_EDITS: usize = 6;
 
@@ -59,6 +62,7 @@ impl Choices<'_> {
 pub(crate) fn edit(document: &mut Value, choices: &mut Choices) {
     for _ in 0..=choices.below(MAX_EDITS) {
         let copy = node(document, choices).clone();
+        let copy = if size(&copy) > MAX_COPY { json!([]) } else { copy };
         let node = node(document, choices);
         match choices.below(6) {
             0 => *node = odd_value(choices),
@@ -89,6 +93,15 @@ fn node<'a>(value: &'a mut Value, choices: &mut Choices) -> &'a mut Value {
         _ => None,
     };
     node(child.expect("it has so many"), choices)
+}
+
+/// How many values there are in a value, itself included.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.values().map(size).sum(),
+        _ => 0,
+    }
 }
 
 fn odd_value(choices: &mut Choices) -> Value {

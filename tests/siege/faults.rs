@@ -78,8 +78,8 @@ impl World {
         let mut open = format!("[{}]", list(&self.open));
         let mut closed = format!("[{}]", list(&self.closed));
         match self.random.u32(..30) {
-            0 => open = "null".to_owned(),
-            1 => closed = "null".to_owned(),
+            0 => open = String::from("null"),
+            1 => closed = String::from("null"),
             2 => open = open.replacen('[', "[{\"callId\":1},{\"callId\":1},", 1),
             _ => {}
         }
@@ -172,6 +172,23 @@ impl Setup {
         Clock::Manual(self.clock.clone())
     }
 
+    /// Chooses the next answers, so many of 40 bad ones.
+    fn expect(&self, world: &mut World, watch: &mut Watch, bad: u32) {
+        let now = self.clock().now().unix;
+        for server in SERVERS.map(Some).into_iter().chain([None]) {
+            let (answer, fault) = match server {
+                _ if world.random.u32(..40) < bad => world.bad(now),
+                Some(_) => (world.calls(), Fault::None),
+                None => (world.units(), Fault::None),
+            };
+            watch.expect(server, fault, world.serial);
+            match server {
+                Some(server) => self.cad.answer_server(server, answer),
+                None => self.cad.answer_units(answer),
+            }
+        }
+    }
+
     /// Scrapes, and checks what the scrape shows.
     async fn scrape(&self, exporter: &Running, watch: &mut Watch) {
         let text = exporter.scrape_within("60").await;
@@ -196,7 +213,7 @@ async fn play_day(seed: u64) -> Watch {
     while setup.clock().now().since(begin) < DAY {
         setup.clock.advance(SECOND * world.random.u32(5..110));
         match world.random.u32(..300) {
-            0 => setup.clock.set_unix(setup.clock().now().unix - HOUR),
+            0 => setup.clock.set_unix(setup.clock().now().unix.saturating_sub(HOUR)),
             1 => setup.clock.set_unix(setup.clock().now().unix + DAY),
             2 => {
                 exporter.stop().await;
@@ -211,45 +228,36 @@ async fn play_day(seed: u64) -> Watch {
             trouble = world.random.u32(1..12);
         }
         trouble = u32::saturating_sub(trouble, 1);
-        let now = setup.clock().now().unix;
-        for place in 0..=SERVERS.len() {
-            let is_bad = trouble > 0 && world.random.u32(..4) > 0 || world.random.u32(..40) == 0;
-            let server = SERVERS.get(place);
-            let (answer, fault) = match (is_bad, server) {
-                (true, _) => world.bad(now),
-                (false, Some(_)) => (world.calls(), Fault::None),
-                (false, None) => (world.units(), Fault::None),
-            };
-            watch.expect(server.copied(), fault, world.serial);
-            match server {
-                Some(server) => setup.cad.answer_server(*server, answer),
-                None => setup.cad.answer_units(answer),
-            }
-        }
+        setup.expect(&mut world, &mut watch, if trouble > 0 { 30 } else { 1 });
         setup.scrape(&exporter, &mut watch).await;
     }
     // No pause is longer than an hour.
     setup.clock.advance(HOUR + SECOND);
-    for server in SERVERS {
-        watch.expect(Some(server), Fault::None, world.serial);
-        setup.cad.answer_server(server, world.calls());
-    }
-    watch.expect(None, Fault::None, world.serial);
-    setup.cad.answer_units(world.units());
+    setup.expect(&mut world, &mut watch, 0);
     setup.scrape(&exporter, &mut watch).await;
     assert!(watch.are_all_up(), "it recovers");
     watch
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_day_of_random_faults_breaks_no_promise() {
-    for seed in [1, 2] {
+async fn assert_promises(seeds: std::ops::RangeInclusive<u64>) {
+    for seed in seeds {
         let watch = play_day(seed).await;
         eprintln!("seed {seed}: {watch}");
         // The day is worth the name.
         assert!(watch.scrapes > 1000 && watch.good > 500 && watch.bad > 100, "{watch}");
-        assert!(watch.stale > 20 && watch.restarts > 0, "{watch}");
+        assert!(watch.stale > 20, "{watch}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_of_random_faults_breaks_no_promise() {
+    assert_promises(1..=1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn ten_more_days_of_random_faults_break_no_promise() {
+    assert_promises(2..=11).await;
 }
 
 /// Each request gets the other answer. No scrape comes away with a lie, and the failures back off no further than a TTL, since
@@ -270,9 +278,10 @@ async fn an_api_that_alternates_at_every_request_for_ten_minutes_breaks_no_promi
     for _ in 0..120 {
         setup.clock.advance(5 * SECOND);
         world.live();
-        let (answer, fault) = match is_bad {
-            true => (Answer::status(502, &[], ""), Fault::Plain),
-            false => (world.calls(), Fault::None),
+        let (answer, fault) = if is_bad {
+            (Answer::status(502, &[], ""), Fault::Plain)
+        } else {
+            (world.calls(), Fault::None)
         };
         watch.expect(Some(1), fault, world.serial);
         setup.cad.answer_server(1, answer);

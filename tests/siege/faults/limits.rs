@@ -1,18 +1,18 @@
 //! The program where the system gives it less than it needs, or takes it away.
 
 use std::fs::OpenOptions;
+use std::io::{PipeReader, PipeWriter, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
+use rustix::fs::{OFlags, fcntl_setfl};
+
 use crate::support::cad::Cad;
-use crate::support::exporter::{eventually, http, value};
+use crate::support::exporter::{HANG_GUARD, eventually, http, value};
 use crate::support::program::{BINARY, Program, command, set_environment};
 use crate::support::tools::free_port;
 
 const UP: &str = "sonorancad_up{server_id=\"1\"}";
-
-/// So many that their lines fill any pipe: a few hundred bytes each, with the lines of the libraries.
-const SCRAPES: usize = 150;
 
 /// The program on a known port, whose standard error nobody reads.
 struct Unread {
@@ -37,7 +37,15 @@ impl Unread {
 
     async fn scrape(&self) -> String {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        self.http.get(url).send().await.unwrap().text().await.unwrap()
+        self.http
+            .get(url)
+            .timeout(HANG_GUARD)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 }
 
@@ -48,18 +56,27 @@ impl Drop for Unread {
     }
 }
 
+/// A pipe that takes no byte more, and its other end.
+fn full_pipe() -> (PipeWriter, PipeReader) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (writer, reader)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standard_error_that_is_full_or_unread_delays_no_scrape() {
     let cad = Cad::start().await;
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    // The pipe is full after a few scrapes, since each is logged.
-    for stderr in [Stdio::from(full), Stdio::piped()] {
-        let mut unread = Unread::start(&cad, free_port(), stderr).await;
-        for _ in 0..SCRAPES {
-            assert_eq!(value(&unread.scrape().await, UP), 1.0);
+    let (pipe, _unread) = full_pipe();
+    for stderr in [Stdio::from(full), Stdio::from(pipe)] {
+        let mut program = Unread::start(&cad, free_port(), stderr).await;
+        for _ in 0..20 {
+            assert_eq!(value(&program.scrape().await, UP), 1.0);
         }
-        Program::signal("TERM", unread.child.id());
-        assert!(unread.child.wait().unwrap().success());
+        Program::signal("TERM", program.child.id());
+        assert!(program.child.wait().unwrap().success());
     }
 }
 

@@ -167,9 +167,10 @@ impl Watch {
         for (feed, (fault, asked_at)) in self.newest.clone() {
             let (server, is_units) = feed;
             let context = format!("server {server}, units: {is_units}\n{text}");
-            let (up, shown) = match is_units {
-                false => ("up", "closed_calls_stored"),
-                true => ("units_up", "dispatchers"),
+            let (up, shown) = if is_units {
+                ("units_up", "dispatchers")
+            } else {
+                ("up", "closed_calls_stored")
             };
             let is_up = samples[&*format!("sonorancad_{up}{{server_id=\"{server}\"}}")] == 1.0;
             let age = now.instant - asked_at;
