@@ -147,7 +147,7 @@ def report(servers, encoding):
         of_cpu = statistics.median(base[1] / ours[1] for ours, base in zip(each, results["nginx"]))
         print(f"{Path(name).name[-24:]:24} {rates:10.0f} {of_rate:9.2f} {cpus:12.1f} {of_cpu:9.2f} {p99s:7.2f}")
     for name, each in results.items():
-        if others := results.get("json_exporter"):
+        if name != "json_exporter" and (others := results.get("json_exporter")):
             ratio = statistics.median(other[1] / ours[1] for ours, other in zip(each, others))
             print(f"json_exporter takes {ratio:.1f} times the CPU time of {Path(name).name}")
 
