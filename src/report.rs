@@ -194,6 +194,20 @@ impl<S, T: PartialEq> FeedReport<S, T> {
 }
 
 impl ServerReport {
+    /// A server with this feed alone.
+    #[cfg(test)]
+    pub(crate) fn of_calls(calls: FeedReport<CallSnapshot, CallStats>) -> Self {
+        Self {
+            id: "1".to_owned(),
+            name: None,
+            api_version: ApiVersion::V1,
+            version_reason: VersionReason::Documented,
+            calls,
+            units: None,
+            history: Vec::new(),
+        }
+    }
+
     /// What an overview says about it.
     #[must_use]
     pub fn summary(&self) -> Summary {

@@ -11,7 +11,7 @@ use super::history::History;
 use crate::client::{Calls, Endpoint, Units};
 use crate::config::{ApiVersion, CommunityConfig, ServerConfig, VersionChoice};
 use crate::report::{FeedReport, OpenCalls, ServerReport, Summary, VersionReason};
-use crate::snapshot::{CallSnapshot, Priority, Status};
+use crate::snapshot::{CallSnapshot, Status};
 use crate::tracker::CallStats;
 
 /// One CAD server of a community.
@@ -152,13 +152,7 @@ fn plans<E: Endpoint>(community: &CommunityConfig) -> Plans {
 
 /// The open calls of a snapshot.
 fn open_calls(snapshot: &CallSnapshot) -> OpenCalls {
-    let count = |status| {
-        let counts = Priority::ALL.iter();
-        let count: u64 = counts
-            .map(|priority| snapshot.active.by_status(*priority, status))
-            .sum();
-        u16::try_from(count).unwrap_or(u16::MAX)
-    };
+    let count = |status| u16::try_from(snapshot.active.with_status(status)).unwrap_or(u16::MAX);
     OpenCalls {
         pending: count(Status::Pending),
         active: count(Status::Active),

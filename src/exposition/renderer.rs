@@ -88,8 +88,7 @@ impl Renderer {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::config::ApiVersion;
-    use crate::report::{CommunityReport, FeedReport, ServerReport, VersionReason};
+    use crate::report::{CommunityReport, FeedReport, ServerReport};
 
     #[test]
     fn a_scrape_without_a_fetch_keeps_what_was_written() {
@@ -97,19 +96,10 @@ mod tests {
         let report = |queries| {
             let mut calls = FeedReport::default();
             calls.status.counts.queries = queries;
-            let server = ServerReport {
-                id: "1".to_owned(),
-                name: None,
-                api_version: ApiVersion::V2,
-                version_reason: VersionReason::Configured,
-                calls,
-                units: None,
-                history: Vec::new(),
-            };
             Arc::new(Report {
                 community: CommunityReport {
                     at: clock.now(),
-                    servers: vec![server],
+                    servers: vec![ServerReport::of_calls(calls)],
                 },
                 exporter: None,
             })

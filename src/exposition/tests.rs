@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::config::ApiVersion;
-use crate::report::{CommunityReport, FeedReport, FeedStatus, RequestCounts, ServerReport, VersionReason};
+use crate::report::{CommunityReport, FeedReport, FeedStatus, RequestCounts, ServerReport};
 use crate::snapshot::{CallSnapshot, Priority};
 use crate::tracker::{CallStats, Oldest, UnitStats};
 
@@ -30,10 +30,7 @@ fn report(error: &str, names: &[&str]) -> Arc<Report> {
             id: id.to_string(),
             name: Some((*name).to_owned()),
             api_version: ApiVersion::V2,
-            version_reason: VersionReason::Configured,
-            calls,
-            units: None,
-            history: Vec::new(),
+            ..ServerReport::of_calls(calls)
         }
     });
     Arc::new(Report {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, FeedStatus};
 use crate::clock::Now;
-use crate::snapshot::{CallSnapshot, EmergencyKind, Priority, Status, UnitSnapshot};
+use crate::snapshot::{CallSnapshot, EmergencyKind, Status, UnitSnapshot};
 use crate::tracker::{CallStats, Oldest};
 
 /// What is known about every community.
@@ -115,12 +115,6 @@ impl Summary {
         let Some(snapshot) = snapshot else {
             return;
         };
-        let of_status = |status| {
-            let counts = Priority::ALL.iter();
-            counts
-                .map(|priority| snapshot.active.by_status(*priority, status))
-                .sum::<u64>()
-        };
         let emergency = |kind| Queue {
             count: snapshot.emergency.count(kind),
             since: since(&stats.oldest_emergency[kind]),
@@ -129,10 +123,10 @@ impl Summary {
             emergency: emergency(EmergencyKind::Emergency),
             civil: emergency(EmergencyKind::Civil),
             pending: Queue {
-                count: of_status(Status::Pending),
+                count: snapshot.active.with_status(Status::Pending),
                 since: stats.oldest_pending.values().filter_map(since).min(),
             },
-            active: of_status(Status::Active),
+            active: snapshot.active.with_status(Status::Active),
         });
     }
 

@@ -267,6 +267,15 @@ impl ActiveCalls {
         self.counts[priority][status].values().sum()
     }
 
+    /// Calls of this status, of any priority and origin.
+    #[must_use]
+    pub fn with_status(&self, status: Status) -> u64 {
+        Priority::ALL
+            .iter()
+            .map(|priority| self.by_status(*priority, status))
+            .sum()
+    }
+
     /// Open calls of this priority with no unit attached.
     #[must_use]
     pub fn unassigned(&self, priority: Priority) -> u64 {

@@ -1,6 +1,6 @@
 //! The command line: exit codes, signals, logs.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -85,15 +85,25 @@ fn cargo_run_adds_no_variable_that_the_program_refuses() {
     );
 }
 
-#[test]
-fn a_listen_address_in_use_exits_with_1_and_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let variables = [
+/// An address in use, and what listens there.
+fn taken_address() -> (String, TcpListener) {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    (taken.local_addr().unwrap().to_string(), taken)
+}
+
+/// The least that is needed to listen on `address`.
+fn listening_on(address: &str) -> [(&str, &str); 3] {
+    [
         ("SONORANCAD_COMMUNITY_ID", "c"),
         ("SONORANCAD_API_KEY", KEY),
-        ("SONORANCAD_LISTEN_ADDRESS", &*address),
-    ];
+        ("SONORANCAD_LISTEN_ADDRESS", address),
+    ]
+}
+
+#[test]
+fn a_listen_address_in_use_exits_with_1_and_is_named() {
+    let (address, _taken) = taken_address();
+    let variables = listening_on(&address);
     let output = run(&[], &variables);
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
@@ -111,13 +121,8 @@ fn code_without_stderr(arguments: &[&str], variables: &[(&str, &str)]) -> Option
 
 #[test]
 fn exit_codes_do_not_depend_on_standard_error() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let variables = [
-        ("SONORANCAD_COMMUNITY_ID", "c"),
-        ("SONORANCAD_API_KEY", KEY),
-        ("SONORANCAD_LISTEN_ADDRESS", &*address),
-    ];
+    let (address, taken) = taken_address();
+    let variables = listening_on(&address);
     assert_eq!(code_without_stderr(&[], &[]), Some(2));
     assert_eq!(code_without_stderr(&["--nonsense"], &[]), Some(2));
     assert_eq!(code_without_stderr(&["check"], &[]), Some(1));

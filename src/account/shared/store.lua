@@ -116,11 +116,6 @@ local function is_paused()
   return moment(account, 'pause') > now or moment(account, pause_of_endpoint) > now
 end
 
--- The version of the API to ask.
-local function api()
-  return args.may_change and redis.call('HEXISTS', account, 'refusal') == 1 and 'v2' or args.api
-end
-
 -- Counts what this replica has sent without the store.
 local function count_alone()
   for version, key in pairs(slots) do
@@ -162,11 +157,12 @@ function steps.begin()
   if args.expires > 0 and now > args.expires then
     return answer('late')
   end
+  local api = args.may_change and redis.call('HEXISTS', account, 'refusal') == 1 and 'v2' or args.api
   count_alone()
   if is_newer() then
     -- It goes on by itself, within the common budget.
-    local wait = not is_paused() and take(api())
-    return answer('newer_format', wait and { has_slot = true, wait = wait, api = api() })
+    local wait = not is_paused() and take(api)
+    return answer('newer_format', wait and { has_slot = true, wait = wait, api = api })
   end
   if number(feed, 'format') > args.format then
     -- After a rollback. What cannot be read is of no use.
@@ -191,14 +187,14 @@ function steps.begin()
   end
   -- The calls of a long time are on several pages, which need all slots.
   local is_early = fetched > 0 and now - fetched > CATCH_UP and was_alone()
-  local wait = not is_early and not is_paused() and take(api())
+  local wait = not is_early and not is_paused() and take(api)
   if not wait then
     return answer('refused', found, state)
   end
   redis.call('HSET', feed, 'lease', args.token)
   set(feed, 'lease_until', now + wait + args.lease)
   found.wait = wait
-  found.api = api()
+  found.api = api
   return answer('granted', found, state)
 end
 

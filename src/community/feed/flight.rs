@@ -36,19 +36,19 @@ impl<E: Endpoint> Fetch<E> {
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
-        let outcome = match permit {
-            Some(permit) => self.fetch(permit, fetch).await,
-            None => Outcome::NotAsked,
-        };
+        let outcome = self.fetch(permit, fetch).await;
         self.feed.complete(outcome);
         self.is_complete = true;
     }
 
-    /// Fetches one page, and the others as long as they matter and slots are free.
-    pub(super) async fn fetch<F>(&self, permit: Permit, fetch: impl Fn(Page<E>) -> F) -> Outcome<SnapshotOf<E>>
+    /// Fetches one page if there is a permit, and the others as long as they matter and slots are free.
+    pub(super) async fn fetch<F>(&self, permit: Option<Permit>, fetch: impl Fn(Page<E>) -> F) -> Outcome<SnapshotOf<E>>
     where
         F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
     {
+        let Some(permit) = permit else {
+            return Outcome::NotAsked;
+        };
         let feed = &self.feed;
         let query = feed.state.lock().known.tracker.query();
         let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {

@@ -51,25 +51,15 @@ impl<E: Endpoint> Fetch<E> {
         match feed.turn(shared, version).await {
             Turn::Fetch(lease, permit) => {
                 self.lease = Some(lease);
-                let outcome = self.fetch_if(permit, fetch).await;
+                let outcome = self.fetch(permit, fetch).await;
                 if let Some(lease) = &self.lease {
                     feed.write(shared, lease, outcome).await;
                 }
             }
-            Turn::FetchAlone(permit) => feed.land_alone(self.fetch_if(permit, fetch).await),
+            Turn::FetchAlone(permit) => feed.land_alone(self.fetch(permit, fetch).await),
             Turn::Nothing => feed.complete(Outcome::NotAsked),
         }
         self.is_complete = true;
-    }
-
-    async fn fetch_if<F>(&self, permit: Option<Permit>, fetch: impl Fn(Page<E>) -> F) -> Outcome<SnapshotOf<E>>
-    where
-        F: Future<Output = Result<SnapshotOf<E>, FetchError>>,
-    {
-        match permit {
-            Some(permit) => self.fetch(permit, fetch).await,
-            None => Outcome::NotAsked,
-        }
     }
 }
 

@@ -105,11 +105,10 @@ fn render_failure(what: &str, feed: &FeedStatus, now: Now) -> Markup {
 /// Calls by priority and status. Unusual values are shown only if there are such calls.
 fn render_calls(snapshot: &CallSnapshot) -> Markup {
     let is_usual = |label: &str| !["closed", "other"].contains(&label);
-    let of_status = |status| sum(Priority::ALL, |priority| snapshot.active.by_status(priority, status));
     let of_priority = |priority| sum(Status::ALL, |status| snapshot.active.by_status(priority, status));
     let statuses = || {
         let all = Status::ALL.iter();
-        all.filter(|status| is_usual(status.label()) || of_status(**status) > 0)
+        all.filter(|status| is_usual(status.label()) || snapshot.active.with_status(**status) > 0)
     };
     let priorities = Priority::ALL
         .iter()

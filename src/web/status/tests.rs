@@ -8,9 +8,9 @@ use ring::digest::{SHA256, digest};
 use super::*;
 use crate::client::{Calls, Endpoint as _};
 use crate::clock::{Clock, ManualClock, Now};
-use crate::config::{ApiVersion, LabelTexts};
+use crate::config::LabelTexts;
 use crate::label::TextSet;
-use crate::report::{CallSummary, FeedReport, FeedStatus, OpenCalls, Queue, ServerReport, UnitSummary, VersionReason};
+use crate::report::{CallSummary, FeedReport, FeedStatus, OpenCalls, Queue, ServerReport, UnitSummary};
 use crate::report::{Failure, HISTORY_SLOTS};
 use crate::snapshot::{CallSnapshot, Discipline, EmergencyKind, Priority, Unit, UnitSnapshot, UnitStatus};
 use crate::tracker::{CallStats, Oldest, UnitStats};
@@ -41,19 +41,6 @@ fn answered(now: Now, age: Duration, body: &str) -> Feed {
     feed
 }
 
-/// A server with this feed.
-fn server(calls: Feed) -> ServerReport {
-    ServerReport {
-        id: "1".to_owned(),
-        name: None,
-        api_version: ApiVersion::V1,
-        version_reason: VersionReason::Documented,
-        calls,
-        units: None,
-        history: Vec::new(),
-    }
-}
-
 fn failure(at: Now) -> Failure {
     Failure {
         label: "INVALID <API> KEY".into(),
@@ -64,7 +51,7 @@ fn failure(at: Now) -> Failure {
 }
 
 fn page(calls: Feed, now: Now) -> String {
-    page_of(server(calls), now)
+    page_of(ServerReport::of_calls(calls), now)
 }
 
 fn page_of(server: ServerReport, now: Now) -> String {
@@ -259,7 +246,7 @@ fn old_data_and_a_pause_by_another_server_are_reported() {
 fn a_name_cannot_be_markup() {
     let server = ServerReport {
         name: Some("</style><script>alert(\"1\")</script>".to_owned()),
-        ..server(unknown())
+        ..ServerReport::of_calls(unknown())
     };
     let page = page_of(server, now());
     assert_shows(
@@ -330,7 +317,7 @@ fn the_longest_wait_has_its_colour() {
 fn one_community_takes_less_than_60_kb_with_all_its_pictures() {
     let body = r#"{"activeCalls":[{"priority":1,"status":0,"origin":0}]}"#;
     let full = (0..20).map(|id| {
-        let mut server = server(answered(now(), SECOND, body));
+        let mut server = ServerReport::of_calls(answered(now(), SECOND, body));
         server.id = id.to_string();
         server.calls.status.failure = Some(failure(now()));
         // A step at every slot makes the longest picture.
@@ -475,7 +462,7 @@ fn it_says_whether_replicas_reach_what_they_share() {
 fn it_links_to_the_dashboards_of_what_it_shows() {
     let page = |alias: Option<&str>| {
         let report = CommunityReport {
-            servers: vec![server(unknown())],
+            servers: vec![ServerReport::of_calls(unknown())],
             at: now(),
         };
         let alias = alias.map(str::to_owned);
@@ -505,7 +492,7 @@ fn it_links_to_the_dashboards_of_what_it_shows() {
 
 #[test]
 fn panic_is_shown_over_the_whole_width() {
-    let mut server = server(unknown());
+    let mut server = ServerReport::of_calls(unknown());
     let mut units = UnitSnapshot::empty(&TextSet::default());
     units.add(Some(Unit {
         id: Some(1),
