@@ -88,4 +88,13 @@ mod tests {
         assert_eq!(histogram.count(), 6);
         assert_eq!(histogram.sum(), Duration::from_millis(96_002));
     }
+
+    #[test]
+    fn a_sum_that_was_read_from_elsewhere_never_overflows() {
+        let mut histogram = Histogram::new(&[1.0]);
+        histogram.sum = Duration::MAX;
+        histogram.observe(Duration::from_secs(2));
+        histogram.add(&histogram.clone());
+        assert_eq!((histogram.count(), histogram.sum()), (2, Duration::MAX));
+    }
 }
