@@ -338,7 +338,8 @@ fn an_external_url_is_an_address_and_nothing_else() {
         assert!(read(text).unwrap().external_url.is_some(), "{text}");
     }
     for (text, reason) in [
-        ("/sonorancad", "is not an address: relative URL without a base"),
+        ("/sonorancad", "must begin with http:// or https://"),
+        ("example.org", "must begin with http:// or https://"),
         ("example.org:443/sonorancad", "must begin with http:// or https://"),
         ("https://", "is not an address: empty host"),
         (
@@ -369,7 +370,7 @@ fn the_address_of_dashboards_is_one_that_a_browser_can_open() {
     for (text, reason) in [
         ("localhost:3000/d", "must begin with http:// or https://"),
         ("javascript:alert(1)", "must begin with http:// or https://"),
-        ("/d/x", "is not an address"),
+        ("/d/x", "must begin with http:// or https://"),
         (
             "https://user:secret@example.org",
             "must not contain a user or a password",
@@ -439,6 +440,22 @@ fn text_that_is_not_utf8_is_a_problem() {
     let settings = Setting::from_environment([("SONORANCAD_LOG".into(), bytes.clone()), ("OTHER".into(), bytes)]);
     let message = Config::read(settings).unwrap_err().to_string();
     assert!(message.contains("SONORANCAD_LOG is not valid UTF-8"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_that_is_not_utf8_is_not_missing_as_well() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    for name in ["SONORANCAD_API_KEY", "SONORANCAD_API_KEY_FILE"] {
+        let bytes = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+        let settings = Setting::from_environment([(name.into(), bytes)]);
+        let message = Config::read(settings).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("the configuration has a problem:\n  {name} is not valid UTF-8")
+        );
+    }
 }
 
 #[test]

@@ -118,8 +118,11 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
 
 /// What is odd about a key that could be right, with what to do about it.
 pub(super) fn doubt_about_key(key: &str, community_id: &str) -> Option<&'static str> {
-    let is_placeholder =
-        key.contains("...") || key.starts_with('<') && key.ends_with('>') || key.eq_ignore_ascii_case("changeme");
+    let letters = key.to_ascii_lowercase();
+    let is_placeholder = key.contains("...")
+        || key.starts_with('<') && key.ends_with('>')
+        || letters == "changeme"
+        || ["your", "api_key", "api-key"].iter().any(|part| letters.contains(part));
     if key == community_id {
         Some(
             "the configured key is the same as the community's id: copy the key from the CAD, under Admin > Advanced > In-Game Integration > Web API",
@@ -265,11 +268,11 @@ pub(super) fn dashboard_url(text: &str) -> Result<Url, String> {
 }
 
 fn web_address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://".to_owned());
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(_) | Err(ParseError::RelativeUrlWithoutBase) => Err("must begin with http:// or https://".to_owned()),
+        Err(error) => Err(format!("is not an address: {error}")),
     }
-    Ok(url)
 }
 
 /// Whether `url` is an address of this machine.

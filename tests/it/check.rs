@@ -254,6 +254,8 @@ async fn advice_fits_what_is_odd_about_the_configuration() {
         ),
         ("v2", unauthorized(), "", "0f8a...", "looks like a placeholder"),
         ("v2", unauthorized(), "", "<key>", "looks like a placeholder"),
+        // As the documentation of the API writes it.
+        ("v2", unauthorized(), "", "YOUR_API_KEY", "looks like a placeholder"),
         ("v2", unauthorized(), "", "********", "consists of asterisks"),
         ("v2", unauthorized(), "", "abc%", "ends with `%`"),
         ("v1", Answer::status(500, &[], ""), "/x", "0f8a...", "wait"),
