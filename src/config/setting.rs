@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::network::{self, Shared};
 use super::problem::{Origin, Problems, Reason};
+use super::value;
 use super::variable::{self, Name, PREFIX, RawConfig, Variable};
 use crate::text;
 
@@ -125,6 +126,9 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
                         variable,
                         "repeats its own name and an equals sign; keep only what follows them",
                     ),
+                    Ok(Some(value)) if value.contains(" # ") => {
+                        problems.report_without_example(variable, value::BEFORE_COMMENT);
+                    }
                     Ok(_) => {}
                 }
                 // Even if it is odd: it is not missing.

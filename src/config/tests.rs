@@ -586,7 +586,7 @@ fn what_surrounds_the_value_of_any_variable_is_removed() {
 }
 
 #[test]
-fn a_value_in_quotes_or_after_its_own_name_is_refused_for_that() {
+fn a_value_in_quotes_or_after_its_own_name_or_before_a_comment_is_refused_for_that() {
     let folder = Folder::new();
     for variable in VARIABLES {
         let example = folder.example(variable);
@@ -603,6 +603,10 @@ fn a_value_in_quotes_or_after_its_own_name_is_refused_for_that() {
             (
                 format!("{name}={example}"),
                 "repeats its own name and an equals sign; keep only what follows them",
+            ),
+            (
+                format!("{example} # since 2026"),
+                "is followed by a comment, which became part of it; move the comment to a line of its own",
             ),
         ] {
             let message = Folder::read(variable, &text).unwrap_err();

@@ -28,6 +28,10 @@ const MAX_LABEL_TEXTS: usize = 50;
 /// The longest of them, in characters.
 const MAX_LABEL_LENGTH: usize = 64;
 
+/// What is wrong with a value before a comment. Compose removes comments; `docker run --env-file` and systemd do not.
+pub(super) const BEFORE_COMMENT: &str =
+    "is followed by a comment, which became part of it; move the comment to a line of its own";
+
 /// `SONORANCAD_API_VERSION`; `None` for `auto`.
 pub(super) fn api_version(text: &str) -> Result<Option<ApiVersion>, String> {
     let text = text.to_ascii_lowercase();
@@ -105,7 +109,7 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
     } else if text::has_stray_quote(text) {
         "begins or ends with a quote, which no key does; copy the key again, without it"
     } else if text.contains(" #") {
-        "is followed by a comment, which became part of it; move the comment to a line of its own"
+        BEFORE_COMMENT
     } else if text.contains(char::is_whitespace) {
         "contains white space or line breaks, which no key does; copy the key again"
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
