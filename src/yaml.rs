@@ -242,7 +242,7 @@ pub fn describe(error: &Error) -> String {
         }
         Error::DuplicateMappingKey { .. } => "has a duplicate key".to_owned(),
         Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
-            "is too large, or its aliases make it so".to_owned()
+            "has too many values, or is nested too deep".to_owned()
         }
         Error::MultipleDocuments { .. } => "begins a second document; there must be one".to_owned(),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
