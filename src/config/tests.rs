@@ -90,6 +90,12 @@ fn every_problem_is_reported_at_once() {
 #[test]
 fn each_bad_value_has_its_reason() {
     for (short, text, reason) in [
+        (
+            // As a web page may have it.
+            "COMMUNITY_ID",
+            "my\u{200b}community",
+            "contains an invisible character; type it instead of copying it; for example: mycommunity",
+        ),
         ("API_VERSION", "v3", "must be auto, v1 or v2; for example: v2"),
         ("API_TIMEOUT", "2m", "must be from 100ms to 1m; for example: 8s"),
         ("CACHE_TTL", "0s", "must be from 1s to 1h; for example: 25s"),

@@ -94,8 +94,10 @@ pub(super) fn label_texts(text: &str) -> Result<TextSet, String> {
 }
 
 pub(super) fn community_id(text: &str) -> Result<String, String> {
-    if text.chars().any(char::is_control) {
-        return Err("must be the community's id, without control characters".to_owned());
+    // Those that web pages put between words, and marks of direction.
+    let is_invisible = |char: char| matches!(char, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+    if text.chars().any(|char| char.is_control() || is_invisible(char)) {
+        return Err("contains an invisible character; type it instead of copying it".to_owned());
     }
     Ok(text.to_owned())
 }
