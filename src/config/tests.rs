@@ -178,6 +178,31 @@ fn each_bad_value_has_its_reason() {
 }
 
 #[test]
+fn addresses_that_would_take_each_others_port_are_refused() {
+    for text in [
+        ":1,0.0.0.0:1",
+        "[::]:1,127.0.0.1:1",
+        "[::1]:1,:1",
+        "0.0.0.0:1,127.0.0.1:1",
+        "[::1]:1,[::1]:1",
+    ] {
+        assert_problem(
+            &[("SONORANCAD_LISTEN_ADDRESS", text)],
+            "SONORANCAD_LISTEN_ADDRESS lists an address twice: `:10911` and `[::]:10911` mean all addresses, and \
+             `0.0.0.0:10911` all of IPv4; for example: :10911",
+        );
+    }
+    for text in [
+        "127.0.0.1:1,[::1]:1",
+        "0.0.0.0:1,[::1]:1",
+        ":1,:2",
+        "127.0.0.1:0,127.0.0.1:0",
+    ] {
+        assert!(read_with(&[("SONORANCAD_LISTEN_ADDRESS", text)]).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn plain_http_goes_to_this_machine_only_unless_allowed() {
     for url in [
         "http://127.0.0.1:8080",

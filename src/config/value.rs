@@ -325,7 +325,33 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 }
 
 pub(super) fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
-    text.split(',').map(str::trim).map(listen_address).collect()
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for text in text.split(',').map(str::trim) {
+        let address = listen_address(text)?;
+        // The system would say that the port is in use, as if by another program.
+        if addresses
+            .iter()
+            .any(|other| is_taken_by(address, *other) || is_taken_by(*other, address))
+        {
+            return Err(
+                "lists an address twice: `:10911` and `[::]:10911` mean all addresses, and `0.0.0.0:10911` all of IPv4"
+                    .to_owned(),
+            );
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// Whether a socket at `other` gets what is sent to `address`.
+fn is_taken_by(address: SocketAddr, other: SocketAddr) -> bool {
+    let is_covered = match other.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.is_ipv4(),
+        ip => ip == address.ip(),
+    };
+    // At port 0, the system chooses another port for each.
+    is_covered && address.port() == other.port() && address.port() != 0
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
