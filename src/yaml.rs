@@ -10,6 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::spelling::nearest;
 
+/// The most values of one file of any shape, those of aliases included. Ten thousand communities with every setting have
+/// half of that. As many as this take up to 170 MB while they are read.
+const MAX_NODES: usize = 1_000_000;
+
 /// Every entry of a mapping, in order and duplicates included, with the line of its key.
 ///
 /// It has no `Debug`: it may contain secrets.
@@ -72,6 +76,13 @@ pub fn parse(text: &str) -> Result<Node, Error> {
         serde_saphyr::options! {
             duplicate_keys: DuplicateKeyPolicy::LastWins,
             non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+            budget: serde_saphyr::budget! {
+                max_nodes: MAX_NODES,
+                // A list or a mapping has an end too.
+                max_events: 2 * MAX_NODES,
+                // One list that thousands of communities share by aliases is no attack.
+                enforce_alias_anchor_ratio: false,
+            },
         }
     };
     // Only a reader that knows the shape gets scalars as they are written, so it is read first.
@@ -230,6 +241,9 @@ pub fn describe(error: &Error) -> String {
             }
         }
         Error::DuplicateMappingKey { .. } => "has a duplicate key".to_owned(),
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            "has too many values, or is nested too deep".to_owned()
+        }
         Error::MultipleDocuments { .. } => "begins a second document; there must be one".to_owned(),
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             format!("must be {expected}")
@@ -242,8 +256,6 @@ pub fn describe(error: &Error) -> String {
         | Error::NullIntoString { .. }
         | Error::UnknownAnchor { .. }
         | Error::MergeValueNotMapOrSeqOfMaps { .. }
-        | Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. } => return error.to_string(),
         _ => "cannot be understood".to_owned(),

@@ -83,7 +83,7 @@ impl Plan {
         if servers >= published_limit {
             warnings.push(format!(
                 "{servers} servers use up the API's limit of {published_limit} requests per minute and key: \
-                 each game server requests {what} once per minute, and the exporter {requests_per_minute} times more"
+                 each game server requests {what} once per minute, and the exporter adds {requests_per_minute}"
             ));
         } else if servers + requests_per_minute > published_limit {
             warnings.push(format!(
@@ -93,8 +93,8 @@ impl Plan {
         }
         if ttl > MAX_QUIET_TTL && community.cache_ttl <= MAX_QUIET_TTL {
             warnings.push(format!(
-                "with a budget of {requests_per_minute} requests for {what} per minute for {servers} servers, data gets \
-                 up to {} old",
+                "with a budget of {requests_per_minute} per minute for the {what} of {servers} servers, data gets up to {} \
+                 old",
                 humantime::format_duration(ttl)
             ));
         }

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use sonorancad_exporter::account::Plan;
+use sonorancad_exporter::client::{Calls, Endpoint as _, Units};
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::{Communities, CommunitiesError};
-use sonorancad_exporter::config::{Config, Problems};
+use sonorancad_exporter::config::{ApiEndpoint, Config, Problems};
 use sonorancad_exporter::report::{CommunityReport, ServerReport};
 use sonorancad_exporter::toolkit::Toolkit;
 use tokio::time::sleep;
@@ -149,9 +151,29 @@ async fn ask(config: &Config, communities: &Communities) -> Vec<(Option<String>,
             return reports;
         }
         if !is_announced {
-            super::say("waiting: the budget of requests per minute is used up");
+            let minutes = minutes(config, communities);
+            super::say(format_args!(
+                "waiting: the budget of requests per minute is used up; with this many servers, this takes about {minutes} min"
+            ));
             is_announced = true;
         }
         sleep(INTERVAL).await;
     }
+}
+
+/// How long the budgets make it take to ask every server once.
+fn minutes(config: &Config, communities: &Communities) -> u32 {
+    let rounds = config.all_communities().flat_map(|(alias, community)| {
+        let version = communities.api_version(alias);
+        let rounds = |endpoint, plan: Plan| {
+            let servers = community.account.endpoints[endpoint].servers;
+            servers.div_ceil(plan.requests_per_minute)
+        };
+        [
+            rounds(ApiEndpoint::Calls, Calls::plan(community, version)),
+            rounds(ApiEndpoint::Units, Units::plan(community, version)),
+        ]
+    });
+    // The first round takes no time.
+    rounds.max().unwrap_or_default().saturating_sub(1).max(1)
 }

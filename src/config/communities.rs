@@ -14,8 +14,8 @@ use crate::files::WatchedFiles;
 use crate::text;
 use crate::yaml::{self, Key, Node};
 
-/// The largest file, in bytes. Ten thousand communities take less than half of it.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+/// The largest file, in bytes. Ten thousand communities with every setting take half of it.
+const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// The longest alias, in bytes. It becomes a label and part of addresses.
 const MAX_ALIAS_LENGTH: usize = 64;
@@ -177,8 +177,13 @@ fn flatten(variable: &Variable, node: Node) -> Result<Option<String>, String> {
                 let Node::Text(Some(text)) = item else {
                     return Err("contains an item that is neither a number nor a text".to_owned());
                 };
-                let value = text::value(&text).map_err(|oddity| format!("contains an item that {oddity}"))?;
-                Ok(value.unwrap_or_default().to_owned())
+                match text::value(&text) {
+                    Ok(Some(value)) if value.contains(',') => {
+                        Err("contains an item with a comma, which would divide it".to_owned())
+                    }
+                    Ok(value) => Ok(value.unwrap_or_default().to_owned()),
+                    Err(oddity) => Err(format!("contains an item that {oddity}")),
+                }
             });
             Ok(Some(items.collect::<Result<Vec<_>, _>>()?.join(",")))
         }

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::network::{self, Shared};
 use super::problem::{Origin, Problems, Reason};
+use super::value;
 use super::variable::{self, Name, PREFIX, RawConfig, Variable};
 use crate::text;
 
@@ -108,19 +109,16 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
             shared.insert(name, value);
             continue;
         }
-        let text = match text {
-            // It may be the key.
-            Ok(text) => Zeroizing::new(text),
-            Err(oddity) => {
-                problems.report_other(name, oddity.to_string());
-                continue;
-            }
+        // It may be the key.
+        let text = text.map(Zeroizing::new);
+        let (text, value) = match &text {
+            Ok(text) => (text.as_str(), text::value(text)),
+            Err(oddity) => ("", Err(*oddity)),
         };
-        let value = text::value(&text);
         if value == Ok(None) {
             continue;
         }
-        match variable::classify(&name, &text) {
+        match variable::classify(&name, text) {
             Name::Known(variable) => {
                 match value {
                     Err(oddity) => problems.report_without_example(variable, oddity.to_string()),
@@ -128,10 +126,13 @@ pub(super) fn gather(settings: impl IntoIterator<Item = Setting>) -> (RawConfig,
                         variable,
                         "repeats its own name and an equals sign; keep only what follows them",
                     ),
+                    Ok(Some(value)) if value.contains(" # ") => {
+                        problems.report_without_example(variable, value::BEFORE_COMMENT);
+                    }
                     Ok(_) => {}
                 }
                 // Even if it is odd: it is not missing.
-                texts.insert(name, value.ok().flatten().unwrap_or(&text).to_owned());
+                texts.insert(name, value.ok().flatten().unwrap_or(text).to_owned());
             }
             Name::KubernetesLink => {}
             Name::Unknown { nearest } => problems.report_other(name, unknown(nearest)),

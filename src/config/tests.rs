@@ -90,6 +90,12 @@ fn every_problem_is_reported_at_once() {
 #[test]
 fn each_bad_value_has_its_reason() {
     for (short, text, reason) in [
+        (
+            // As a web page may have it.
+            "COMMUNITY_ID",
+            "my\u{200b}community",
+            "contains an invisible character; type it instead of copying it; for example: mycommunity",
+        ),
         ("API_VERSION", "v3", "must be auto, v1 or v2; for example: v2"),
         ("API_TIMEOUT", "2m", "must be from 100ms to 1m; for example: 8s"),
         ("CACHE_TTL", "0s", "must be from 1s to 1h; for example: 25s"),
@@ -168,6 +174,31 @@ fn each_bad_value_has_its_reason() {
             &name
         };
         assert_problem(&[(&name, text)], &format!("{subject} {reason}"));
+    }
+}
+
+#[test]
+fn addresses_that_would_take_each_others_port_are_refused() {
+    for text in [
+        ":1,0.0.0.0:1",
+        "[::]:1,127.0.0.1:1",
+        "[::1]:1,:1",
+        "0.0.0.0:1,127.0.0.1:1",
+        "[::1]:1,[::1]:1",
+    ] {
+        assert_problem(
+            &[("SONORANCAD_LISTEN_ADDRESS", text)],
+            "SONORANCAD_LISTEN_ADDRESS lists an address twice: `:10911` and `[::]:10911` mean all addresses, and \
+             `0.0.0.0:10911` all of IPv4; for example: :10911",
+        );
+    }
+    for text in [
+        "127.0.0.1:1,[::1]:1",
+        "0.0.0.0:1,[::1]:1",
+        ":1,:2",
+        "127.0.0.1:0,127.0.0.1:0",
+    ] {
+        assert!(read_with(&[("SONORANCAD_LISTEN_ADDRESS", text)]).is_ok(), "{text}");
     }
 }
 
@@ -338,7 +369,8 @@ fn an_external_url_is_an_address_and_nothing_else() {
         assert!(read(text).unwrap().external_url.is_some(), "{text}");
     }
     for (text, reason) in [
-        ("/sonorancad", "is not an address: relative URL without a base"),
+        ("/sonorancad", "must begin with http:// or https://"),
+        ("example.org", "must begin with http:// or https://"),
         ("example.org:443/sonorancad", "must begin with http:// or https://"),
         ("https://", "is not an address: empty host"),
         (
@@ -369,7 +401,7 @@ fn the_address_of_dashboards_is_one_that_a_browser_can_open() {
     for (text, reason) in [
         ("localhost:3000/d", "must begin with http:// or https://"),
         ("javascript:alert(1)", "must begin with http:// or https://"),
-        ("/d/x", "is not an address"),
+        ("/d/x", "must begin with http:// or https://"),
         (
             "https://user:secret@example.org",
             "must not contain a user or a password",
@@ -439,6 +471,22 @@ fn text_that_is_not_utf8_is_a_problem() {
     let settings = Setting::from_environment([("SONORANCAD_LOG".into(), bytes.clone()), ("OTHER".into(), bytes)]);
     let message = Config::read(settings).unwrap_err().to_string();
     assert!(message.contains("SONORANCAD_LOG is not valid UTF-8"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_that_is_not_utf8_is_not_missing_as_well() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    for name in ["SONORANCAD_API_KEY", "SONORANCAD_API_KEY_FILE"] {
+        let bytes = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+        let settings = Setting::from_environment([(name.into(), bytes)]);
+        let message = Config::read(settings).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("the configuration has a problem:\n  {name} is not valid UTF-8")
+        );
+    }
 }
 
 #[test]
@@ -569,7 +617,7 @@ fn what_surrounds_the_value_of_any_variable_is_removed() {
 }
 
 #[test]
-fn a_value_in_quotes_or_after_its_own_name_is_refused_for_that() {
+fn a_value_in_quotes_or_after_its_own_name_or_before_a_comment_is_refused_for_that() {
     let folder = Folder::new();
     for variable in VARIABLES {
         let example = folder.example(variable);
@@ -586,6 +634,10 @@ fn a_value_in_quotes_or_after_its_own_name_is_refused_for_that() {
             (
                 format!("{name}={example}"),
                 "repeats its own name and an equals sign; keep only what follows them",
+            ),
+            (
+                format!("{example} # since 2026"),
+                "is followed by a comment, which became part of it; move the comment to a line of its own",
             ),
         ] {
             let message = Folder::read(variable, &text).unwrap_err();
@@ -874,6 +926,10 @@ fn servers_can_be_a_list() {
     );
     assert_eq!(servers("[]").unwrap(), [(1, None)]);
     for (text, reason) in [
+        (
+            "['1=Los Santos, Main']",
+            "contains an item with a comma, which would divide it",
+        ),
         ("[x]", "must list server ids: whole numbers from 1"),
         ("[1, ]", ""),
         ("[1, '']", "must list server ids"),
@@ -998,6 +1054,24 @@ fn scalars_of_a_file_are_read_as_they_are_written() {
     let communities = config.unwrap().communities;
     assert_eq!(communities["b"].servers.len(), 2);
     assert_eq!(communities["c"].api.key.expose_secret(), "08");
+}
+
+#[test]
+fn hundreds_of_communities_may_share_a_list_by_aliases() {
+    let first = "c0: {api_key: k0, departments: &departments [LSPD, LSFD]}\n".to_owned();
+    let others = (1..300).map(|number| format!("c{number}: {{api_key: k{number}, departments: *departments}}\n"));
+    let file: String = std::iter::once(first).chain(others).collect();
+    assert_eq!(read_communities(&file, &[]).unwrap().communities.len(), 300);
+}
+
+#[test]
+fn lists_that_are_nested_too_deep_are_refused() {
+    let file = format!("a: {}{}\n", "[".repeat(100), "]".repeat(100));
+    let message = read_communities(&file, &[]).unwrap_err();
+    assert!(
+        message.contains("FILE cannot be read: line 1: has too many values, or is nested too deep"),
+        "{message}"
+    );
 }
 
 #[test]

