@@ -154,7 +154,7 @@ mod tests {
         let dashboard = serde_json::from_str(dashboard).unwrap();
         for title in ["Oldest pending call", "Oldest emergency call"] {
             let steps = steps(&dashboard, title);
-            for (colour, limit) in [("yellow", LATE), ("red", URGENT)] {
+            for (colour, limit) in [("dark-yellow", LATE), ("red", URGENT)] {
                 let expected = (colour.to_owned(), Some(limit.as_secs()));
                 assert!(steps.contains(&expected), "{title}: {steps:?}");
             }
