@@ -41,5 +41,5 @@ fuzz target seconds="60":
 # Take the pictures of the dashboards again, from the compose stack; needs chromium and pngquant.
 pictures grafana="http://localhost:3000" chromium="chromium":
     {{chromium}} --headless --hide-scrollbars --window-size=1600,1300 --virtual-time-budget=30000 --screenshot=docs/images/community.png '{{grafana}}/d/sonorancad-community?kiosk&from=now-24h'
-    {{chromium}} --headless --hide-scrollbars --window-size=1600,880 --virtual-time-budget=30000 --screenshot=docs/images/dispatch-board.png '{{grafana}}/d/sonorancad-dispatch?kiosk'
+    {{chromium}} --headless --hide-scrollbars --window-size=1600,900 --virtual-time-budget=30000 --screenshot=docs/images/dispatch-board.png '{{grafana}}/d/sonorancad-dispatch?kiosk'
     pngquant --force --ext .png --quality=60-90 docs/images/community.png docs/images/dispatch-board.png

@@ -29,7 +29,7 @@ const STYLE: &str = include_str!("status.css");
 const HEADERS: [(HeaderName, &str); 4] = [
     (
         CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'sha256-kWo7ldylamlLrRhhZIMEsbCKJocwRZ1PA5BaHo62DuM='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-gkRXKT92Xwk6LZ4oYNAzOCRB4ikQ7s4uMgGYgJuaIqU='; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),

@@ -525,7 +525,7 @@ async fn the_status_page_shows_one_community_in_full() {
     fixture.probe("blaine").await;
     let page = async |query: &str| fixture.exporter.get(&format!("/{query}")).await;
     let blaine = page("?community=blaine").await;
-    assert!(blaine.text().contains("<h2>Main</h2>") && !blaine.text().contains("sandy"));
+    assert!(blaine.text().contains("<h2 dir=\"auto\">Main</h2>") && !blaine.text().contains("sandy"));
     assert!(page("?community=sandy").await.text().contains("have not been read yet"));
     // The environment describes none, and a request cannot name what the file does not.
     for query in ["?community=", "?community=BLAINE", "?community=%22%3E%3Cscript%3E"] {

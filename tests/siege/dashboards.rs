@@ -41,6 +41,12 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
+/// The least step of a target: its own, or its panel's.
+fn interval<'a>(panel: &'a Value, target: &'a Value) -> &'a str {
+    let own = text(target, "interval");
+    if own.is_empty() { text(panel, "interval") } else { own }
+}
+
 /// The metric that a selector names.
 fn metric(selector: &VectorSelector) -> &str {
     selector.name.as_deref().unwrap_or_default()

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use maud::{Markup, html};
 
 use super::request::{Request, Shown, link_to_community};
-use super::words::{colour, number, queue, span, state, wait};
+use super::words::{colour, grouped, number, queue, span, state, wait};
 use crate::clock::Now;
 use crate::report::{CallSummary, Health, Overview, Queue, Summary};
 
@@ -30,7 +30,7 @@ pub(super) fn render(overview: &Overview, request: &Request) -> Markup {
         section {
             div.title {
                 h2 { "Communities" }
-                span { @if rows.len() < communities.len() { (rows.len()) " of " } (communities.len()) }
+                span { @if rows.len() < communities.len() { (many(rows.len())) " of " } (many(communities.len())) }
             }
             @if sum.in_panic() > 0 { p.panic role="alert" { "Panic: " (sum.in_panic()) @if sum.in_panic() == 1 { " unit" } @else { " units" } } }
             (render_sums(&sum, &rows, now))
@@ -129,6 +129,11 @@ fn render_sums(sum: &Summary, rows: &[&Row], now: Now) -> Markup {
     }
 }
 
+/// A number of communities.
+fn many(communities: usize) -> String {
+    grouped(u64::try_from(communities).unwrap_or(u64::MAX))
+}
+
 /// A form that changes the URL's query.
 fn render_filter(request: &Request) -> Markup {
     html! {
@@ -190,7 +195,7 @@ fn render_queue(queue: Option<Queue>, now: Now) -> Markup {
     let wait = wait(queue, now);
     let class = colour(wait).or((queue.count == 0).then_some("zero"));
     html! {
-        td class=[class] { (queue.count) @if let Some(wait) = wait { small { (span(wait)) } } }
+        td class=[class] { (grouped(queue.count)) @if let Some(wait) = wait { small { (span(wait)) } } }
     }
 }
 
@@ -198,7 +203,7 @@ fn render_count(count: Option<u64>) -> Markup {
     html! {
         @match count {
             Some(0) => { td.zero { "0" } }
-            Some(count) => { td { (count) } }
+            Some(count) => { td { (grouped(count)) } }
             None => { td.zero { "–" } }
         }
     }

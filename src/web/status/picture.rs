@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
+use super::words::grouped;
 use crate::report::{HISTORY_SLOT, HISTORY_SLOTS, OpenCalls};
 
 /// The height of the drawing; its width is the number of slots.
@@ -39,7 +40,7 @@ pub(super) fn render(history: &[Option<OpenCalls>], hold: Duration) -> Markup {
                 span.key.active { "active" }
             }
             div.picture {
-                div.scale aria-hidden="true" { span { (top) } span { "0" } }
+                div.scale aria-hidden="true" { span { (grouped(top.into())) } span { "0" } }
                 svg viewBox={ "0 0 " (HISTORY_SLOTS) " " (HEIGHT) } preserveAspectRatio="none" role="img" {
                     title { (describe(&filled, most)) }
                     path.grid d={ "M0 0H" (HISTORY_SLOTS) "M0 " (half) "H" (HISTORY_SLOTS) "M0 " (HEIGHT) "H" (HISTORY_SLOTS) } {}

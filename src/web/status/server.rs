@@ -4,7 +4,7 @@ use enum_map::EnumMap;
 use maud::{Markup, html};
 
 use super::request::Request;
-use super::words::{cell, freshness, next_request, number, queue, span, state};
+use super::words::{cell, freshness, grouped, next_request, number, queue, span, state};
 use super::{overview, picture, units};
 use crate::clock::Now;
 use crate::report::{CommunityReport, FeedStatus, Health, ServerReport};
@@ -32,7 +32,7 @@ fn render(server: &ServerReport, now: Now) -> Markup {
         section {
             div.title {
                 @match &server.name {
-                    Some(name) => { h2 { (name) } span { "server " (server.id) } }
+                    Some(name) => { h2 dir="auto" { (name) } span { "server " (server.id) } }
                     None => { h2 { "Server " (server.id) } }
                 }
                 (state(summary.health))
@@ -143,8 +143,8 @@ fn render_totals(server: &ServerReport) -> Markup {
     let failed: u64 = server.feeds().flat_map(|(_, feed)| feed.counts.errors.values()).sum();
     html! {
         p.small {
-            "Since the exporter started: calls opened " (all(&stats.opened)) ", closed " (all(&stats.closed))
-            "; requests to the API " (requests) ", failed " (failed) ". "
+            "Since the exporter started: calls opened " (grouped(all(&stats.opened))) ", closed " (grouped(all(&stats.closed)))
+            "; requests to the API " (grouped(requests)) ", failed " (grouped(failed)) ". "
             "Version " (server.api_version.label()) " of the API is in use, " (server.version_reason) "."
         }
     }

@@ -251,7 +251,7 @@ fn a_name_cannot_be_markup() {
     let page = page_of(server, now());
     assert_shows(
         &page,
-        &["<h2>&lt;/style&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;</h2>"],
+        &["<h2 dir=\"auto\">&lt;/style&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;</h2>"],
     );
     assert!(!page.contains("<script"));
 }
@@ -426,10 +426,20 @@ fn ten_thousand_communities_are_pages_of_bounded_size() {
     let first = overview(all(), "");
     assert!(first.len() < 60_000, "{}", first.len());
     assert_eq!(names(&first).len(), 100);
-    assert_shows(&first, &["Page 1 of 100", "href=\"?page=2\"", "<dd>10000000000<"]);
+    assert_shows(&first, &["Page 1 of 100", "href=\"?page=2\"", "<dd>10,000,000,000<"]);
     let last = overview(all(), "page=100&show=waiting");
     assert_eq!(names(&last).last(), aliases.last().map(String::as_str).as_ref());
     assert_shows(&last, &["href=\"?show=waiting&amp;page=99\""]);
+}
+
+/// Six columns do not fit there. Active calls need nobody.
+#[test]
+fn on_a_phone_active_calls_make_room_for_units() {
+    let page = overview(vec![("one", Summary::default())], "");
+    let heads: Vec<_> = page.split("<th scope=\"col\">").skip(1).collect();
+    assert!(heads[4].starts_with("Active</th>"), "{heads:?}");
+    let phone = STYLE.split("@media (max-width: 32rem)").nth(1).unwrap();
+    assert!(phone.contains(".wide th:nth-child(5), .wide td:nth-child(5) { display: none; }"));
 }
 
 #[test]

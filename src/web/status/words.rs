@@ -42,19 +42,32 @@ pub(super) fn colour(wait: Option<Duration>) -> Option<&'static str> {
     }
 }
 
+/// A count as the dashboards write it: `1,500`.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A count, with a remark below it.
 pub(super) fn number(name: &str, count: u64, remark: &str) -> Markup {
     html! {
         div {
             dt { (name) }
-            dd { (count) @if !remark.is_empty() { small { (remark) } } }
+            dd { (grouped(count)) @if !remark.is_empty() { small { (remark) } } }
         }
     }
 }
 
 /// A count in a table.
 pub(super) fn cell(count: u64) -> Markup {
-    html! { td class=[(count == 0).then_some("zero")] { (count) } }
+    html! { td class=[(count == 0).then_some("zero")] { (grouped(count)) } }
 }
 
 /// How many calls wait, and how long the oldest has, in its colour.
@@ -63,7 +76,7 @@ pub(super) fn queue(name: &str, queue: Queue, now: Now) -> Markup {
     html! {
         div class=[colour(wait)] {
             dt { (name) }
-            dd { (queue.count) @if let Some(wait) = wait { small { "oldest " (span(wait)) } } }
+            dd { (grouped(queue.count)) @if let Some(wait) = wait { small { "oldest " (span(wait)) } } }
         }
     }
 }
@@ -133,6 +146,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_large_count_is_grouped() {
+        for (count, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1500, "1,500"),
+            (123_456, "123,456"),
+            (9_999_999, "9,999,999"),
+        ] {
+            assert_eq!(grouped(count), text);
+        }
+    }
+
     /// The steps of the thresholds of all panels whose title begins so.
     fn steps(dashboard: &Value, title: &str) -> Vec<(String, Option<u64>)> {
         let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -154,7 +180,7 @@ mod tests {
         let dashboard = serde_json::from_str(dashboard).unwrap();
         for title in ["Oldest pending call", "Oldest emergency call"] {
             let steps = steps(&dashboard, title);
-            for (colour, limit) in [("yellow", LATE), ("red", URGENT)] {
+            for (colour, limit) in [("dark-yellow", LATE), ("red", URGENT)] {
                 let expected = (colour.to_owned(), Some(limit.as_secs()));
                 assert!(steps.contains(&expected), "{title}: {steps:?}");
             }

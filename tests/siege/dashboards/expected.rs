@@ -125,6 +125,13 @@ fn over_time(end: f64) -> Vec<Expectation> {
             0.0,
             &[("priority=1", 1.0), ("priority=2", 2.0), ("priority=3", 1.0)],
         ),
+        // The hour before.
+        at(
+            "New calls per hour",
+            "B",
+            60.0,
+            &[("priority=1", 1.0), ("priority=2", 2.0), ("priority=3", 1.0)],
+        ),
         at(
             "Pending and active calls",
             "A",
@@ -191,6 +198,8 @@ fn units(end: f64) -> Vec<Expectation> {
             at: At::Minute(60.0),
             ..invented("Signed on and off per hour", "B", &[("", -12.0)])
         },
+        invented("Signed on and off per hour", "C", &[("", 24.0)]),
+        invented("Signed on and off per hour", "D", &[("", -12.0)]),
         invented(
             "Unit hours",
             "A",
@@ -203,12 +212,12 @@ fn units(end: f64) -> Vec<Expectation> {
 fn response() -> Vec<Expectation> {
     vec![
         // Two of three pending calls in the first hour were taken within 120 s.
-        at("Time to active", "A", 0.0, &[("", 1.5)]),
-        at("Time to active", "B", 0.0, &[("", 2.7)]),
-        at("Time to active", "A", -59.0, &[]),
+        at("Time to active", "A", 60.0, &[("", 1.5)]),
+        at("Time to active", "B", 60.0, &[("", 2.7)]),
+        at("Time to active", "A", 1.0, &[]),
         // A duration on the edge of a bucket can count in the bucket above.
-        at("Call duration", "A", 0.0, &[("", 10.0)]),
-        at("Call duration", "B", 0.0, &[("", 24.0)]),
+        at("Call duration", "A", 60.0, &[("", 10.0)]),
+        at("Call duration", "B", 60.0, &[("", 24.0)]),
         // Seven waits: 60, 180, 90, 120, 360, 60 and 30 s. The one of 120 s can be up to 30 s shorter or longer, and counts
         // in the bucket above.
         at("Taken within 2 min", "A", END, &[("", 4.0 / 7.0)]),
@@ -294,7 +303,7 @@ pub(super) fn dispatch(end: f64) -> Vec<Expectation> {
             RATE_LIMIT + 0.5,
             &[("why=Data is old: rate limited", 60.0)],
         ),
-        at("Data", "A", OUTAGE, &[("why=Data is old: the API is down", 570.0)]),
+        at("Data", "A", OUTAGE, &[("why=Data is old: the API fails", 570.0)]),
         of(
             Of::Gone,
             "Data",
@@ -354,6 +363,7 @@ fn health_now(requests: f64, retry: f64) -> Vec<Expectation> {
         at("Configuration", "A", END, &[("", 1.0)]),
         live("Firing alerts", "A"),
         of(Of::Invented, "Units reachable", "A", &[("", 1.0)]),
+        of(Of::Invented, "Shared state", "A", &[("", 1.0)]),
         at("Faults", "A", END, &[("", 0.0)]),
     ]
 }
@@ -363,6 +373,7 @@ fn health_of_the_api() -> Vec<Expectation> {
     vec![
         at("Exporters up over time", "A", END, &[("", 1.0)]),
         of(Of::Gone, "Exporters up over time", "A", &[("", 0.0)]),
+        of(Of::Invented, "Exporters up over time", "B", &[("", 1.0)]),
         at("API reachable over time", "A", END, &[("server_id=1", 1.0)]),
         at("API reachable over time", "A", OUTAGE, &[("server_id=1", 0.0)]),
         of(

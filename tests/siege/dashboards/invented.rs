@@ -86,6 +86,7 @@ pub(super) fn invent(history: &mut String, end: f64) {
         {
             writeln!(history, "sonorancad_{family}{{{server}{labels}}} {value} {time}").unwrap();
         }
+        writeln!(history, "sonorancad_shared_state_up{{{target}}} 1 {time}").unwrap();
         if end - time < DAY {
             stop(history, time, end);
         }

@@ -1,5 +1,8 @@
 //! Rules for what people see: plain names, readable numbers, and panels that show all that they have.
 
+mod charts;
+mod wrong;
+
 use serde_json::{Value, json};
 
 use super::{items, panels, text};
@@ -17,6 +20,21 @@ const AROUND_TITLE: usize = 100;
 
 /// The hours of a day: the rows of the panels about hours.
 const HOURS: usize = 24;
+
+/// Colours that ask for somebody's attention.
+const ALARMING: [&str; 3] = ["red", "orange", "#e02f7b"];
+
+/// The labels of the alerts that a table shows.
+const OF_ALERTS: [&str; 8] = [
+    "instance",
+    "community",
+    "server_id",
+    "name",
+    "api_endpoint",
+    "priority",
+    "kind",
+    "error",
+];
 
 /// Boards that people who do not operate the exporter look at.
 const FOR_PEOPLE: [&str; 2] = ["sonorancad-community", "sonorancad-dispatch"];
@@ -45,6 +63,8 @@ pub(super) fn faults(dashboard: &Value) -> Vec<String> {
         check_numbers(panel, &mut said);
         check_names(panel, &mut said);
         check_size(panel, &mut said);
+        charts::check_charts(panel, &mut said);
+        charts::check_states(panel, &mut said);
         let title = text(panel, "title");
         faults.extend(said.into_iter().map(|fault| format!("{title}: {fault}")));
     }
@@ -80,13 +100,46 @@ fn check_stats(dashboard: &Value, faults: &mut Vec<String>) {
         if stats.iter().filter(beside).any(|other| size(other) != size(stat)) {
             faults.push(format!("{title}: its number has a size of its own"));
         }
+        if stat["fieldConfig"].to_string().contains("\"yellow\"") {
+            faults.push(format!("{title}: yellow cannot be read on white"));
+        }
+        if is_wide(stat) && !stat["options"]["text"].is_null() {
+            faults.push(format!("{title}: its text is cut on a phone"));
+        }
+        if !is_calm_at_zero(stat) {
+            faults.push(format!("{title}: nothing to do is in the colour of an alarm"));
+        }
     }
+}
+
+/// Whether a stat takes a whole row, with a sentence in it.
+fn is_wide(stat: &Value) -> bool {
+    stat["gridPos"]["w"] == 24 && stat["options"]["textMode"] == "value_and_name"
+}
+
+/// Whether a number with a fixed colour that alarms loses it at zero.
+fn is_calm_at_zero(stat: &Value) -> bool {
+    let config = &stat["fieldConfig"];
+    let has_zero = |mappings: &Value| items(mappings).any(|mapping| mapping["options"]["0"]["color"] == "text");
+    let by_default = has_zero(&config["defaults"]["mappings"]);
+    items(&config["overrides"]).all(|change| {
+        let properties = || items(&change["properties"]);
+        let alarms =
+            properties().any(|changed| ALARMING.iter().any(|colour| changed["value"]["fixedColor"] == *colour));
+        let is_calm = properties().any(|changed| changed["id"] == "mappings" && has_zero(&changed["value"]));
+        !alarms || is_calm || by_default
+    })
 }
 
 /// `short` makes "2 K" of 1,500, and `s` makes "2 mins" of 113 s and axes with ticks of 1.67 mins.
 fn check_numbers(panel: &Value, faults: &mut Vec<String>) {
     let kind = text(panel, "type");
     let config = &panel["fieldConfig"];
+    // "100.0%" beside 18 errors.
+    let is_share_of_success = items(&panel["targets"]).any(|target| text(target, "expr").starts_with("1 - "));
+    if is_share_of_success && config["defaults"]["decimals"] != 2 {
+        faults.push("hides that some failed".to_owned());
+    }
     for unit in changes(config, "unit").chain([&config["defaults"]["unit"]]) {
         if unit == "short" {
             faults.push("its unit shortens numbers".to_owned());
@@ -114,6 +167,21 @@ fn changes<'a>(config: &'a Value, property: &'a str) -> impl Iterator<Item = &'a
 
 /// A legend has words of people: each begins with a capital, or is renamed.
 fn check_names(panel: &Value, faults: &mut Vec<String>) {
+    let columns = &panel["transformations"][0]["options"]["renameByName"];
+    for label in OF_ALERTS.iter().filter(|label| columns[**label].is_null()) {
+        if items(&panel["targets"]).any(|target| text(target, "expr").contains("ALERTS{")) {
+            faults.push(format!("shows {label} as it is"));
+        }
+    }
+    // A refused key is no outage.
+    let config = &panel["fieldConfig"];
+    let mappings = changes(config, "mappings").chain([&config["defaults"]["mappings"]]);
+    if mappings
+        .flat_map(items)
+        .any(|mapping| mapping["options"]["1"]["text"] == "API down")
+    {
+        faults.push("calls every failure an outage".to_owned());
+    }
     for target in items(&panel["targets"]) {
         let legend = text(target, "legendFormat");
         let of_units = text(target, "expr").contains("sonorancad_units{");
@@ -159,6 +227,14 @@ fn check_size(panel: &Value, faults: &mut Vec<String>) {
         if config["defaults"]["noValue"] != "–" && changes(config, "noValue").all(|value| value != "–") {
             faults.push("says in a cell what is wrong there".to_owned());
         }
+        // On a phone, only the first columns are in sight.
+        let columns = &panel["transformations"][1]["options"];
+        if columns["renameByName"]["Value #A"] == "Data" && columns["indexByName"]["Value #A"] != 0 {
+            faults.push("does not begin with the state".to_owned());
+        }
+        if columns["renameByName"]["name"] == "Name" && changes(config, "custom.width").count() == 0 {
+            faults.push("its numbers take the room of names".to_owned());
+        }
         if has_hours && height * ROW < (HOURS + 1) * TABLE_ROW + HEADER {
             faults.push("hides hours".to_owned());
         }
@@ -173,96 +249,4 @@ fn check_size(panel: &Value, faults: &mut Vec<String>) {
 
 fn pixels(value: &Value) -> usize {
     usize::try_from(value.as_u64().unwrap()).unwrap()
-}
-
-/// The board for a screen on the wall has little on it, and nothing to choose but the server.
-#[test]
-fn the_dispatch_board_is_for_a_wall() {
-    let board = super::dashboards().remove(2).1;
-    assert!(panels(&board).len() <= 8);
-    assert_eq!(board["refresh"], "30s");
-    assert_eq!(board["time"]["from"], "now-1h");
-    let in_sight: Vec<_> = items(&board["templating"]["list"])
-        .filter(|variable| variable["hide"] != 2)
-        .map(|variable| text(variable, "name"))
-        .collect();
-    assert_eq!(in_sight, ["server_id"]);
-}
-
-/// A wrong value, at a JSON pointer in the dashboard or, after its title, in a panel.
-#[test]
-fn what_a_person_would_not_like_is_found() {
-    let sound = super::dashboards().remove(0).1;
-    assert_eq!(faults(&sound), [""; 0]);
-    let unit = "/fieldConfig/defaults/unit";
-    let override_1 = "/fieldConfig/overrides/1";
-    for (fault, title, pointer, value) in [
-        ("API down is on", "", "/annotations/list/2/enable", json!(true)),
-        ("restarts is on", "", "/annotations/list/1/enable", json!(true)),
-        ("with the default", "", "/templating/list/0/current", json!({})),
-        ("a line lies behind", "Open calls", "/options/graphMode", json!("area")),
-        ("a size of its own", "Open calls", "/options/text/valueSize", json!(60)),
-        ("shortens numbers", "Open calls", unit, json!("short")),
-        (
-            "shortens numbers",
-            "New calls",
-            "/fieldConfig/overrides/0/properties/0/value",
-            json!("short"),
-        ),
-        ("rounds seconds", "Data age", unit, json!("s")),
-        ("not in minutes", "Time to active", unit, json!("s")),
-        (
-            "shows radio_dispatch",
-            "Calls by origin",
-            &format!("{override_1}/properties/0/value"),
-            json!("radio"),
-        ),
-        (
-            "shows enroute",
-            "Units by status",
-            &format!("{override_1}/matcher/options"),
-            json!("en_route"),
-        ),
-        (
-            "shows Priority other",
-            "Unassigned calls",
-            "/fieldConfig/overrides",
-            json!([]),
-        ),
-        ("merges", "Data", "/targets/0/legendFormat", json!("{{server_id}}")),
-        ("title is cut", "Oldest emergency call", "/gridPos/w", json!(4)),
-        (
-            "150 px each",
-            "Servers",
-            "/fieldConfig/defaults/custom/minWidth",
-            json!(null),
-        ),
-        (
-            "says in a cell",
-            "Servers",
-            "/fieldConfig/defaults/noValue",
-            json!("No servers"),
-        ),
-        ("hides hours", "Busy hours of the week", "/gridPos/h", json!(15)),
-        (
-            "hides hours",
-            "Typical open calls by hour",
-            "/options/sizing",
-            json!("auto"),
-        ),
-        ("hides hours", "Typical units on duty by hour", "/gridPos/h", json!(15)),
-    ] {
-        let mut board = sound.clone();
-        let within = if title.is_empty() {
-            &mut board
-        } else {
-            super::rules::panel(&mut board, title)
-        };
-        *within.pointer_mut(pointer).unwrap() = value;
-        let found = faults(&board);
-        assert!(
-            found.iter().any(|found| found.contains(fault)),
-            "{fault} is not in {found:?}"
-        );
-    }
 }

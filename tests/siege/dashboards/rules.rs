@@ -8,7 +8,7 @@ use promql_parser::label::MatchOp;
 use promql_parser::parser::{self, AggregateExpr, Expr, LabelModifier, MatrixSelector, Offset, VectorSelector};
 use serde_json::{Value, json};
 
-use super::{dashboards, items, looks, matcher, metric, panels, text, walk};
+use super::{dashboards, interval, items, looks, matcher, metric, panels, text, walk};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::Running;
 
@@ -65,7 +65,7 @@ const COLOURS: [(&str, &str); 20] = [
     ("available", "green"),
     ("Available", "green"),
     ("busy", "yellow"),
-    ("Busy", "yellow"),
+    ("Busy", "dark-yellow"),
     ("enroute", "blue"),
     ("on_scene", "semi-dark-purple"),
     ("HTTP 5XX", "red"),
@@ -98,6 +98,10 @@ impl Vocabulary {
             types: BTreeMap::new(),
             labels: BTreeMap::new(),
         };
+        // Only replicas have it.
+        let shared = "sonorancad_shared_state_up".to_owned();
+        vocabulary.types.insert(shared.clone(), "gauge".to_owned());
+        vocabulary.labels.insert(shared, BTreeSet::new());
         let mut family = String::new();
         for line in exposition.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -137,7 +141,7 @@ struct Query<'a> {
     name: String,
     expr: &'a str,
     is_instant: bool,
-    /// The panel's minimum step.
+    /// The least step.
     interval: &'a str,
 }
 
@@ -149,7 +153,7 @@ fn queries(dashboard: &Value) -> Vec<Query<'_>> {
                 name: format!("{} {}", text(panel, "title"), text(target, "refId")),
                 expr: text(target, "expr"),
                 is_instant: target["instant"] == true,
-                interval: text(panel, "interval"),
+                interval: interval(panel, target),
             });
         }
     }
@@ -173,6 +177,8 @@ fn own_annotations(dashboard: &Value) -> impl Iterator<Item = &Value> {
 fn parse(expr: &str) -> Result<Expr, String> {
     let filled = expr
         .replace("$__rate_interval", "61s")
+        .replace("$__interval", "31s")
+        .replace("$__range_s", "7777")
         .replace("$__range", "7777s")
         .replace("$utc_offset", "0");
     parser::parse(&filled)
@@ -507,11 +513,13 @@ fn check_range(
         "increase" if range == Some(RANGE) => query.is_instant,
         // Without a least interval, a chart shows the same error in several bars.
         "increase" if range == Some(RATE_INTERVAL) => !query.interval.is_empty(),
-        // By the hour: within an average, or of a chart, from its bar on, so that the running hour is there too.
+        // By the hour: within an average, or of a chart, from its bar on, so that the running hour is there too, or before
+        // each moment.
         "increase" if is_hourly(around) => range == Some(HOUR),
         "increase" => {
             let from_its_bar = matches!(selector.offset, Some(Offset::Neg(HOUR)));
-            range == Some(HOUR) && query.interval == "1h" && from_its_bar
+            let before_each_moment = selector.offset.is_none() && query.interval.is_empty() && !query.is_instant;
+            range == Some(HOUR) && (before_each_moment || query.interval == "1h" && from_its_bar)
         }
         _ => true,
     };
@@ -709,7 +717,7 @@ async fn a_wrong_value_is_found() {
         (
             "a range that does not fit",
             "New calls per hour",
-            "/interval",
+            "/targets/0/interval",
             json!("5m"),
         ),
     ] {

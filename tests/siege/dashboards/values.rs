@@ -17,7 +17,7 @@ use tempfile::tempdir;
 
 use super::expected::{At, Expectation, Implied, Of, community, dispatch, health};
 use super::invented::{GONE, INVENTED, OF_WEEKS, invent, typical};
-use super::{dashboards, items, panels, text};
+use super::{dashboards, interval, items, panels, text};
 use crate::support::cad::{Answer, Cad};
 use crate::support::exporter::{OPEN_METRICS, Running, eventually, move_to};
 use crate::support::tools::{Prometheus, has};
@@ -226,8 +226,32 @@ fn fill(expr: &str, instance: Option<&str>, range: &str, utc_offset: &str) -> St
         .replace("$community", ".*")
         .replace("$server_id", ".+")
         .replace("$__rate_interval", "2m")
+        .replace("$__interval", "30s")
+        .replace("$__range_s", &seconds(range))
         .replace("$__range", range)
         .replace("$utc_offset", utc_offset)
+}
+
+/// A range in which no full hour may begin.
+const SHORT: &str = "30m";
+
+/// The range in which a target shows something.
+fn range_of(target: &Value) -> &'static str {
+    if text(target, "expr").contains("vector($__range_s) < 3600") {
+        SHORT
+    } else {
+        "3h"
+    }
+}
+
+/// The seconds of a range: hours, or minutes.
+fn seconds(range: &str) -> String {
+    let number = |unit| range.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok());
+    let hours = number('h').map(|hours| hours * 3600);
+    hours
+        .or(number('m').map(|minutes| minutes * 60))
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// Prometheus scrapes the exporter, and others beside it: itself, and one that is down.
@@ -376,7 +400,7 @@ async fn every_target_is_answered(stage: &Stage, dashboard: &Value) {
     let end = stage.time(At::Live);
     for panel in panels(dashboard) {
         for target in items(&panel["targets"]) {
-            let expr = fill(text(target, "expr"), None, "3h", "0");
+            let expr = fill(text(target, "expr"), None, range_of(target), "0");
             let mut values: Vec<f64> = Vec::new();
             if target["instant"] == true {
                 // What Prometheus itself records is there now, what is invented ends with the script.
@@ -386,7 +410,7 @@ async fn every_target_is_answered(stage: &Stage, dashboard: &Value) {
                 }
             }
             if target["range"] == true {
-                let is_hourly = panel["interval"] == "1h";
+                let is_hourly = interval(panel, target) == "1h";
                 // Grafana takes multiples of the step; what is live is seconds old, and would be missed by 30 s.
                 let (begin, step) = if is_hourly {
                     (((end / HOUR).floor() - 3.0) * HOUR, HOUR)
@@ -429,7 +453,7 @@ async fn the_values_are_right(stage: &Stage, panel: &Value, target: &Value, expe
             (_, Of::Invented) => Some(INVENTED),
             (_, Of::Gone) => Some(GONE),
         };
-        let expr = fill(text(target, "expr"), instance, "3h", "0");
+        let expr = fill(text(target, "expr"), instance, range_of(target), "0");
         let answered = stage.instant(&expr, stage.time(*at)).await;
         eprintln!(
             "| {title} {letter} | `{}` | {at:?}: {implied:?} | {answered:?} |",
@@ -507,7 +531,8 @@ async fn a_fresh_start_looks_alive(stage: &Stage, dashboard: &Value) {
         items(&dashboard["panels"]).take_while(|panel| panel["title"] != "Units on duty" || panel["type"] != "row");
     for panel in rows {
         for target in items(&panel["targets"]) {
-            let expr = fill(text(target, "expr"), Some(&instance), "6h", "0");
+            let range = if range_of(target) == SHORT { SHORT } else { "6h" };
+            let expr = fill(text(target, "expr"), Some(&instance), range, "0");
             // The exporter of the script does not collect units, and has no week before.
             if ["sonorancad_units", "sonorancad_dispatchers", "offset 1w"]
                 .iter()
@@ -515,7 +540,7 @@ async fn a_fresh_start_looks_alive(stage: &Stage, dashboard: &Value) {
             {
                 continue;
             }
-            let step = if panel["interval"] == "1h" { HOUR } else { MINUTE };
+            let step = if interval(panel, target) == "1h" { HOUR } else { MINUTE };
             let end = (end / step).floor() * step;
             let is_alive = if target["instant"] == true {
                 !stage.instant(&expr, end).await.is_empty()

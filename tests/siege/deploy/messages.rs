@@ -119,11 +119,25 @@ fn messages(webhook: &Cad) -> Vec<(String, String, u64)> {
         let embed = &body["embeds"][0];
         (
             text(&embed["title"]),
-            text(&embed["description"]),
+            without_times(&text(&embed["description"])),
             embed["color"].as_u64().unwrap(),
         )
     };
     bodies.map(message).collect()
+}
+
+/// A text with `T` in the place of each Unix time that Discord shows in the reader's own: `<t:T:R>`.
+fn without_times(text: &str) -> String {
+    let mut parts = text.split("<t:");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|character: char| character.is_ascii_digit());
+        // A time of this century: ten digits.
+        assert_eq!(part.len() - rest.len(), 10, "{text}");
+        all.push_str("<t:T");
+        all.push_str(rest);
+    }
+    all
 }
 
 /// An alert as a case of the rules' tests expects it, on its way to Alertmanager.
@@ -146,10 +160,10 @@ fn expected(rules: &str, alertname: &str, eval_time: &str, index: usize) -> Valu
     json!({"labels": labels, "annotations": alert["exp_annotations"]})
 }
 
-/// The text of an alert, with its link.
+/// The text of an alert, with the time since when it fires, and its link.
 fn text(description: &str, alertname: &str) -> String {
     let link = format!("{}{}", super::RUNBOOK, alertname.to_lowercase());
-    format!("{description} [What to do]({link})")
+    format!("{description} Since <t:T:t>, <t:T:R>. [What to do]({link})")
 }
 
 const UNTAKEN: &str = "It is on the emergency line, and no dispatcher has taken it.";
@@ -234,7 +248,8 @@ async fn the_alerts_of_a_community_are_one_message() {
     sent.sort();
     let of_blaine = [
         text(
-            "**Call waiting for 11 min on server 2 of blaine**\nA call of priority other is pending.",
+            "**Call waiting for 11 min on server 2 of blaine**\n\
+             A call of another priority than 1 to 3 is pending: no unit has taken it.",
             "SonoranCadCallWaiting",
         ),
         text(
@@ -243,7 +258,8 @@ async fn the_alerts_of_a_community_are_one_message() {
         ),
         text(
             "**The API limits requests for calls of server 1 of blaine**\n\
-             The API has said for more than 20 minutes that it is asked too often with this key.",
+             The API has said for more than 20 minutes that it is asked too often with this key, so data is old. \
+             Look for a second exporter, a bot or a game server with the same key.",
             "SonoranCadRateLimited",
         ),
     ];
@@ -298,5 +314,5 @@ async fn an_exporter_that_is_down_is_one_alert() {
     eventually("the message has come", async || !messages(&webhook).is_empty()).await;
     let sent = messages(&webhook);
     assert_eq!(sent.len(), 1);
-    assert_eq!(sent[0].0, "Prometheus cannot scrape cad:10911");
+    assert_eq!(sent[0].0, "The exporter at cad:10911 is down");
 }
