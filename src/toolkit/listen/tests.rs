@@ -179,19 +179,20 @@ async fn an_idle_connection_ends_without_a_reset() {
 async fn a_connection_lives_from_one_scrape_to_the_next_at_common_intervals() {
     for (seconds, lives) in [(15, true), (30, true), (60, true), (90, false), (120, false)] {
         let connections = Arc::new(Connections::new(1));
-        let open = connections.open(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+        let connection = connections.open(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         let guard = Guard::new(Arc::new(ReloadingConfig::open(None).unwrap()));
         let service = Service {
             limits: LIMITS,
             router: TowerToHyperService::new(Router::new().route("/", get(async || "hello"))),
             guard,
+            connections,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let (stream, _) = socket.accept().await.unwrap();
-        tokio::spawn(service.serve(stream, open));
+        tokio::spawn(service.serve(stream, connection));
         let mut answers = 0;
         for _ in 0..10 {
             if client.write_all(REQUEST).await.is_err() {
