@@ -32,7 +32,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -335,7 +334,7 @@ impl Service {
     /// Serves a connection until both sides have closed it, or the exporter stops. `None` if the client broke off.
     async fn serve_stream(&self, stream: &mut ClientStream<'_>) -> Option<()> {
         let connection = stream.connection;
-        if let Some(tls) = self.guard.config().tls.clone() {
+        if let Some(tls) = self.guard.config.current().tls.clone() {
             let shaking_hands = shake_hands(&mut *stream, TlsAcceptor::from(tls.clone()));
             if let Some(stream) = self.stopping.run_until_cancelled(shaking_hands).await? {
                 connection.wait();
@@ -361,7 +360,7 @@ impl Service {
     ) -> Option<()> {
         let service = service_fn(async |request| {
             let mut response = self.respond(connection, request).await;
-            if !is_current(&self.guard.config()) {
+            if !is_current(&self.guard.config.current()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -406,10 +405,10 @@ impl Service {
 
 /// The stream within TLS. `None` if the client and the configuration do not agree, or if the client speaks plain
 /// HTTP, which it is told.
-async fn shake_hands<'a, 'b>(
-    stream: &'a mut ClientStream<'b>,
+async fn shake_hands(
+    stream: &mut ClientStream<'_>,
     acceptor: TlsAcceptor,
-) -> Option<TlsStream<&'a mut ClientStream<'b>>> {
+) -> Option<impl AsyncRead + AsyncWrite + Unpin> {
     let mut first = [0];
     let length = stream.tcp.peek(&mut first).await.ok()?;
     // A method of HTTP begins with a capital; a TLS handshake begins with byte 22.
