@@ -25,8 +25,10 @@ impl Connection {
     /// one must take its place.
     #[must_use]
     pub(in super::super) fn answer(&self, bytes: u64) -> bool {
+        // Until it is counted: otherwise, others could find the same room.
+        let open = self.connections.open.lock();
         let client = self.progress.lock().client;
-        let has_room = self.connections.open.lock().make_room(client, bytes);
+        let has_room = open.make_room(client, bytes);
         let mut progress = self.progress.lock();
         progress.stage = Stage::Sending;
         progress.active_at = Instant::now();
@@ -38,7 +40,7 @@ impl Connection {
 impl Open {
     /// Asks connections of clients other than this one to close until there is room for this many bytes. Returns whether
     /// there is.
-    fn make_room(&mut self, client: Client, bytes: u64) -> bool {
+    fn make_room(&self, client: Client, bytes: u64) -> bool {
         loop {
             let progresses = self.connections.iter().map(|progress| progress.lock());
             let unsent = progresses.filter(|progress| progress.unsent > 0);
