@@ -6,7 +6,10 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use crate::secret_file::{open_regular, read_bytes, read_secret};
@@ -71,6 +74,23 @@ impl WatchedFiles {
     pub fn look_again(&self) -> Self {
         let look = |(path, _): &(PathBuf, _)| (path.clone(), FileStamp::of(path));
         Self(self.0.iter().map(look).collect())
+    }
+}
+
+/// Completes once files have changed since they were `read`, and have stayed the same between two checks. Until then, one
+/// may be being written, or one of several that belong together, such as a certificate and its key.
+pub async fn changed(read: impl Fn() -> WatchedFiles, interval: Duration) {
+    let mut last = None;
+    loop {
+        sleep(interval).await;
+        let files = read();
+        // File systems can be slow.
+        let look = spawn_blocking(move || Some(files.look_again()).filter(|now| *now != files)).await;
+        let Ok(look) = look else { continue };
+        if look.is_some() && look == last {
+            return;
+        }
+        last = look;
     }
 }
 

@@ -8,5 +8,6 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    // A fault has been reported, as every panic is: a runtime without memory for its threads panics.
+    std::panic::catch_unwind(cli::run).unwrap_or(ExitCode::FAILURE)
 }

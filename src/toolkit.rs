@@ -19,10 +19,9 @@ use self::guard::Guard;
 pub use self::listen::{ListenError, Listener};
 use self::reload::ReloadingConfig;
 
-/// The web configuration in use, and the guard that applies it to every request.
+/// The web configuration in use, and what applies it to every request.
 #[derive(Clone, Debug)]
 pub struct Toolkit {
-    config: Arc<ReloadingConfig>,
     guard: Guard,
 }
 
@@ -33,15 +32,16 @@ impl Toolkit {
     ///
     /// The file, or one that it names, cannot be used.
     pub fn new(web_config_file: Option<&Path>) -> Result<Self, WebConfigError> {
-        let config = Arc::new(ReloadingConfig::open(web_config_file)?);
-        let guard = Guard::new(config.clone());
-        Ok(Self { config, guard })
+        let config = ReloadingConfig::open(web_config_file)?;
+        Ok(Self {
+            guard: Guard::new(Arc::new(config)),
+        })
     }
 
     /// Whether new connections must use HTTPS at the moment.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
-        self.config.current().tls.is_some()
+        self.guard.config.current().tls.is_some()
     }
 
     /// Reads the web configuration file again, if there is one. One that cannot be used changes nothing, and is logged.
@@ -50,19 +50,19 @@ impl Toolkit {
     ///
     /// Why it cannot be used.
     pub fn reload(&self) -> Result<(), WebConfigError> {
-        self.config.reload()
+        self.guard.config.reload()
     }
 
     /// Whether the web configuration that was read last is in use; if not, it is invalid.
     #[must_use]
     pub fn is_newest(&self) -> bool {
-        self.config.is_newest()
+        self.guard.config.is_newest()
     }
 
     /// What the web configuration in use says that is accepted but may surprise.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.config.current().warnings.clone()
+        self.guard.config.current().warnings.clone()
     }
 
     /// How many requests have panicked since the start.
@@ -80,9 +80,10 @@ impl Toolkit {
         reserved_files: usize,
         shutdown: impl Future<Output = ()>,
     ) {
+        let config = self.guard.config.clone();
         tokio::select! {
             () = listener.serve(router, self.guard, reserved_files, shutdown) => {}
-            () = self.config.watch() => {}
+            () = config.watch() => {}
         }
     }
 }

@@ -65,12 +65,13 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         let guard = self.0.take();
         let (sender, ended) = mpsc::channel::<()>();
-        // On a thread that is left behind: dropping the guard can block, for it writes to standard output if nobody reads
-        // standard error.
-        thread::spawn(move || {
+        let end = move || {
             drop(guard);
             drop(sender);
-        });
+        };
+        // On a thread that is left behind: dropping the guard can block, for it writes to standard output if nobody reads
+        // standard error. Without memory for another thread, it is dropped here.
+        let _ = thread::Builder::new().spawn(end);
         let _ = ended.recv_timeout(MAX_WAIT);
     }
 }

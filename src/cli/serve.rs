@@ -10,14 +10,13 @@ use sonorancad_exporter::client::{Calls, Endpoint as _};
 use sonorancad_exporter::clock::Clock;
 use sonorancad_exporter::community::Communities;
 use sonorancad_exporter::config::{Config, Problems};
-use sonorancad_exporter::files::WatchedFiles;
+use sonorancad_exporter::files::{self, WatchedFiles};
 use sonorancad_exporter::process;
 use sonorancad_exporter::toolkit::Toolkit;
 use sonorancad_exporter::web::ReloadRequest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::demo::Demo;
@@ -86,11 +85,7 @@ struct Reloader {
 
 impl Reloader {
     /// Never completes.
-    ///
-    /// A changed file is read once all of them have stayed the same between two checks: it may be being written, and a key
-    /// and the file that names it are written one after the other.
     async fn run(mut self, mut hang_up: Signal, mut requests: Option<mpsc::Receiver<ReloadRequest>>) {
-        let mut last_look = self.files.clone();
         loop {
             let interval = INTERVAL * u32::try_from(1 + self.files.len() / 1000).unwrap_or(u32::MAX);
             tokio::select! {
@@ -105,16 +100,8 @@ impl Reloader {
                     // The client may be gone.
                     let _ = reply.send(outcome);
                 }
-                () = sleep(interval) => {
-                    let files = self.files.clone();
-                    // File systems can be slow.
-                    let Ok(look) = spawn_blocking(move || files.look_again()).await else {
-                        continue;
-                    };
-                    if look != self.files && look == last_look {
-                        let _ = self.reload().await;
-                    }
-                    last_look = look;
+                () = files::changed(|| self.files.clone(), interval) => {
+                    let _ = self.reload().await;
                 }
             }
         }

@@ -8,10 +8,8 @@ mod checks;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use axum::http::header::{AUTHORIZATION, HeaderMap};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret, SecretString};
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
@@ -30,7 +28,7 @@ pub(super) struct Users {
     /// Stands for the hash of an unknown user: of the highest cost among the hashes, and of no password.
     no_hash: SecretString,
     /// The highest cost; a hash of cost c takes 2^c rounds.
-    cost: u32,
+    pub(super) cost: u32,
 }
 
 /// The user name and the password that a request contains.
@@ -49,7 +47,7 @@ impl Users {
         for (user, hash) in texts {
             // Without the name: a misplaced password or hash may stand there.
             let in_line = |reason| format!("basic_auth_users: line {}: {reason}", user.referenced.line());
-            let hash = read_hash(&user.value, hash.as_ref()).map_err(in_line);
+            let hash = read_hash(&user.value, hash.as_ref().map_or("", ExposeSecret::expose_secret)).map_err(in_line);
             if let Some((hash, cost)) = findings.keep(hash) {
                 users.cost = users.cost.max(cost);
                 users.hashes.insert(user.value, hash);
@@ -81,22 +79,18 @@ impl Users {
 }
 
 /// The hash of a user, and its cost; or what is wrong with it.
-fn read_hash(user: &str, hash: Option<&SecretString>) -> Result<(SecretString, u32), String> {
+fn read_hash(user: &str, text: &str) -> Result<(SecretString, u32), String> {
     if user.contains(':') {
         return Err("the user's name is followed by a colon without a space; a name cannot contain a colon".to_owned());
     }
-    let hash =
-        text::value(hash.map_or("", ExposeSecret::expose_secret)).map_err(|oddity| format!("the hash {oddity}"))?;
-    match hash.and_then(|hash| Some((hash, cost(hash)?))) {
-        Some((_, cost)) if cost > MAX_COST => {
-            Err(format!("a hash with a cost above {MAX_COST} takes minutes to check"))
-        }
-        Some((hash, cost)) => Ok((hash.into(), cost)),
-        None => Err(
-            "the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, and use what follows the colon"
-                .to_owned(),
-        ),
+    let hash = text::value(text).map_err(|oddity| format!("the hash {oddity}"))?;
+    let (hash, cost) = hash
+        .and_then(|hash| Some((hash, cost(hash)?)))
+        .ok_or("the user has no bcrypt hash; make one with `htpasswd -nBC 10 NAME`, and use what follows the colon")?;
+    if cost > MAX_COST {
+        return Err(format!("a hash with a cost above {MAX_COST} takes minutes to check"));
     }
+    Ok((hash.into(), cost))
 }
 
 /// The cost of a bcrypt hash; `None` if the text is not one, or one of the broken version `2x`.
@@ -106,13 +100,10 @@ fn cost(hash: &str) -> Option<u32> {
 }
 
 impl Credentials {
-    /// Reads them from a request of `client`; `None` unless it has exactly one `Authorization` header, with UTF-8 in it.
+    /// Reads them from a request of `client`; `None` unless its `Authorization` header, the first one, contains them
+    /// in UTF-8.
     pub(super) fn from_headers(headers: &HeaderMap, client: IpAddr) -> Option<Self> {
-        let mut values = headers.get_all(AUTHORIZATION).into_iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return None;
-        };
-        let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
+        let (scheme, text) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }

@@ -32,6 +32,9 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("X-XSS-Protection", &[]),
 ];
 
+/// From this cost of a bcrypt hash on, a check takes seconds, and a scrape can time out.
+const SLOW_COST: u32 = 15;
+
 /// What a web configuration file says, ready for use; by default plain HTTP for everyone.
 #[derive(Debug, Default)]
 pub(super) struct WebConfig {
@@ -159,6 +162,9 @@ impl Sections {
         // An empty list lets everyone in, as in exporter-toolkit, but may be a mistake. No list at all is not.
         if are_users_listed && users.is_empty() {
             findings.warning("basic_auth_users is empty: no password is required");
+        }
+        if users.cost >= SLOW_COST {
+            findings.warning("basic_auth_users: a hash with a cost above 14 takes seconds to check; 10 is usual");
         }
         if findings.problems.is_empty() {
             Ok(WebConfig {

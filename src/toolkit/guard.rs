@@ -13,13 +13,12 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::auth::{Authenticator, Credentials};
-use super::config::WebConfig;
 use super::reload::ReloadingConfig;
 
 /// Checks requests against the web configuration in use.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
-    config: Arc<ReloadingConfig>,
+    pub(super) config: Arc<ReloadingConfig>,
     authenticator: Arc<Authenticator>,
     panics: Arc<AtomicU64>,
 }
@@ -31,11 +30,6 @@ impl Guard {
             authenticator: Arc::new(Authenticator::new()),
             panics: Arc::default(),
         }
-    }
-
-    /// The web configuration in use.
-    pub(super) fn config(&self) -> Arc<WebConfig> {
-        self.config.current()
     }
 
     /// How many requests have panicked.

@@ -30,15 +30,13 @@ use listenfd::ListenFd;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::connection::{Connection, Connections, OpenConnection};
+use self::connection::{Connection, Connections};
 use self::stream::ClientStream;
 use super::config::WebConfig;
 use super::guard::Guard;
@@ -250,7 +248,8 @@ struct Service {
     limits: Limits,
     router: TowerToHyperService<Router>,
     guard: Guard,
-    /// The tasks of the connections.
+    connections: Arc<Connections>,
+    /// The tasks of the sockets and the connections.
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -262,35 +261,33 @@ async fn serve_within(
     guard: Guard,
     shutdown: impl Future<Output = ()>,
 ) {
-    let connections = Arc::new(Connections::new(limits.connections));
-    let tasks = TaskTracker::new();
-    let stopping = CancellationToken::new();
     let service = Service {
         limits,
         router: TowerToHyperService::new(guard.catch_panics(router)),
         guard,
-        tasks: tasks.clone(),
-        stopping: stopping.clone(),
+        connections: Arc::new(Connections::new(limits.connections)),
+        tasks: TaskTracker::new(),
+        stopping: CancellationToken::new(),
     };
-    let mut accepting = JoinSet::new();
     for socket in sockets {
-        accepting.spawn(accept(socket, connections.clone(), service.clone()));
+        let accepting = accept(socket, service.clone());
+        let accepting = service.stopping.clone().run_until_cancelled_owned(accepting);
+        service.tasks.spawn(accepting);
     }
     shutdown.await;
-    accepting.shutdown().await;
-    stopping.cancel();
-    tasks.close();
-    if timeout(limits.drain, tasks.wait()).await.is_err() {
+    service.stopping.cancel();
+    service.tasks.close();
+    if timeout(limits.drain, service.tasks.wait()).await.is_err() {
         debug!("some connections were still open at the end");
     }
 }
 
 /// Accepts connections for ever, each served in a task of its own.
-async fn accept(socket: TcpListener, connections: Arc<Connections>, service: Service) {
+async fn accept(socket: TcpListener, service: Service) {
     loop {
         match socket.accept().await {
             Ok((stream, address)) => {
-                if let Some(connection) = connections.open(client(address.ip())).await {
+                if let Some(connection) = service.connections.open(client(address.ip())).await {
                     service.tasks.spawn(service.clone().serve(stream, connection));
                 } else {
                     debug!("a connection is refused: its client has enough of them");
@@ -314,92 +311,90 @@ fn client(address: IpAddr) -> IpAddr {
 }
 
 impl Service {
-    async fn serve(self, stream: TcpStream, open: OpenConnection) {
+    async fn serve(self, tcp: TcpStream, connection: Connection) {
         // If this fails, only a little latency is lost.
-        let _ = stream.set_nodelay(true);
-        let connection = &open.connection;
-        let stream = ClientStream::new(stream, connection.clone(), self.stopping.clone());
-        let Some(tls) = self.guard.config().tls.clone() else {
-            return self.serve_http(stream, &open, |config| config.tls.is_none()).await;
+        let _ = tcp.set_nodelay(true);
+        let mut stream = ClientStream {
+            tcp,
+            connection: &connection,
         };
-        let stream = tokio::select! {
-            stream = shake_hands(stream, TlsAcceptor::from(tls.clone())) => stream,
-            _ = self.over(connection) => None,
-        };
-        if let Some(stream) = stream {
-            connection.wait();
-            let is_current = |config: &WebConfig| config.tls.as_ref().is_some_and(|now| Arc::ptr_eq(now, &tls));
-            self.serve_http(stream, &open, is_current).await;
+        tokio::select! {
+            // First, so that a request that comes just as the connection is to close is answered.
+            biased;
+            _ = self.serve_stream(&mut stream) => {}
+            () = connection.overdue(self.limits.stage) => debug!("a connection timed out"),
+            () = connection.evicted() => debug!("a connection was evicted"),
+        }
+        // After a stop, the system delivers the rest.
+        if !self.stopping.is_cancelled() {
+            stream.reset();
         }
     }
 
-    /// Serves one request after another. Once `is_current` says that the connection no longer fits the web
-    /// configuration (made in plain text, with another certificate or under other rules for clients), it ends with
-    /// its next response.
+    /// Serves a connection until both sides have closed it, or the exporter stops. `None` if the client broke off.
+    async fn serve_stream(&self, stream: &mut ClientStream<'_>) -> Option<()> {
+        let connection = stream.connection;
+        if let Some(tls) = self.guard.config.current().tls.clone() {
+            let shaking_hands = shake_hands(&mut *stream, TlsAcceptor::from(tls.clone()));
+            if let Some(stream) = self.stopping.run_until_cancelled(shaking_hands).await? {
+                connection.wait();
+                let is_current = |config: &WebConfig| config.tls.as_ref().is_some_and(|now| Arc::ptr_eq(now, &tls));
+                self.serve_http(stream, connection, is_current).await?;
+            }
+        } else {
+            let is_current = |config: &WebConfig| config.tls.is_none();
+            self.serve_http(&mut *stream, connection, is_current).await?;
+        }
+        connection.wait();
+        self.stopping.run_until_cancelled(stream.linger()).await?.ok()
+    }
+
+    /// Serves one request after another, until the exporter has closed the connection. `None` if the client broke off, or
+    /// sent something that is not HTTP. Once `is_current` says that the connection no longer fits the web configuration
+    /// (made in plain text, with another certificate or under other rules for clients), it ends with its next response.
     async fn serve_http(
-        self,
+        &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        open: &OpenConnection,
+        connection: &Connection,
         is_current: impl Fn(&WebConfig) -> bool,
-    ) {
-        let connection = &open.connection;
+    ) -> Option<()> {
         let service = service_fn(async |request| {
-            let mut response = self.respond(open, request).await;
-            if !is_current(&self.guard.config()) {
+            let mut response = self.respond(connection, request).await;
+            if !is_current(&self.guard.config.current()) {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
             Ok::<_, Infallible>(response)
         });
-        let http = http1::Builder::new()
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut serving = pin!(http);
-        while tokio::select! {
-            // First, so that a request that comes just as the connection is to close is answered.
-            biased;
-            // An error is the client's: it broke off, or sent something that is not HTTP.
-            _ = serving.as_mut() => false,
-            is_clean = self.over(connection) => is_clean,
-        } {
-            // Not a reset: a client that sends a request at this moment can tell that it may try again.
-            serving.as_mut().graceful_shutdown();
-            if self.stopping.is_cancelled() {
-                let _ = serving.await;
-                return;
-            }
-        }
-    }
-
-    /// Completes when a connection must end: because of its own time, of another connection, or of a stop, which has a
-    /// limit of its own. Returns whether it can end with the response in progress.
-    async fn over(&self, connection: &Connection) -> bool {
+        let mut http = pin!(
+            http1::Builder::new()
+                .max_buf_size(MAX_HEAD_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+        );
         tokio::select! {
-            is_idle = connection.timed_out(self.limits.stage, self.limits.idle) => {
-                debug!(is_idle, "a connection timed out");
-                is_idle
-            }
-            () = connection.evicted() => {
-                debug!("a connection was evicted");
-                false
-            }
-            () = self.stopping.cancelled() => true,
+            biased;
+            ended = http.as_mut() => return ended.ok(),
+            () = connection.idle(self.limits.idle) => debug!("an idle connection is closed"),
+            () = self.stopping.cancelled() => {}
         }
+        // Not a reset: a client that sends a request at this moment can tell that it may try again.
+        http.as_mut().graceful_shutdown();
+        http.await.ok()
     }
 
     /// The response to one request. From the moment the router gets the request until it has made the
     /// response, the request counts as in service, which protects the connection from eviction.
-    async fn respond(&self, open: &OpenConnection, request: Request<Incoming>) -> Response {
-        let mut response = match self.guard.admit(&request, open.connection.client().address).await {
+    async fn respond(&self, connection: &Connection, request: Request<Incoming>) -> Response {
+        let mut response = match self.guard.admit(&request, connection.address).await {
             Ok(is_user) => {
-                open.begin_service(is_user);
+                connection.begin_service(is_user);
                 let Ok(response) = self.router.call(request).await;
                 response
             }
             Err(refusal) => refusal,
         };
         // A body of unknown size is made as the client takes it.
-        if !open.answer(response.body().size_hint().exact().unwrap_or_default()) {
+        if !connection.answer(response.body().size_hint().exact().unwrap_or_default()) {
             debug!("a response is refused: too many others have not been taken");
             response = (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_SECONDS)]).into_response();
         }
@@ -410,7 +405,10 @@ impl Service {
 
 /// The stream within TLS. `None` if the client and the configuration do not agree, or if the client speaks plain
 /// HTTP, which it is told.
-async fn shake_hands(mut stream: ClientStream, acceptor: TlsAcceptor) -> Option<TlsStream<ClientStream>> {
+async fn shake_hands(
+    stream: &mut ClientStream<'_>,
+    acceptor: TlsAcceptor,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin> {
     let mut first = [0];
     let length = stream.tcp.peek(&mut first).await.ok()?;
     // A method of HTTP begins with a capital; a TLS handshake begins with byte 22.
@@ -421,7 +419,7 @@ async fn shake_hands(mut stream: ClientStream, acceptor: TlsAcceptor) -> Option<
     }
     match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => Some(stream),
-        Err((error, mut stream)) => {
+        Err((error, stream)) => {
             debug!(%error, "the TLS handshake failed");
             // Sends the alert that tells the client why.
             let _ = stream.shutdown().await;

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::config::{WebConfig, WebConfigError};
-use crate::files::WatchedFiles;
+use crate::files::{self, WatchedFiles};
 
 /// How often the files are checked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -66,35 +65,15 @@ impl ReloadingConfig {
         self.state.read().is_newest
     }
 
-    /// Reads the files again whenever they have changed; never ends.
-    ///
-    /// It waits until they have stayed the same between two checks: a certificate and its key are written
-    /// one after the other. If the new files are invalid, the configuration in use stays.
+    /// Reads the files again whenever they have changed; never ends. If the new files are invalid, the configuration in
+    /// use stays.
     pub(super) async fn watch(self: Arc<Self>) {
-        let Some(path) = self.path.clone() else {
-            return std::future::pending().await;
-        };
-        let mut before = self.state.read().files.clone();
         loop {
-            sleep(INTERVAL).await;
-            let (live, path) = (self.clone(), path.clone());
-            let last = before.clone();
-            // File systems can be slow.
-            let check = spawn_blocking(move || live.check(&path, &last));
-            before = check.await.unwrap_or(before);
-        }
-    }
-
-    /// Checks the files. Reads them again if they differ from what was read, but not from the `last` check. Returns
-    /// their state.
-    fn check(&self, path: &Path, last: &WatchedFiles) -> WatchedFiles {
-        let read = self.state.read().files.clone();
-        let now = read.look_again();
-        if now != read && now == *last {
+            files::changed(|| self.state.read().files.clone(), INTERVAL).await;
+            let this = self.clone();
             // What cannot be used is logged.
-            let _ = self.read_again(path);
+            let _ = spawn_blocking(move || this.reload()).await;
         }
-        now
     }
 
     /// Reads the file now, if there is one; what cannot be used is logged and changes nothing. Nor can one be used that lets
@@ -104,10 +83,7 @@ impl ReloadingConfig {
     ///
     /// Why it cannot be used.
     pub(super) fn reload(&self) -> Result<(), WebConfigError> {
-        self.path.as_deref().map_or(Ok(()), |path| self.read_again(path))
-    }
-
-    fn read_again(&self, path: &Path) -> Result<(), WebConfigError> {
+        let Some(path) = &self.path else { return Ok(()) };
         let mut files = WatchedFiles::default();
         let before = self.current();
         let config = WebConfig::read(path, &mut files).and_then(|config| config.replace(&before, path));

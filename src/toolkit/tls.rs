@@ -106,8 +106,8 @@ fn build(
     findings: &mut Findings,
 ) -> Option<ServerConfig> {
     let versions = versions(section, findings);
-    let provider = provider(section, versions.as_deref().unwrap_or_default(), findings);
     let versions = findings.keep(versions);
+    let provider = provider(section, versions.as_deref().unwrap_or_default(), findings);
     let auth = client_auth(section, findings);
     let auth = findings.keep(auth);
     let mut part = |name: &str, text: Option<&str>, file| part(name, text, file, folder, files);
@@ -118,13 +118,7 @@ fn build(
     let (text, file) = (section.client_ca.as_deref(), section.client_ca_file.as_ref());
     let authorities = findings.keep(part("client_ca", text, file));
     let verifier = auth.zip(authorities).and_then(|(auth, authorities)| {
-        let verifier = verifier(
-            authorities,
-            auth,
-            section.client_allowed_sans.as_deref(),
-            &provider,
-            findings,
-        );
+        let verifier = verifier(section, auth, authorities, &provider, findings);
         findings.keep(verifier)
     });
     let (versions, certificates, key, verifier) = (versions?, certificates?, key?, verifier?);
@@ -356,10 +350,11 @@ fn key(text: Option<Zeroizing<String>>) -> Result<PrivateKeyDer<'static>, String
     })
 }
 
+/// What checks the certificates of clients. Without `authorities`, it trusts those of this machine.
 fn verifier(
-    authorities: Option<Zeroizing<String>>,
+    section: &TlsSection,
     auth: ClientAuth,
-    allowed_names: Option<&[String]>,
+    authorities: Option<Zeroizing<String>>,
     provider: &Arc<CryptoProvider>,
     findings: &mut Findings,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
@@ -379,7 +374,7 @@ fn verifier(
     let verifier = builder
         .build()
         .map_err(|error| format!("client_ca: cannot be used: {error}"))?;
-    let Some(names) = allowed_names else {
+    let Some(names) = &section.client_allowed_sans else {
         return Ok(verifier);
     };
     let names = names.iter().map(|name| value("client_allowed_sans", Some(name)));

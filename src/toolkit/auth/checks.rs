@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use secrecy::ExposeSecret as _;
@@ -116,20 +116,17 @@ impl Authenticator {
 
     /// Checks until no check waits.
     fn run(&self, turn: OwnedSemaphorePermit) {
-        loop {
-            let mut state = self.state.lock();
-            let Some(check) = state.next() else {
-                // While nothing can be added, which would find no turn and would be left to nobody.
-                return drop(turn);
-            };
+        let mut state = self.state.lock();
+        while let Some(check) = state.next() {
             // The same credentials may have been checked since this began to wait.
             let is_verified = state.verified.get(&check.credentials.user) == Some(&check.tag);
-            drop(state);
-            if is_verified || check.users.check(&check.credentials) {
-                self.state.lock().verified.insert(check.credentials.user, check.tag);
+            if is_verified || MutexGuard::unlocked(&mut state, || check.users.check(&check.credentials)) {
+                state.verified.insert(check.credentials.user, check.tag);
                 check.is_right.send_replace(());
             }
         }
+        // While nothing can be added, which would find no turn and would be left to nobody.
+        drop(turn);
     }
 }
 

@@ -86,7 +86,7 @@ fn credentials_are_read_as_the_rfc_writes_them() {
         &["Basic ===="],
         &["Basic YQ=="],
         &["Basic /////w=="],
-        &["Basic Og==", "Basic Og=="],
+        &["Bearer Og==", "Basic Og=="],
     ] {
         assert_eq!(read(values), None, "{values:?}");
     }

@@ -241,6 +241,16 @@ fn what_has_no_effect_here_is_accepted_with_a_warning() {
 }
 
 #[test]
+fn a_hash_that_takes_seconds_to_check_is_accepted_with_a_warning() {
+    let folder = Folder::new();
+    for (cost, warnings) in [(14, 0), (15, 1), (18, 1)] {
+        let hash = format!("$2y${cost}$abcdefghijklmnopqrstuuE3E6zKzgWyqNV1sDzfIbXCLy4w2u7Lm");
+        let config = folder.read(&format!("basic_auth_users: {{alice: '{hash}'}}")).unwrap();
+        assert_eq!(config.warnings.len(), warnings, "{cost}: {:?}", config.warnings);
+    }
+}
+
+#[test]
 fn a_key_that_is_encrypted_or_no_key_is_said_to_be_so() {
     let folder = Folder::new();
     let armoured =

@@ -25,11 +25,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub(super) use self::clients::Client;
-use self::clients::Clients;
+use self::clients::{Client, Clients};
 
 /// How long to wait for a closed connection to be gone before the next one is closed.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
@@ -43,26 +42,22 @@ pub(super) struct Connections {
 
 #[derive(Debug)]
 struct Open {
-    connections: Vec<Arc<Connection>>,
+    /// How far each one has come.
+    connections: Vec<Arc<Mutex<Progress>>>,
     clients: Clients,
 }
 
 /// One connection, while it is open; dropping it frees its slot.
 #[derive(Debug)]
-pub(super) struct OpenConnection {
+pub(super) struct Connection {
     connections: Arc<Connections>,
-    pub(super) connection: Arc<Connection>,
+    /// An IPv4 address, or an IPv6 network.
+    pub(super) address: IpAddr,
+    progress: Arc<Mutex<Progress>>,
     _slot: OwnedSemaphorePermit,
 }
 
-/// One connection: how far it has come, and for whom.
-#[derive(Debug)]
-pub(super) struct Connection {
-    progress: Mutex<Progress>,
-    /// Asks the connection to close.
-    close: Notify,
-}
-
+/// How far a connection has come, and for whom.
 #[derive(Debug)]
 struct Progress {
     client: Client,
@@ -74,7 +69,7 @@ struct Progress {
     /// The bytes of the response that is being written, also while the client takes only a part of them.
     unsent: u64,
     /// Whether it has been asked to close.
-    is_closing: bool,
+    is_closing: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +100,7 @@ impl Connections {
 
     /// Opens a connection from `address`, an IPv4 address or an IPv6 network; at the limit, another one is closed for it.
     /// `None` if the client has at least as many as any other, and all of these are in service.
-    pub(super) async fn open(self: &Arc<Self>, address: IpAddr) -> Option<OpenConnection> {
+    pub(super) async fn open(self: &Arc<Self>, address: IpAddr) -> Option<Connection> {
         let client = Client {
             address,
             is_user: false,
@@ -122,14 +117,15 @@ impl Connections {
                 break slot;
             }
         };
-        let connection = Arc::new(Connection::new(client));
+        let progress = Arc::new(Mutex::new(Progress::new(client)));
         let mut open = self.open.lock();
-        open.connections.push(connection.clone());
+        open.connections.push(progress.clone());
         open.clients.load(client).open += 1;
         drop(open);
-        Some(OpenConnection {
+        Some(Connection {
             connections: self.clone(),
-            connection,
+            address,
+            progress,
             _slot: slot,
         })
     }
@@ -143,46 +139,45 @@ impl Open {
     fn evict_one(&mut self, newcomer: Client) -> bool {
         let Self { connections, clients } = self;
         // One at a time: its slot is about to be free, and evicting more would gain nothing.
-        if connections.iter().any(|open| open.progress.lock().is_closing) {
+        if connections.iter().any(|progress| progress.lock().is_closing()) {
             return true;
         }
         // Not simply the one that is idle longest of all: a client that sends small requests all the time is never
         // idle for long, and one whose requests are all in service would never lose any. Nor the one that is idle
         // longest of clients with as many open: while others connect all the time, a client would have no time to send
         // its request.
-        let first_to_go = connections.iter().min_by_key(|connection| {
-            let Progress {
-                client,
-                stage,
-                active_at,
-                ..
-            } = *connection.progress.lock();
-            let most = clients.most(client);
-            (Reverse(most), client.is_user, stage == Stage::InService, active_at)
+        let first_to_go = connections.iter().min_by_key(|progress| {
+            let progress = progress.lock();
+            let most = clients.most(progress.client);
+            let is_in_service = progress.stage == Stage::InService;
+            (
+                Reverse(most),
+                progress.client.is_user,
+                is_in_service,
+                progress.active_at,
+            )
         });
-        let Some(connection) = first_to_go else {
+        let Some(progress) = first_to_go else {
             // The last connection has just closed.
             return true;
         };
-        let mut progress = connection.progress.lock();
+        let progress = progress.lock();
         if progress.stage == Stage::InService && clients.load(progress.client).open <= clients.load(newcomer).open {
             return false;
         }
-        connection.ask_to_close(&mut progress);
+        progress.is_closing.send_replace(true);
         true
     }
 }
 
-impl OpenConnection {
+impl Connection {
     /// Notes that a request is in service from here on, and whether its password is right. That protects the connection
     /// from eviction, even if it has begun.
     pub(super) fn begin_service(&self, is_user: bool) {
         let clients = &mut self.connections.open.lock().clients;
-        let mut progress = self.connection.progress.lock();
-        if is_user && !progress.client.is_user {
-            clients.load(progress.client).open -= 1;
-            progress.client.is_user = true;
-            clients.load(progress.client).open += 1;
+        let mut progress = self.progress.lock();
+        if is_user {
+            clients.promote(&mut progress.client);
         }
         if matches!(progress.stage, Stage::Waiting | Stage::Idle) {
             // It was pipelined: its bytes arrived with the request before it.
@@ -190,41 +185,11 @@ impl OpenConnection {
         }
         progress.stage = Stage::InService;
         progress.active_at = Instant::now();
-        progress.is_closing = false;
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        let mut open = self.connections.open.lock();
-        open.connections.retain(|other| !Arc::ptr_eq(other, &self.connection));
-        open.clients.load(self.connection.client()).open -= 1;
-    }
-}
-
-impl Connection {
-    /// A connection that has just been opened by `client`.
-    fn new(client: Client) -> Self {
-        let now = Instant::now();
-        Self {
-            progress: Mutex::new(Progress {
-                client,
-                stage: Stage::Waiting,
-                began_at: now,
-                active_at: now,
-                unsent: 0,
-                is_closing: false,
-            }),
-            close: Notify::new(),
-        }
+        progress.is_closing.send_replace(false);
     }
 
-    /// The client, as limits count it.
-    pub(super) fn client(&self) -> Client {
-        self.progress.lock().client
-    }
-
-    /// Notes that the TLS handshake is over: what comes is a request.
+    /// Notes that the TLS handshake is over, so that what comes is a request; or that no other request is served, so that
+    /// the client is to close.
     pub(super) fn wait(&self) {
         self.progress.lock().stage = Stage::Waiting;
     }
@@ -236,14 +201,6 @@ impl Connection {
             progress.stage = Stage::Receiving;
             progress.began_at = Instant::now();
         }
-    }
-
-    /// Notes that a response of this many bytes has been made.
-    fn answer(&self, bytes: u64) {
-        let mut progress = self.progress.lock();
-        progress.stage = Stage::Sending;
-        progress.active_at = Instant::now();
-        progress.unsent = bytes;
     }
 
     /// Notes that some bytes have been written.
@@ -262,50 +219,64 @@ impl Connection {
         }
     }
 
-    /// Notes that no other request is served: the client has as long to close as it would have for its first request.
-    pub(super) fn shut_down(&self) {
-        let mut progress = self.progress.lock();
-        if progress.stage == Stage::Idle {
-            progress.stage = Stage::Waiting;
-        }
-    }
-
-    fn ask_to_close(&self, progress: &mut Progress) {
-        progress.is_closing = true;
-        self.close.notify_one();
-    }
-
     /// Completes when the connection must close for another one.
     pub(super) async fn evicted(&self) {
+        let mut is_closing = self.progress.lock().is_closing.subscribe();
+        // The sender is as old as the connection.
+        let _ = is_closing.wait_for(|is_closing| *is_closing).await;
+    }
+
+    /// Completes when one request, from its first byte until its answer is out, or the wait for the first one, or for
+    /// the client to close, has taken longer than `limit`.
+    pub(super) async fn overdue(&self, limit: Duration) {
+        self.lasts(limit, |stage| stage != Stage::Idle).await;
+    }
+
+    /// Completes when the wait for another request has taken longer than `limit`. From then on, the client is to close.
+    pub(super) async fn idle(&self, limit: Duration) {
+        self.lasts(limit, |stage| stage == Stage::Idle).await;
+        let mut progress = self.progress.lock();
+        progress.stage = Stage::Waiting;
+        progress.began_at = Instant::now();
+    }
+
+    /// Completes when the connection has been in such stages for longer than `limit`.
+    async fn lasts(&self, limit: Duration, is_such: impl Fn(Stage) -> bool) {
         loop {
-            self.close.notified().await;
-            // Otherwise, a request has come into service since it was asked to.
-            if self.progress.lock().is_closing {
+            let Progress { stage, began_at, .. } = *self.progress.lock();
+            let since = if is_such(stage) { began_at } else { Instant::now() };
+            if since.elapsed() >= limit {
                 return;
             }
+            sleep_until(since + limit).await;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock();
+        open.connections.retain(|other| !Arc::ptr_eq(other, &self.progress));
+        open.clients.load(self.progress.lock().client).open -= 1;
+    }
+}
+
+impl Progress {
+    /// That of a connection that `client` has just opened.
+    fn new(client: Client) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            stage: Stage::Waiting,
+            began_at: now,
+            active_at: now,
+            unsent: 0,
+            is_closing: watch::Sender::default(),
         }
     }
 
-    /// Completes when one request, from its first byte until its answer is out, or the wait for the first one has
-    /// taken longer than `stage`, or the wait for another one longer than `idle`. Returns whether it was the latter. From
-    /// then on, the client has time to close until it completes again.
-    pub(super) async fn timed_out(&self, stage: Duration, idle: Duration) -> bool {
-        loop {
-            let end = {
-                let mut progress = self.progress.lock();
-                let is_idle = progress.stage == Stage::Idle;
-                let end = progress.began_at + if is_idle { idle } else { stage };
-                if end <= Instant::now() {
-                    if is_idle {
-                        progress.stage = Stage::Waiting;
-                        progress.began_at = Instant::now();
-                    }
-                    return is_idle;
-                }
-                end
-            };
-            sleep_until(end).await;
-        }
+    fn is_closing(&self) -> bool {
+        *self.is_closing.borrow()
     }
 }
 

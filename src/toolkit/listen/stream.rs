@@ -7,61 +7,47 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Interval, interval};
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep;
 
 use super::connection::Connection;
 
 /// How often to check whether a client that has closed has received everything.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A socket whose shutdown completes when the connection is over on both sides. When the exporter stops, it
-/// completes at once, and the system delivers the rest.
-pub(super) struct ClientStream {
+/// The socket of a connection.
+pub(super) struct ClientStream<'a> {
     pub(super) tcp: TcpStream,
-    connection: Arc<Connection>,
-    stopping: CancellationToken,
-    is_shut: bool,
-    /// `Some` once the client has closed.
-    looks: Option<Interval>,
+    pub(super) connection: &'a Connection,
 }
 
-impl ClientStream {
-    pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>, stopping: CancellationToken) -> Self {
-        Self {
-            tcp,
-            connection,
-            stopping,
-            is_shut: false,
-            looks: None,
+impl ClientStream<'_> {
+    /// Waits until the client has closed and has received everything; what it still sends is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The client has reset the connection.
+    pub(super) async fn linger(&mut self) -> io::Result<()> {
+        while self.tcp.read(&mut [0; 4096]).await? > 0 {}
+        // Once the connection is over, the system no longer knows the other side's address.
+        while self.tcp.peer_addr().is_ok() {
+            sleep(LOOK_INTERVAL).await;
         }
+        Ok(())
     }
 
-    /// Tells the connection that some bytes are sent, if so.
-    fn note_sent<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Ok(_)) = outcome {
-            self.connection.send();
-        }
-        outcome
+    /// Closes the connection. If it is not over, it is reset.
+    pub(super) fn reset(self) {
+        // If the connection is over, this may fail and changes nothing.
+        let _ = self.tcp.set_zero_linger();
     }
 }
 
-impl Drop for ClientStream {
-    fn drop(&mut self) {
-        if !self.stopping.is_cancelled() {
-            // Resets the connection. If it is over, this may fail and changes nothing.
-            let _ = self.tcp.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for ClientStream {
+impl AsyncRead for ClientStream<'_> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context, buffer: &mut ReadBuf) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
@@ -72,10 +58,9 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.tcp).poll_write(context, bytes);
-        self.note_sent(outcome)
+impl AsyncWrite for ClientStream<'_> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -83,8 +68,9 @@ impl AsyncWrite for ClientStream {
         context: &mut Context,
         slices: &[IoSlice],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
-        self.note_sent(outcome)
+        let length = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, slices))?;
+        self.connection.send();
+        Poll::Ready(Ok(length))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,27 +84,6 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<io::Result<()>> {
-        if !self.is_shut {
-            self.connection.shut_down();
-            ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
-            self.is_shut = true;
-        }
-        let mut unread = [0; 4096];
-        while !self.stopping.is_cancelled() {
-            if let Some(looks) = &mut self.looks {
-                ready!(looks.poll_tick(context));
-                // Once the connection is over, the system no longer knows the other side's address.
-                if self.tcp.peer_addr().is_err() {
-                    break;
-                }
-            } else {
-                let mut buffer = ReadBuf::new(&mut unread);
-                ready!(Pin::new(&mut self.tcp).poll_read(context, &mut buffer))?;
-                if buffer.filled().is_empty() {
-                    self.looks = Some(interval(LOOK_INTERVAL));
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.tcp).poll_shutdown(context)
     }
 }

@@ -1,6 +1,9 @@
+use std::path::Path;
 use std::time::Instant as StdInstant;
 
 use axum::routing::get;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
@@ -31,6 +34,10 @@ struct Server {
 
 impl Server {
     async fn open(connections: usize, stage: Duration) -> Self {
+        Self::configured(connections, stage, None).await
+    }
+
+    async fn configured(connections: usize, stage: Duration, config: Option<&Path>) -> Self {
         let limits = Limits {
             connections,
             stage,
@@ -46,7 +53,7 @@ impl Server {
             .route("/panic", get(async || -> () { panic!("as this test wants it") }))
             .route("/page", get(async || vec![b'x'; PAGE_BYTES]))
             .route("/large", get(async || vec![b'x'; 32 << 20]));
-        let guard = Guard::new(Arc::new(ReloadingConfig::open(None).unwrap()));
+        let guard = Guard::new(Arc::new(ReloadingConfig::open(config).unwrap()));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve_within(limits, vec![socket], router, guard.clone(), async {
             let _ = stopped.await;
@@ -174,24 +181,30 @@ async fn an_idle_connection_ends_without_a_reset() {
     .expect("it is reset in the end");
 }
 
+/// A client of a connection that is served as in use, with this web configuration.
+async fn client_of(config: Option<&Path>) -> TcpStream {
+    let connections = Arc::new(Connections::new(1));
+    let connection = connections.open(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+    let service = Service {
+        limits: LIMITS,
+        router: TowerToHyperService::new(Router::new().route("/", get(async || "hello"))),
+        guard: Guard::new(Arc::new(ReloadingConfig::open(config).unwrap())),
+        connections,
+        tasks: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = socket.accept().await.unwrap();
+    tokio::spawn(service.serve(stream, connection));
+    client
+}
+
 /// Scrapes on one connection, and what its end is.
 #[tokio::test(start_paused = true)]
 async fn a_connection_lives_from_one_scrape_to_the_next_at_common_intervals() {
     for (seconds, lives) in [(15, true), (30, true), (60, true), (90, false), (120, false)] {
-        let connections = Arc::new(Connections::new(1));
-        let open = connections.open(Ipv4Addr::LOCALHOST.into()).await.unwrap();
-        let guard = Guard::new(Arc::new(ReloadingConfig::open(None).unwrap()));
-        let service = Service {
-            limits: LIMITS,
-            router: TowerToHyperService::new(Router::new().route("/", get(async || "hello"))),
-            guard,
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-        };
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = socket.accept().await.unwrap();
-        tokio::spawn(service.serve(stream, open));
+        let mut client = client_of(None).await;
         let mut answers = 0;
         for _ in 0..10 {
             if client.write_all(REQUEST).await.is_err() {
@@ -207,6 +220,77 @@ async fn a_connection_lives_from_one_scrape_to_the_next_at_common_intervals() {
         }
         assert_eq!(answers, if lives { 10 } else { 1 }, "{seconds} s");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_time_to_close_after_an_idle_connection_has_ended() {
+    let mut client = client_of(None).await;
+    client.write_all(REQUEST).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), LIMITS.idle.as_secs());
+    sleep(LIMITS.stage * 9 / 10).await;
+    client.write_all(REQUEST).await.expect("it has not been reset");
+    sleep(LIMITS.stage / 5).await;
+    client.write_all(REQUEST).await.expect_err("it has been reset");
+}
+
+#[tokio::test]
+async fn the_system_buffers_at_most_128_kib_in_each_direction() {
+    let listener = Listener::open(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let _client = TcpStream::connect(listener.local_addresses()[0]).await.unwrap();
+    let (stream, _) = listener.sockets[0].accept().await.unwrap();
+    let options = SockRef::from(&stream);
+    let sizes = [options.send_buffer_size(), options.recv_buffer_size()];
+    assert_eq!(sizes.map(Result::unwrap), [128 << 10; 2]);
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_may_have_16_kib() {
+    let server = Server::open(2, NO_LIMIT).await;
+    for (bytes, is_served) in [(15 << 10, true), (17 << 10, false)] {
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(bytes));
+        let mut stream = server.connect(request.as_bytes()).await;
+        assert_eq!(is_answered(&mut stream).await, is_served, "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_handshake_and_the_wait_for_the_first_request_have_one_limit() {
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.yml");
+    let (certificate, key) = (authority.cert.pem(), authority.signing_key.serialize_pem());
+    let text = format!("tls_server_config: {{cert: {certificate:?}, key: {key:?}}}\n");
+    std::fs::write(&path, text).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+
+    let mut client = client_of(Some(&path)).await;
+    let begin = tokio::time::Instant::now();
+    let mut sent = Vec::new();
+    tls.write_tls(&mut sent).unwrap();
+    client.write_all(&sent[..1]).await.unwrap();
+    sleep(LIMITS.stage * 2 / 3).await;
+    sent.remove(0);
+    while tls.is_handshaking() {
+        client.write_all(&sent).await.unwrap();
+        let mut received = [0; 4096];
+        let length = client.read(&mut received).await.unwrap();
+        tls.read_tls(&mut &received[..length]).unwrap();
+        tls.process_new_packets().unwrap();
+        sent.clear();
+        tls.write_tls(&mut sent).unwrap();
+    }
+    client.write_all(&sent).await.unwrap();
+    closed(client).await;
+    assert_eq!(begin.elapsed().as_secs(), LIMITS.stage.as_secs());
 }
 
 #[tokio::test]
@@ -318,6 +402,22 @@ async fn where_all_are_in_service_the_client_with_the_most_gives_way_to_others()
     for stream in &greedy {
         assert!(stream.try_read(&mut [0]).is_err(), "they are still in service");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_its_password_is_not_in_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.yml");
+    let hash = bcrypt::hash_with_salt("secret", 4, [7; 16]).unwrap();
+    std::fs::write(&path, format!("basic_auth_users: {{alice: {hash}}}\n")).unwrap();
+    let server = Server::configured(2, NO_LIMIT, Some(&path)).await;
+    // "alice:guess", which is refused after a second.
+    let guess = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWxpY2U6Z3Vlc3M=\r\n\r\n";
+    let oldest = server.connect(guess).await;
+    let _other = server.connect(guess).await;
+    sleep(Duration::from_millis(50)).await;
+    let _newcomer = server.connect(b"").await;
+    timeout(HANG_GUARD, closed(oldest)).await.expect("it makes room");
 }
 
 #[tokio::test]

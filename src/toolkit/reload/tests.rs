@@ -1,6 +1,7 @@
 use std::fs;
 
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use super::*;
 
@@ -26,47 +27,51 @@ impl File {
 
 const HEADER: &str = "http_server_config: {headers: {X-Frame-Options: deny}}\n";
 
-#[test]
-fn a_file_is_read_again_once_it_has_stayed_the_same() {
-    let file = File::new();
-    file.write("{}");
-    let live = ReloadingConfig::open(Some(&file.path)).unwrap();
-    let headers = || live.current().headers.len();
-    let first = live.check(&file.path, &WatchedFiles::default());
-    assert_eq!(live.check(&file.path, &first), first, "nothing has changed");
-
-    file.write(HEADER);
-    let second = live.check(&file.path, &first);
-    assert_eq!(headers(), 0, "perhaps it is being written");
-    file.write(&format!("{HEADER}# more\n"));
-    let third = live.check(&file.path, &second);
-    assert_eq!(headers(), 0, "it was being written");
-    live.check(&file.path, &third);
-    assert_eq!(headers(), 1);
+/// The configuration in the file, which is watched from now on.
+fn open(file: &File) -> Arc<ReloadingConfig> {
+    let live = Arc::new(ReloadingConfig::open(Some(&file.path)).unwrap());
+    tokio::spawn(live.clone().watch());
+    live
 }
 
-#[test]
-fn what_cannot_be_used_is_read_once_and_what_is_in_use_stays() {
+#[tokio::test(start_paused = true)]
+async fn a_file_is_read_again_once_it_has_stayed_the_same() {
+    let file = File::new();
+    file.write("{}");
+    let live = open(&file);
+    let headers = || live.current().headers.len();
+    // Between two checks. No time passes while the file is read.
+    sleep(INTERVAL * 3 / 2).await;
+    file.write(HEADER);
+    sleep(INTERVAL).await;
+    assert_eq!(headers(), 0, "perhaps it is being written");
+    file.write(&format!("{HEADER}# more\n"));
+    sleep(INTERVAL).await;
+    assert_eq!(headers(), 0, "it was being written");
+    sleep(INTERVAL).await;
+    assert_eq!(headers(), 1);
+    let used = live.current();
+    sleep(INTERVAL * 3).await;
+    assert!(Arc::ptr_eq(&used, &live.current()), "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_used_changes_nothing_until_it_can() {
     let file = File::new();
     file.write(HEADER);
-    let live = ReloadingConfig::open(Some(&file.path)).unwrap();
+    let live = open(&file);
     assert!(live.is_newest());
+    sleep(INTERVAL / 2).await;
     file.write("nonsense");
-    let before = live.check(&file.path, &WatchedFiles::default());
-    let last = live.check(&file.path, &before);
+    sleep(INTERVAL * 2).await;
     assert!(!live.is_newest());
     assert_eq!(live.current().headers.len(), 1);
-    let used = live.current();
-    live.check(&file.path, &last);
-    assert!(Arc::ptr_eq(&used, &live.current()));
 
     fs::remove_file(&file.path).unwrap();
-    let before = live.check(&file.path, &last);
-    live.check(&file.path, &before);
+    sleep(INTERVAL * 2).await;
     assert!(!live.is_newest());
     file.write(HEADER);
-    let before = live.check(&file.path, &before);
-    live.check(&file.path, &before);
+    sleep(INTERVAL * 2).await;
     assert!(live.is_newest());
 }
 

@@ -9,14 +9,15 @@ use tokio::time::Instant;
 /// New connections are counted for at least this long, and at most twice as long.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
-/// So many connections of a user count as one: several scrapers may share an address.
+/// So many connections count as one where a right password was sent: several scrapers may share an address, also with
+/// clients that are none.
 const USER_CONNECTIONS: u32 = 8;
 
 /// A client, as limits count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in super::super) struct Client {
+pub(super) struct Client {
     /// An IPv4 address, or an IPv6 network.
-    pub(in super::super) address: IpAddr,
+    pub(super) address: IpAddr,
     /// Whether it has sent a password that is right. So nobody else at its address takes its connections.
     pub(super) is_user: bool,
 }
@@ -38,6 +39,8 @@ pub(super) struct Load {
     now: u32,
     /// The same of the period before.
     before: u32,
+    /// Whether a right password was sent on one of them.
+    has_user: bool,
 }
 
 impl Clients {
@@ -67,14 +70,23 @@ impl Clients {
         self.loads.entry(client).or_default()
     }
 
+    /// Counts an open connection of `client` as that of a user from here on.
+    pub(super) fn promote(&mut self, client: &mut Client) {
+        self.load(*client).open -= 1;
+        self.load(*client).has_user = true;
+        client.is_user = true;
+        self.load(*client).open += 1;
+    }
+
     /// The connections that count against a client: those that are open, or those that it has opened lately, if these
     /// are more.
     pub(super) fn most(&mut self, client: Client) -> u32 {
         let load = self.load(client);
-        if client.is_user {
-            load.open.div_ceil(USER_CONNECTIONS)
+        let most = load.open.max(load.now + load.before);
+        if client.is_user || load.has_user {
+            most.div_ceil(USER_CONNECTIONS)
         } else {
-            load.open.max(load.now + load.before)
+            most
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::sync::Weak;
 
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -19,22 +20,22 @@ fn client(number: u32) -> Client {
 }
 
 /// Opens a connection that closes when it is evicted, as the listener's do.
-async fn open(connections: &Arc<Connections>, number: u32) -> Option<Arc<Connection>> {
-    let open = connections.open(address(number)).await?;
-    let connection = open.connection.clone();
-    tokio::spawn(async move { open.connection.evicted().await });
-    // It waits for its eviction from now on.
-    yield_now().await;
-    Some(connection)
+async fn open(connections: &Arc<Connections>, number: u32) -> Option<Weak<Connection>> {
+    let connection = connections.open(address(number)).await?;
+    Some(close_when_evicted(connection).await)
 }
 
-fn is_open(connections: &Connections, connection: &Arc<Connection>) -> bool {
-    connections
-        .open
-        .lock()
-        .connections
-        .iter()
-        .any(|other| Arc::ptr_eq(other, connection))
+async fn close_when_evicted(connection: Connection) -> Weak<Connection> {
+    let connection = Arc::new(connection);
+    let weak = Arc::downgrade(&connection);
+    tokio::spawn(async move { connection.evicted().await });
+    // It waits for its eviction from now on.
+    yield_now().await;
+    weak
+}
+
+fn is_open(connection: &Weak<Connection>) -> bool {
+    connection.strong_count() > 0
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +54,7 @@ async fn a_client_has_time_to_send_its_request_while_others_connect_all_the_time
     // For a second.
     for _ in 0..40 {
         connect_all().await;
-        assert!(is_open(&connections, &scraper));
+        assert!(is_open(&scraper));
     }
 }
 
@@ -83,41 +84,52 @@ async fn a_user_keeps_its_connections_while_others_connect_from_its_address_and_
     let connections = Arc::new(Connections::new(8));
     let mut kept = Vec::new();
     for _ in 0..4 {
-        let open = connections.open(address(1)).await.unwrap();
-        open.begin_service(true);
-        open.connection.answer(1);
-        open.connection.flush();
-        kept.push(open.connection.clone());
-        tokio::spawn(async move { open.connection.evicted().await });
+        let connection = connections.open(address(1)).await.unwrap();
+        connection.begin_service(true);
+        assert!(connection.answer(1));
+        connection.flush();
+        kept.push(close_when_evicted(connection).await);
     }
     for round in 0..20 {
         sleep(Duration::from_secs(1)).await;
         for number in [1, 1, 1, 2, 3, 4].into_iter().chain(round * 20..round * 20 + 20) {
             open(&connections, number).await.expect("no newcomer is refused");
         }
-        assert!(kept.iter().all(|user| is_open(&connections, user)), "round {round}");
+        assert!(kept.iter().all(is_open), "round {round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_has_time_to_send_its_password_while_others_connect_from_its_address() {
+    const CLIENTS: u32 = 70;
+    let connections = Arc::new(Connections::new(50));
+    let user = connections.open(address(0)).await.unwrap();
+    user.begin_service(true);
+    drop(user);
+    for round in 0..10 {
+        for number in (0..3 * CLIENTS).map(|number| number % CLIENTS).chain([0; 10]) {
+            open(&connections, number).await.expect("no newcomer is refused");
+        }
+        let scraper = open(&connections, 0).await.unwrap();
+        for number in 1..CLIENTS {
+            open(&connections, number).await.expect("no newcomer is refused");
+        }
+        assert!(is_open(&scraper), "round {round}");
+        sleep(PERIOD).await;
     }
 }
 
 /// A connection in whose service a response has been made, and whether there was room for it.
-async fn respond(connections: &Arc<Connections>, number: u32, bytes: u64) -> (Arc<Connection>, bool) {
-    let open = connections.open(address(number)).await.expect("a connection");
-    open.begin_service(false);
-    let has_room = open.answer(bytes);
-    let connection = open.connection.clone();
-    tokio::spawn(async move { open.connection.evicted().await });
-    yield_now().await;
-    (connection, has_room)
+async fn respond(connections: &Arc<Connections>, number: u32, bytes: u64) -> (Weak<Connection>, bool) {
+    let connection = connections.open(address(number)).await.expect("a connection");
+    connection.begin_service(false);
+    let has_room = connection.answer(bytes);
+    (close_when_evicted(connection).await, has_room)
 }
 
 fn unsent(connections: &Connections) -> u64 {
-    connections
-        .open
-        .lock()
-        .connections
-        .iter()
-        .map(|connection| connection.progress.lock().unsent)
-        .sum()
+    let open = connections.open.lock();
+    open.connections.iter().map(|progress| progress.lock().unsent).sum()
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,18 +144,15 @@ async fn responses_that_are_not_taken_are_limited_and_shut_no_other_client_out()
         sleep(Duration::from_millis(1)).await;
     }
     let first = first.unwrap();
-    assert!(is_open(&connections, &first) && unsent(&connections) <= MAX_UNSENT);
+    assert!(is_open(&first) && unsent(&connections) <= MAX_UNSENT);
 
     let (other, has_room) = respond(&connections, 2, BYTES * 2).await;
-    assert!(has_room && is_open(&connections, &other));
+    assert!(has_room && is_open(&other));
     yield_now().await;
-    assert!(
-        !is_open(&connections, &first),
-        "the oldest of the client with the most has made way"
-    );
+    assert!(!is_open(&first), "the oldest of the client with the most has made way");
     assert!(unsent(&connections) <= MAX_UNSENT);
     // Once a client has taken its response, its bytes are free.
-    other.flush();
+    other.upgrade().unwrap().flush();
     assert_eq!(unsent(&connections), 38 * BYTES);
     assert!(respond(&connections, 1, BYTES * 2).await.1);
     assert!(!respond(&connections, 1, BYTES).await.1);
@@ -174,9 +183,9 @@ async fn a_client_that_takes_its_response_slowly_is_not_the_one_that_loses_it() 
     // Each asks once, and takes nothing.
     for number in 1..200 {
         sleep(Duration::from_millis(100)).await;
-        slow.send();
+        slow.upgrade().unwrap().send();
         let (_, has_room) = respond(&connections, number, BYTES).await;
-        assert!(has_room && is_open(&connections, &slow), "{number}");
+        assert!(has_room && is_open(&slow), "{number}");
     }
 }
 
@@ -186,6 +195,6 @@ async fn a_response_above_the_limit_is_sent_alone() {
     let (large, has_room) = respond(&connections, 1, MAX_UNSENT * 3).await;
     assert!(has_room);
     assert!(!respond(&connections, 1, 1).await.1);
-    large.flush();
+    large.upgrade().unwrap().flush();
     assert!(respond(&connections, 1, 1).await.1);
 }

@@ -7,7 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::OpenConnection;
+use parking_lot::MutexGuard;
+use tokio::time::Instant;
+
+use super::{Client, Connection, Open, Progress, Stage};
 
 /// The most bytes of responses that clients have not taken. Those of connections that are closing may come on top, up
 /// to the same number.
@@ -17,52 +20,48 @@ pub(in super::super) const MAX_UNSENT: u64 = 64 << 20;
 /// nothing about who takes them.
 const UNIT: u64 = 1 << 20;
 
-impl OpenConnection {
+impl Connection {
     /// Notes that a response of this many bytes has been made. Returns whether there is room for it; if not, an empty
     /// one must take its place.
     #[must_use]
     pub(in super::super) fn answer(&self, bytes: u64) -> bool {
-        let has_room = self.make_room(bytes);
-        self.connection.answer(if has_room { bytes } else { 0 });
+        // Until it is counted: otherwise, others could find the same room.
+        let open = self.connections.open.lock();
+        let client = self.progress.lock().client;
+        let has_room = open.make_room(client, bytes);
+        let mut progress = self.progress.lock();
+        progress.stage = Stage::Sending;
+        progress.active_at = Instant::now();
+        progress.unsent = if has_room { bytes } else { 0 };
         has_room
     }
+}
 
-    /// Asks connections of other clients to close until there is room for this many bytes. Returns whether there is.
-    fn make_room(&self, bytes: u64) -> bool {
-        let open = self.connections.open.lock();
+impl Open {
+    /// Asks connections of clients other than this one to close until there is room for this many bytes. Returns whether
+    /// there is.
+    fn make_room(&self, client: Client, bytes: u64) -> bool {
         loop {
-            let mut closing = 0;
-            // Each client's bytes, and its response that has stood still for longest.
-            let mut clients = HashMap::new();
-            for connection in &open.connections {
-                let progress = connection.progress.lock();
-                if progress.is_closing {
-                    closing += progress.unsent;
-                } else if progress.unsent > 0 {
-                    let since = progress.active_at;
-                    let (sum, oldest) = clients.entry(progress.client).or_insert((0, (since, connection)));
-                    *sum += progress.unsent;
-                    if since < oldest.0 {
-                        *oldest = (since, connection);
-                    }
-                }
+            let progresses = self.connections.iter().map(|progress| progress.lock());
+            let unsent = progresses.filter(|progress| progress.unsent > 0);
+            let (closing, kept): (Vec<_>, Vec<_>) = unsent.partition(|progress| progress.is_closing());
+            let mut by_client = HashMap::new();
+            for progress in &kept {
+                *by_client.entry(progress.client).or_insert(0) += progress.unsent;
             }
-            let kept: u64 = clients.values().map(|(sum, _)| sum).sum();
-            let units = |sum: &u64| sum.div_ceil(UNIT);
-            let most = clients
+            let units = |client| by_client.get(client).map_or(0, |bytes: &u64| bytes.div_ceil(UNIT));
+            let first_to_go = kept
                 .iter()
-                .max_by_key(|(_, (sum, (since, _)))| (units(sum), Reverse(*since)));
-            let Some((_, (most, (_, connection)))) = most.filter(|_| kept + bytes > MAX_UNSENT) else {
+                .min_by_key(|progress| (Reverse(units(&progress.client)), progress.active_at));
+            let sum = |list: &[MutexGuard<Progress>]| list.iter().map(|progress| progress.unsent).sum::<u64>();
+            let Some(first_to_go) = first_to_go.filter(|_| sum(&kept) + bytes > MAX_UNSENT) else {
                 // Those that close do so once their tasks have their turn. Until then, their memory is not free.
-                return closing == 0 || kept + closing + bytes <= 2 * MAX_UNSENT;
+                return closing.is_empty() || sum(&kept) + sum(&closing) + bytes <= 2 * MAX_UNSENT;
             };
-            if clients
-                .get(&self.connection.client())
-                .is_some_and(|(own, _)| units(own) >= units(most))
-            {
+            if units(&client) >= units(&first_to_go.client) {
                 return false;
             }
-            connection.ask_to_close(&mut connection.progress.lock());
+            first_to_go.is_closing.send_replace(true);
         }
     }
 }
