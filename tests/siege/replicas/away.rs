@@ -110,6 +110,37 @@ async fn an_hour_without_the_store_costs_one_request_per_minute_and_replica_and_
     }
 }
 
+/// In simulated time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_starts_without_the_store_asks_as_rarely_as_one_that_loses_it() {
+    let Some(mut redis) = Redis::start() else { return };
+    redis.kill();
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let manual = ManualClock::new(SystemTime::UNIX_EPOCH.elapsed().unwrap());
+    let variables = [
+        ("SONORANCAD_API_VERSION", "v1"),
+        ("SONORANCAD_SHARED_STATE_URL", &redis.url),
+    ];
+    let start = || Running::start_with(&cad.url(), &variables, &Clock::Manual(manual.clone()));
+    // It crashes every ten seconds.
+    for _ in 0..18 {
+        let replica = start();
+        let text = replica.scrape().await;
+        assert_eq!(value(&text, "sonorancad_shared_state_up"), 0.0);
+        assert_eq!(value(&text, r#"sonorancad_up{server_id="1"}"#), 0.0);
+        replica.stop().await;
+        manual.advance(Duration::from_secs(10));
+    }
+    assert_eq!(cad.requests().len(), 0, "those that it sent before may still count");
+    let replica = start();
+    for second in (0..=180).step_by(15) {
+        replica.scrape().await;
+        assert_eq!(cad.requests().len(), second / 60, "after {second} s");
+        manual.advance(Duration::from_secs(15));
+    }
+}
+
 /// At the limit of version v2, beside a game server, in simulated time for all but the store.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_in_an_hour_without_the_store_is_counted_when_it_is_back() {
