@@ -71,7 +71,7 @@ impl<E: Endpoint> Feed<E> {
             let (begin, written) = shared.begin(self.asking(api, is_forced)).await;
             // At once: a scrape may run out of time before this ends, and must not show less than others have shown.
             let is_readable = written.is_none_or(|written| self.take_over(written));
-            self.note_contact(!matches!(begin, Begin::Away | Begin::Newer(_)));
+            self.note_contact(!matches!(begin, Begin::Away | Begin::Newer(_) | Begin::Lost));
             match begin {
                 Begin::Away => return Turn::FetchAlone(self.source.account.permit(E::NAME, api).await),
                 Begin::Newer(permit) => {
@@ -81,6 +81,7 @@ impl<E: Endpoint> Feed<E> {
                         None => None,
                     });
                 }
+                Begin::Lost => return Turn::Nothing,
                 Begin::Fetching => self.source.clock.sleep(POLL).await,
                 Begin::Nothing { is_fresh } => {
                     if is_readable || is_forced {
@@ -203,9 +204,10 @@ impl<E: Endpoint> Feed<E> {
                     replica.is_alone = false;
                 }
             }
-            Commit::Fenced(written) => {
+            Commit::Fenced(Some(written)) => {
                 self.take_over(written);
             }
+            Commit::Fenced(None) => {}
             Commit::Away => {
                 self.note_contact(false);
                 self.show(known);

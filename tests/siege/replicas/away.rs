@@ -15,7 +15,9 @@ use crate::support::simulated;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_store_there_are_no_counters_and_they_go_on_when_it_is_back() {
-    let Some(mut redis) = Redis::start() else { return };
+    let Some(mut redis) = Redis::start_with(tempdir().unwrap(), &["--appendonly", "yes"]) else {
+        return;
+    };
     let cad = Cad::start().await;
     cad.answer(calls(&[1]));
     let replica = replica(&cad, &redis, &[]);
@@ -203,6 +205,98 @@ async fn what_happens_in_an_hour_without_the_store_is_counted_when_it_is_back() 
         .sum();
     assert!(opened > 150);
     assert_eq!(counted, opened);
+}
+
+/// Two replicas, of which one knows both requests that have been sent, and the other one only the first.
+async fn one_knows_more(cad: &Cad, redis: &Redis) -> [Running; 2] {
+    let replicas = [(); 2].map(|()| replica(cad, redis, &[]));
+    for replica in &replicas {
+        replica.scrape().await;
+    }
+    pass(1.1).await;
+    replicas[0].scrape().await;
+    assert_eq!(cad.requests().len(), 2);
+    replicas
+}
+
+/// Lets time pass since a replica has first met a store that has lost the state. With a TTL of 1 s, all of them have 12 s to say
+/// what they know, and the one that knows most has as much again to write it.
+fn let_search_last(redis: &Redis, seconds: u64) {
+    let now: u64 = redis.command(&["TIME"]).lines().next().unwrap().parse().unwrap();
+    let lost_at = (now - seconds).to_string() + "000";
+    redis.command(&["HSET", &redis.names(":feed:")[0], "lost_at", &lost_at]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_store_is_filled_by_the_replica_that_knows_the_newest_state() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let [knows_most, knows_less] = one_knows_more(&cad, &redis).await;
+    redis.command(&["FLUSHALL"]);
+    let newcomer = replica(&cad, &redis, &[]);
+    for is_over in [false, true] {
+        if is_over {
+            let_search_last(&redis, 13);
+        }
+        for replica in [&knows_less, &newcomer] {
+            pass(1.1).await;
+            let text = replica.scrape().await;
+            assert!(!has(&text, REQUESTS), "it shows less than another one has shown");
+        }
+        assert_eq!(cad.requests().len(), 2, "another one may know more");
+        if !is_over {
+            pass(1.1).await;
+            let text = knows_most.scrape().await;
+            assert_eq!(value(&text, PENDING), 1.0, "the last known value");
+        }
+    }
+    for replica in [&knows_most, &knows_less, &newcomer] {
+        assert_eq!(value(&replica.scrape().await, REQUESTS), 3.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_store_does_not_wait_for_a_replica_that_is_gone() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let [gone, other] = one_knows_more(&cad, &redis).await;
+    redis.command(&["FLUSHALL"]);
+    pass(1.1).await;
+    gone.scrape().await;
+    gone.stop().await;
+    let_search_last(&redis, 25);
+    other.scrape().await;
+    assert_eq!(value(&other.scrape().await, REQUESTS), 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_flight_outlives_the_stores_memory_forgets_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let cad = Cad::start().await;
+    cad.answer(calls(&[1]));
+    let [flying, other] = one_knows_more(&cad, &redis).await;
+    pass(1.1).await;
+    cad.hold();
+    let flight = async {
+        flying.scrape().await;
+    };
+    let loss = async {
+        eventually("it asks", async || cad.requests().len() == 3).await;
+        redis.command(&["FLUSHALL"]);
+        cad.release();
+    };
+    tokio::join!(flight, loss);
+    for replica in [&other, &flying] {
+        pass(1.1).await;
+        replica.scrape().await;
+    }
+    let_search_last(&redis, 13);
+    for replica in [&other, &flying, &other] {
+        let text = replica.scrape().await;
+        assert!(!has(&text, REQUESTS) || value(&text, REQUESTS) == 4.0, "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
