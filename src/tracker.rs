@@ -67,8 +67,8 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
     /// Changes the TTL in force, and how many ids are remembered of what is gone.
     fn set_limits(&mut self, ttl: Duration, max_ids: usize);
 
-    /// What the first page of the next answer should contain.
-    fn query(&self) -> Self::Query;
+    /// What the first page of an answer should contain that is asked for now.
+    fn query(&self, now: Instant) -> Self::Query;
 
     /// What the page after `page`, which answers `query`, should contain; `None` if `page` is the last one that
     /// matters.
@@ -177,11 +177,11 @@ impl Track for CallTracker {
         self.emergency.set_max_gap(max_gap(ttl));
     }
 
-    /// Asks for 10 closed calls, or for 100 the first time and after an answer whose closed calls were all new, since
-    /// there may have been more of them.
-    fn query(&self) -> CallQuery {
+    /// Asks for 10 closed calls, or for 100 where more of them may be new: the first time, after a gap, and after an answer
+    /// whose closed calls were all new.
+    fn query(&self, now: Instant) -> CallQuery {
         CallQuery {
-            closed_limit: self.dispatch.closed_limit(),
+            closed_limit: self.dispatch.closed_limit(now),
             closed_offset: 0,
         }
     }
@@ -251,7 +251,7 @@ impl CallTracker {
         let closed: Option<List<_>> = list(&snapshot.closed);
         let mut events = Vec::new();
         if self.dispatch.is_wiped(open.as_ref(), closed.as_ref()) {
-            events = self.dispatch.begin_anew(closed.as_ref());
+            events = self.dispatch.begin_anew(closed.as_ref(), now);
             // They begin anew as well, perhaps since an answer that had no dispatch call yet.
             for event in self.emergency.forget_gone() {
                 self.stats.add_emergency(event);
