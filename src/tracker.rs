@@ -90,8 +90,8 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
     /// of this exporter.
     fn fits(&self, snapshot: Option<&Self::Snapshot>, labels: &LabelTexts) -> bool;
 
-    /// Takes out of the stats what is only true while the tracker sees every answer.
-    fn forget_present(_: &mut Self::Stats) {}
+    /// Forgets, until the next answer, what is only true while the tracker sees every one.
+    fn forget_present(&mut self) {}
 }
 
 /// Follows the calls of one server.
@@ -234,9 +234,9 @@ impl Track for CallTracker {
     }
 
     /// The oldest calls may be gone.
-    fn forget_present(stats: &mut CallStats) {
-        stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
-        stats.oldest_emergency = EnumMap::from_fn(|_| Oldest::Unknown);
+    fn forget_present(&mut self) {
+        self.stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
+        self.stats.oldest_emergency = EnumMap::from_fn(|_| Oldest::Unknown);
     }
 }
 

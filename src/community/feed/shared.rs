@@ -149,7 +149,7 @@ impl<E: Endpoint> Feed<E> {
     fn take_over(&self, written: Written) -> bool {
         let now = self.source.clock.now();
         let labels = &self.source.api.labels;
-        let known = written.state.and_then(|state| Known::read(&state, labels, now));
+        let known = written.state.and_then(|state| Known::<E>::read(&state, labels, now));
         let is_readable = known.is_some();
         let mut state = self.lock();
         let is_alone = state.replica.as_ref().is_some_and(|replica| replica.is_alone);
@@ -162,6 +162,7 @@ impl<E: Endpoint> Feed<E> {
                 is_newest = false;
                 known.cache = state.known.cache.clone();
                 known.failure.clone_from(&state.known.failure);
+                known.tracker.forget_present();
             }
             // The flight goes on.
             known.cache.begin();
@@ -232,6 +233,7 @@ impl<E: Endpoint> Feed<E> {
         let mut state = self.lock();
         state.known.cache = known.cache;
         state.known.failure = known.failure;
+        state.known.tracker.forget_present();
         if let Some(replica) = &mut state.replica {
             replica.is_alone = true;
         }
