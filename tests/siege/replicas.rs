@@ -5,6 +5,7 @@ mod chaos;
 mod connection;
 mod deployed;
 mod redis;
+mod setups;
 mod updates;
 
 use std::sync::Arc;
