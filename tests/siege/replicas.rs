@@ -6,6 +6,7 @@ mod connection;
 mod deployed;
 mod redis;
 mod setups;
+mod sharing;
 mod updates;
 
 use std::sync::Arc;
