@@ -19,9 +19,9 @@ const FORMAT: u32 = if cfg!(feature = "next-format") { 2 } else { 1 };
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
 /// For how long a store that has lost a state waits for a newer one than it is offered. A replica asks the store at the first
-/// scrape after its TTL. Usual intervals are no longer than that.
+/// scrape after its TTL: one that is scraped every 30 s comes in time, or as often as a shorter TTL than the default ends.
 fn search(ttl: Duration) -> Duration {
-    2 * ttl + Duration::from_secs(10)
+    ttl + ttl.min(Duration::from_secs(25)) + Duration::from_secs(10)
 }
 
 /// The feed's part of the store.
