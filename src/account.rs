@@ -49,8 +49,9 @@ struct Limits {
     endpoints: EnumMap<ApiEndpoint, EndpointLimits>,
     /// What version v1 said when the account went over to version v2.
     v1_refusal: Option<Cow<'static, str>>,
-    /// When the store answered last.
-    in_touch_at: Option<Instant>,
+    /// Until when requests of other replicas, or of this one before a restart, may still count that only the store knows;
+    /// `None` without a store.
+    unknown_until: Option<Instant>,
 }
 
 /// The requests per minute that each endpoint allows in each version.
@@ -91,19 +92,21 @@ impl Account {
                 pause: Pause::default(),
                 endpoints,
                 v1_refusal: None,
-                in_touch_at: None,
+                unknown_until: None,
             }),
             shared: None,
         }
     }
 
-    /// The same for replicas, which share the budgets through `store`. Once it has not answered for a minute, each may make one
-    /// request per minute to each endpoint. `account` is the address of the API and the key.
+    /// The same for replicas, which share the budgets through `store`. Once it has not answered for a minute, from the start
+    /// on, each may make one request per minute to each endpoint. `account` is the address of the API and the key.
     #[must_use]
     pub fn new_shared(budgets: &Budgets, clock: &Clock, store: &Arc<Store>, account: (&str, &str)) -> Self {
+        let own = Self::new(&shared::budgets_of_one(), clock);
+        own.limits.lock().note_contact(clock.now());
         Self {
             shared: Some(SharedAccount::new(store.clone(), account, budgets)),
-            ..Self::new(&shared::budgets_of_one(), clock)
+            ..own
         }
     }
 
@@ -187,7 +190,7 @@ impl Account {
     ) -> Option<(Permit, Duration)> {
         let mut limits = self.limits.lock();
         let now = self.clock.now();
-        if limits.pause(endpoint).is_active(now) || limits.was_in_touch(now) {
+        if limits.pause(endpoint).is_active(now) || limits.may_overspend(now) {
             return None;
         }
         let mut longest = Duration::ZERO;
@@ -276,10 +279,14 @@ impl Limits {
         pause
     }
 
-    /// Whether requests of other replicas, which were sent while the store answered, may still count.
-    fn was_in_touch(&self, now: Now) -> bool {
-        let in_touch_at = self.in_touch_at;
-        in_touch_at.is_some_and(|at| now.instant.saturating_duration_since(at) < WINDOW)
+    /// Notes that the store answers, or answered perhaps a moment ago: to this replica before a restart.
+    fn note_contact(&mut self, now: Now) {
+        self.unknown_until = Some((now + WINDOW).instant);
+    }
+
+    /// Whether requests may still count of which this process knows nothing.
+    fn may_overspend(&self, now: Now) -> bool {
+        self.unknown_until.is_some_and(|until| now.instant < until)
     }
 }
 

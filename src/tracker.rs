@@ -67,8 +67,8 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
     /// Changes the TTL in force, and how many ids are remembered of what is gone.
     fn set_limits(&mut self, ttl: Duration, max_ids: usize);
 
-    /// What the first page of the next answer should contain.
-    fn query(&self) -> Self::Query;
+    /// What the first page of an answer should contain that is asked for now.
+    fn query(&self, now: Instant) -> Self::Query;
 
     /// What the page after `page`, which answers `query`, should contain; `None` if `page` is the last one that
     /// matters.
@@ -90,8 +90,8 @@ pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'sta
     /// of this exporter.
     fn fits(&self, snapshot: Option<&Self::Snapshot>, labels: &LabelTexts) -> bool;
 
-    /// Takes out of the stats what is only true while the tracker sees every answer.
-    fn forget_present(_: &mut Self::Stats) {}
+    /// Forgets, until the next answer, what is only true while the tracker sees every one.
+    fn forget_present(&mut self) {}
 }
 
 /// Follows the calls of one server.
@@ -177,11 +177,11 @@ impl Track for CallTracker {
         self.emergency.set_max_gap(max_gap(ttl));
     }
 
-    /// Asks for 10 closed calls, or for 100 the first time and after an answer whose closed calls were all new, since
-    /// there may have been more of them.
-    fn query(&self) -> CallQuery {
+    /// Asks for 10 closed calls, or for 100 where more of them may be new: the first time, after a gap, and after an answer
+    /// whose closed calls were all new.
+    fn query(&self, now: Instant) -> CallQuery {
         CallQuery {
-            closed_limit: self.dispatch.closed_limit(),
+            closed_limit: self.dispatch.closed_limit(now),
             closed_offset: 0,
         }
     }
@@ -234,9 +234,9 @@ impl Track for CallTracker {
     }
 
     /// The oldest calls may be gone.
-    fn forget_present(stats: &mut CallStats) {
-        stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
-        stats.oldest_emergency = EnumMap::from_fn(|_| Oldest::Unknown);
+    fn forget_present(&mut self) {
+        self.stats.oldest_pending = EnumMap::from_fn(|_| Oldest::Unknown);
+        self.stats.oldest_emergency = EnumMap::from_fn(|_| Oldest::Unknown);
     }
 }
 
@@ -251,7 +251,7 @@ impl CallTracker {
         let closed: Option<List<_>> = list(&snapshot.closed);
         let mut events = Vec::new();
         if self.dispatch.is_wiped(open.as_ref(), closed.as_ref()) {
-            events = self.dispatch.begin_anew(closed.as_ref());
+            events = self.dispatch.begin_anew(closed.as_ref(), now);
             // They begin anew as well, perhaps since an answer that had no dispatch call yet.
             for event in self.emergency.forget_gone() {
                 self.stats.add_emergency(event);

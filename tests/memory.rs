@@ -103,11 +103,14 @@ fn a_day_of_a_busy_community_takes_little_memory() {
     let mut peak = 0;
     for _ in 0..24 * 3600 / 25 {
         clock.advance(Duration::from_secs(25));
-        let body = cad.calls(1, tracker.query().closed_limit as usize).expect("a server");
+        let now = Clock::Manual(clock.clone()).now().instant;
+        let body = cad
+            .calls(1, tracker.query(now).closed_limit as usize)
+            .expect("a server");
         let snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
         drop(body);
         let before = HEAP.current_usage();
-        tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
+        tracker.observe(&snapshot, true, now);
         peak = peak.max(HEAP.current_usage().saturating_sub(before));
     }
     let opened: u64 = tracker
@@ -142,9 +145,12 @@ fn size_after(days: u32) -> usize {
     let mut known = None;
     for _ in 0..days * 24 * 3600 / 30 {
         clock.advance(Duration::from_secs(30));
-        let body = cad.calls(1, tracker.query().closed_limit as usize).expect("a server");
+        let now = Clock::Manual(clock.clone()).now().instant;
+        let body = cad
+            .calls(1, tracker.query(now).closed_limit as usize)
+            .expect("a server");
         let snapshot = Calls::decode(body.as_bytes(), &LabelTexts::default()).expect("an answer");
-        tracker.observe(&snapshot, true, Clock::Manual(clock.clone()).now().instant);
+        tracker.observe(&snapshot, true, now);
         known.get_or_insert_with(|| cad.statistics(1).expect("a server").opened());
     }
     let by_origin = tracker.stats().opened.values();

@@ -134,7 +134,7 @@ impl Account {
             Some((now + duration.min(MAX_PAUSE)).instant)
         };
         let mut limits = self.limits.lock();
-        limits.in_touch_at = Some(now.instant);
+        limits.note_contact(now);
         if let Some(until) = until(answer.pause) {
             limits.pause.extend(until);
         }

@@ -117,13 +117,8 @@ impl Communities {
             let id = self.hasher.hash_one(config.api.account());
             used.insert(id);
             let budgets = budgets(config);
-            let new_account = || {
-                Arc::new(match &self.store {
-                    Some(store) => Account::new_shared(&budgets, &self.clock, store, config.api.account()),
-                    None => Account::new(&budgets, &self.clock),
-                })
-            };
-            let account = accounts.entry(id).or_insert_with(new_account);
+            let account = accounts.entry(id);
+            let account = account.or_insert_with(|| self.new_account(config, &budgets));
             account.set_budgets(&budgets);
             if let Some(community) = before.filter(|community| community.is_read_as(config)) {
                 for server in &community.servers {
@@ -154,6 +149,13 @@ impl Communities {
             is_reload_successful: true,
         };
         Ok(())
+    }
+
+    fn new_account(&self, config: &CommunityConfig, budgets: &Budgets) -> Arc<Account> {
+        Arc::new(match &self.store {
+            Some(store) => Account::new_shared(budgets, &self.clock, store, config.api.account()),
+            None => Account::new(budgets, &self.clock),
+        })
     }
 
     /// Notes that the configuration was read again and could not be used.

@@ -332,13 +332,7 @@ impl<E: Endpoint> Feed<E> {
         } = &state.known;
         let (is_up, last_success, retry_at) = freshness(cache, account_pause, now);
         let health = Health::of(failure.as_ref(), is_up, retry_at, last_success);
-        let snapshot = cache.snapshot(now).map(|snapshot| &**snapshot);
-        if state.replica.as_ref().is_some_and(|replica| replica.is_alone) {
-            let mut followed = tracker.stats().clone();
-            E::Tracker::forget_present(&mut followed);
-            return read(health, snapshot, &followed);
-        }
-        read(health, snapshot, tracker.stats())
+        read(health, cache.snapshot(now).map(|snapshot| &**snapshot), tracker.stats())
     }
 
     /// What is known, without a request.
@@ -346,11 +340,7 @@ impl<E: Endpoint> Feed<E> {
         let account_pause = self.source.account.pause(E::NAME);
         let state = self.lock();
         let mut report = state.known.report(account_pause, self.source.clock.now());
-        let replica = state.replica.as_ref();
-        if replica.is_some_and(|replica| replica.is_alone) {
-            E::Tracker::forget_present(&mut report.stats);
-        }
-        report.status.is_behind = replica.is_some_and(|replica| !replica.is_in_touch);
+        report.status.is_behind = state.replica.as_ref().is_some_and(|replica| !replica.is_in_touch);
         report
     }
 }

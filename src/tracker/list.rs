@@ -120,9 +120,14 @@ impl<L: Copy> ListTracker<L> {
         self.max_gone = max_gone;
     }
 
-    /// How many closed calls to ask for.
-    pub(super) fn closed_limit(&self) -> u32 {
-        self.closed_limit
+    /// How many closed calls to ask for now.
+    pub(super) fn closed_limit(&self, now: Instant) -> u32 {
+        let is_gap = |at| now.saturating_duration_since(at) > self.max_gap;
+        if self.closed_listed_at.is_none_or(is_gap) {
+            MAX_CLOSED
+        } else {
+            self.closed_limit
+        }
     }
 
     /// Whether there may be more new closed calls than those of this page, because none of them is known.
@@ -164,12 +169,12 @@ impl<L: Copy> ListTracker<L> {
     ///
     /// The calls that are listed now are new. But a list of closed calls as long as was asked for is not that of a
     /// new CAD: the newest calls of the old one were deleted, and so older ones are listed.
-    pub(super) fn begin_anew(&mut self, closed: Option<&List<L>>) -> Vec<Event<L>> {
+    pub(super) fn begin_anew(&mut self, closed: Option<&List<L>>, now: Instant) -> Vec<Event<L>> {
         let open = std::mem::take(&mut self.open).into_values();
         let events = open.filter_map(|call| call.closed(call.last, None)).collect();
         self.gone = ClosedIds::default();
         self.floor = None;
-        if closed.is_some_and(|closed| closed.is_full(self.closed_limit)) {
+        if closed.is_some_and(|closed| closed.is_full(self.closed_limit(now))) {
             self.closed_listed_at = None;
         }
         events

@@ -98,6 +98,11 @@ impl Scenario {
         }
     }
 
+    /// What the tracker asks for now.
+    fn query(&self) -> CallQuery {
+        self.tracker.query(self.now().instant)
+    }
+
     fn now(&self) -> Now {
         Clock::Manual(self.clock.clone()).now()
     }
@@ -290,21 +295,35 @@ fn a_call_that_opens_and_closes_between_two_answers_counts_once_as_both() {
 #[test]
 fn more_closed_calls_are_asked_for_at_first_and_while_all_are_new() {
     let mut scenario = Scenario::new();
-    assert_eq!(scenario.tracker.query().closed_limit, 100);
+    assert_eq!(scenario.query().closed_limit, 100);
     scenario.then(&active(&[]).closed(1..=50));
-    assert_eq!(scenario.tracker.query().closed_limit, 10);
+    assert_eq!(scenario.query().closed_limit, 10);
     scenario.then(&active(&[]).closed(42..=51));
-    assert_eq!(scenario.tracker.query().closed_limit, 10);
+    assert_eq!(scenario.query().closed_limit, 10);
     scenario.then(&active(&[]).closed(54..=63));
-    assert_eq!(scenario.tracker.query().closed_limit, 100);
+    assert_eq!(scenario.query().closed_limit, 100);
     scenario.then(&active(&[]));
-    assert_eq!(scenario.tracker.query().closed_limit, 100, "the answer did not say");
+    assert_eq!(scenario.query().closed_limit, 100, "the answer did not say");
     scenario.then(&active(&[]).closed([]));
-    assert_eq!(scenario.tracker.query().closed_limit, 10, "none is new");
+    assert_eq!(scenario.query().closed_limit, 10, "none is new");
     scenario.then(&active(&[]).closed(64..=73));
-    assert_eq!(scenario.tracker.query().closed_limit, 100);
+    assert_eq!(scenario.query().closed_limit, 100);
     scenario.then(&active(&[]).closed(1..=73));
-    assert_eq!(scenario.tracker.query().closed_limit, 10);
+    assert_eq!(scenario.query().closed_limit, 10);
+}
+
+#[test]
+fn more_closed_calls_are_asked_for_after_a_gap() {
+    let mut scenario = Scenario::begin(&active(&[]).closed(101..=150));
+    scenario.clock.advance(90 * SECOND);
+    assert_eq!(scenario.query().closed_limit, 10);
+    scenario.clock.advance(SECOND);
+    assert_eq!(scenario.query().closed_limit, 100);
+    // The CAD was wiped: a full list would be that of the old one.
+    scenario.after(0, &active(&[]).closed(1..=30));
+    assert_eq!(scenario.counts(), (30, 30));
+    scenario.after(30, &active(&[]).closed(21..=30));
+    assert_eq!(scenario.query().closed_limit, 10);
 }
 
 /// A rule that counts whatever is new among the closed would count 88 calls from before.
@@ -314,7 +333,7 @@ fn twelve_short_calls_are_twelve_when_the_limit_goes_from_10_to_100() {
     // Of twelve, the ten newest fit, and no slot was free for the others; ids from 101 to 119 were never listed.
     scenario.then_incomplete(&active(&[(120, Active)]).closed(123..=132));
     assert_eq!(scenario.counts(), (10, 10));
-    assert_eq!(scenario.tracker.query().closed_limit, 100);
+    assert_eq!(scenario.query().closed_limit, 100);
     scenario.then(&active(&[(120, Active)]).closed((33..=119).chain(121..=132)));
     assert_eq!(scenario.counts(), (12, 12));
     scenario.then(&active(&[(120, Active)]).closed(123..=132));
@@ -326,7 +345,7 @@ fn a_lacking_list_does_not_end_the_search_behind_a_cut_off_one() {
     let open = || active(&[(120, Active)]);
     let mut scenario = Scenario::begin(&open().closed(91..=100));
     scenario.then_incomplete(&open().closed(123..=132)).then(&open());
-    assert_eq!(scenario.tracker.query().closed_limit, 100);
+    assert_eq!(scenario.query().closed_limit, 100);
     scenario.then(&open().closed((33..=119).chain(121..=132)));
     assert_eq!(scenario.counts(), (12, 12));
 }
@@ -337,7 +356,7 @@ fn the_next_page_is_asked_for_while_a_full_one_is_all_new() {
     let next_query = |scenario: &Scenario, ids: std::ops::RangeInclusive<u64>, query| {
         scenario.tracker.next_query(&active(&[]).closed(ids).0, query)
     };
-    let first = scenario.tracker.query();
+    let first = scenario.query();
     assert_eq!((first.closed_limit, first.closed_offset), (10, 0));
     assert_eq!(next_query(&scenario, 11..=19, first), None, "not full");
     let second = next_query(&scenario, 11..=20, first).unwrap();
@@ -358,7 +377,7 @@ fn the_next_page_is_asked_for_while_a_full_one_is_all_new() {
     let tracker = CallTracker::new(25 * SECOND, &LabelTexts::default());
     let page = active(&[]).closed(1..=100);
     assert_eq!(
-        tracker.next_query(&page.0, tracker.query()),
+        tracker.next_query(&page.0, tracker.query(Instant::now())),
         None,
         "the first list only seeds"
     );
@@ -376,7 +395,7 @@ fn nothing_counts_that_is_older_than_a_complete_list() {
     let mut scenario = Scenario::begin(&open().closed([]));
     scenario.then(&open().closed([])).then(&open().closed([131, 132]));
     assert_eq!(scenario.counts(), (2, 2));
-    assert_eq!(scenario.tracker.query().closed_limit, 100);
+    assert_eq!(scenario.query().closed_limit, 100);
     scenario.then(&open().closed([125, 131, 132]));
     assert_eq!(scenario.counts(), (2, 2));
 }
@@ -386,7 +405,7 @@ fn older_calls_that_come_to_light_when_closed_ones_are_deleted_do_not_count() {
     let open = || active(&[(150, Active)]);
     let mut scenario = Scenario::begin(&open().closed(101..=200));
     scenario.then(&open().closed(191..=200)).then(&open().closed(91..=100));
-    assert_eq!(scenario.tracker.query().closed_limit, 10);
+    assert_eq!(scenario.query().closed_limit, 10);
     scenario.then(&open().closed(1..=100)).then(&open().closed(1..=10));
     assert_eq!(scenario.counts(), (0, 0));
 }

@@ -64,7 +64,7 @@ impl Track for UnitTracker {
     /// No time is measured, and nothing is remembered of what is gone.
     fn set_limits(&mut self, _: Duration, _: usize) {}
 
-    fn query(&self) -> UnitQuery {
+    fn query(&self, _: Instant) -> UnitQuery {
         UnitQuery { offset: 0 }
     }
 

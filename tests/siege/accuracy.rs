@@ -6,6 +6,7 @@
 //!
 //! `UPDATE_DOCS=1` writes the table of `docs/accuracy.md` anew.
 
+mod gaps;
 mod units;
 mod world;
 

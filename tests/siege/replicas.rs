@@ -5,6 +5,8 @@ mod chaos;
 mod connection;
 mod deployed;
 mod redis;
+mod setups;
+mod sharing;
 mod updates;
 
 use std::sync::Arc;

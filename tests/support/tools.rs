@@ -47,9 +47,30 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// A program that serves, without its output; killed when dropped.
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running Prometheus; killed when dropped, with its data.
 pub(crate) struct Prometheus {
-    child: Child,
+    _daemon: Daemon,
     url: String,
     /// Dropped last.
     _folder: TempDir,
@@ -61,17 +82,14 @@ impl Prometheus {
         let file = folder.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         let port = free_port();
-        let child = Command::new("prometheus")
+        let mut command = Command::new("prometheus");
+        command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg("--storage.tsdb.retention.time=90d")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
         Self {
-            child,
+            _daemon: Daemon::start(&mut command),
             url: format!("http://127.0.0.1:{port}"),
             _folder: folder,
         }
@@ -93,12 +111,5 @@ impl Prometheus {
             .iter()
             .map(|result| result["value"][1].as_str().unwrap().parse().unwrap())
             .collect()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -18,6 +18,12 @@ const FORMAT: u32 = if cfg!(feature = "next-format") { 2 } else { 1 };
 /// How much longer than a request a lease lasts: for decoding, for the steps before and after, and for a busy machine.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// For how long a store that has lost a state waits for a newer one than it is offered. A replica asks the store at the first
+/// scrape after its TTL: one that is scraped every 30 s comes in time, or as often as a shorter TTL than the default ends.
+fn search(ttl: Duration) -> Duration {
+    ttl + ttl.min(Duration::from_secs(25)) + Duration::from_secs(10)
+}
+
 /// The feed's part of the store.
 #[derive(Debug)]
 pub struct SharedFeed {
@@ -54,6 +60,8 @@ pub enum Begin {
     Away,
     /// The state is that of newer exporters, and cannot be read. There may be a permit.
     Newer(Option<(Permit, Duration)>),
+    /// The store has lost the state. It waits for the replica that knows the newest one.
+    Lost,
     /// Another replica is fetching.
     Fetching,
     /// No request is to be sent: there is a fresh snapshot, a pause, or no slot.
@@ -85,8 +93,8 @@ pub struct Written {
 pub enum Commit {
     /// It was written, as this version, with so many scrapes.
     Done(u64, (u64, u64)),
-    /// The lease had ended, and another replica has written this.
-    Fenced(Written),
+    /// The lease had ended, and another replica has written this, unless the store has lost it.
+    Fenced(Option<Written>),
     /// The store does not answer.
     Away,
 }
@@ -129,6 +137,7 @@ impl SharedFeed {
             "format": FORMAT,
             "known": asking.known,
             "ttl": millis(asking.ttl),
+            "search": millis(search(asking.ttl)),
             "known_queries": asking.known_scrapes.0,
             "known_hits": asking.known_scrapes.1,
             "queries": asking.scrapes.0,
@@ -145,9 +154,10 @@ impl SharedFeed {
         let Some((answer, state)) = answer else {
             return (Begin::Away, None);
         };
-        let written = (answer.version > asking.known).then(|| self.written(&answer, &state));
+        let written = self.written(asking.known, &answer, &state);
         let permit = |token| (self.permit(token, &answer), answer.wait());
         let begin = match answer.status {
+            Status::Lost => Begin::Lost,
             Status::Fetching => Begin::Fetching,
             Status::Taken | Status::Refused => Begin::Nothing {
                 is_fresh: answer.is_fresh,
@@ -216,7 +226,7 @@ impl SharedFeed {
             Some((answer, _)) if answer.status == Status::Done => {
                 Commit::Done(answer.version, (answer.queries, answer.hits))
             }
-            Some((answer, state)) => Commit::Fenced(self.written(&answer, &state)),
+            Some((answer, state)) => Commit::Fenced(self.written(known, &answer, &state)),
             None => Commit::Away,
         }
     }
@@ -264,11 +274,12 @@ impl SharedFeed {
         }
     }
 
-    fn written(&self, answer: &Answer, state: &[u8]) -> Written {
-        Written {
+    /// What another replica has written since the `known` version.
+    fn written(&self, known: u64, answer: &Answer, state: &[u8]) -> Option<Written> {
+        (answer.version > known).then(|| Written {
             version: answer.version,
             state: self.shared().secrets.open(&self.keys[3], state),
             scrapes: (answer.queries, answer.hits),
-        }
+        })
     }
 }

@@ -149,6 +149,23 @@ local function is_newer()
   return now < math.max(moment(feed, 'asked'), pause) + ABANDONED
 end
 
+-- Whether the store has lost the state, and waits for the replica that knows the newest one. All have some time to say what
+-- they know, and that one as much again to write it.
+local function is_waiting(version)
+  local highest = math.max(number(feed, 'highest'), args.known)
+  if version >= highest then
+    return false
+  end
+  local lost_at = number(feed, 'lost_at')
+  if lost_at == 0 or lost_at > now then
+    lost_at = now
+  end
+  set(feed, 'highest', highest)
+  set(feed, 'lost_at', lost_at)
+  local patience = (args.known < highest and 2 or 1) * args.search
+  return now < lost_at + patience
+end
+
 local steps = {}
 
 -- Asks for the lease of a feed with a slot, or for what another replica has fetched.
@@ -173,6 +190,9 @@ function steps.begin()
   set(feed, 'queries', math.max(number(feed, 'queries'), args.known_queries) + args.queries)
   set(feed, 'hits', math.max(number(feed, 'hits'), args.known_hits) + args.hits)
   local found = record()
+  if is_waiting(found.version) then
+    return answer('lost')
+  end
   local state = found.version > args.known and redis.call('HGET', feed, 'state') or nil
   local fetched = number(feed, 'fetched')
   local is_fresh = fetched <= now and now < fetched + args.ttl
@@ -259,7 +279,7 @@ function steps.commit()
   local version = math.max(now, number(feed, 'version') + 1, args.known + 1)
   local queries, hits = number(feed, 'queries'), number(feed, 'hits')
   redis.call('HSET', feed, 'state', ARGV[3])
-  redis.call('HDEL', feed, 'lease', 'lease_until')
+  redis.call('HDEL', feed, 'lease', 'lease_until', 'highest', 'lost_at')
   set(feed, 'format', args.format)
   set(feed, 'version', version)
   set(feed, 'fetched', args.fetched)

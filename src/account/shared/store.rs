@@ -72,6 +72,7 @@ pub(super) enum Status {
     Fetching,
     Granted,
     Late,
+    Lost,
     NewerFormat,
     Refused,
     Taken,

@@ -50,7 +50,7 @@ impl<E: Endpoint> Fetch<E> {
             return Outcome::NotAsked;
         };
         let feed = &self.feed;
-        let query = feed.state.lock().known.tracker.query();
+        let query = feed.state.lock().known.tracker.query(feed.source.clock.now().instant);
         let (version, mut snapshot) = match self.fetch_first(query, permit, &fetch).await {
             Ok(page) => page,
             Err(outcome) => return outcome,

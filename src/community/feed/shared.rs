@@ -71,7 +71,7 @@ impl<E: Endpoint> Feed<E> {
             let (begin, written) = shared.begin(self.asking(api, is_forced)).await;
             // At once: a scrape may run out of time before this ends, and must not show less than others have shown.
             let is_readable = written.is_none_or(|written| self.take_over(written));
-            self.note_contact(!matches!(begin, Begin::Away | Begin::Newer(_)));
+            self.note_contact(!matches!(begin, Begin::Away | Begin::Newer(_) | Begin::Lost));
             match begin {
                 Begin::Away => return Turn::FetchAlone(self.source.account.permit(E::NAME, api).await),
                 Begin::Newer(permit) => {
@@ -81,6 +81,7 @@ impl<E: Endpoint> Feed<E> {
                         None => None,
                     });
                 }
+                Begin::Lost => return Turn::Nothing,
                 Begin::Fetching => self.source.clock.sleep(POLL).await,
                 Begin::Nothing { is_fresh } => {
                     if is_readable || is_forced {
@@ -148,7 +149,7 @@ impl<E: Endpoint> Feed<E> {
     fn take_over(&self, written: Written) -> bool {
         let now = self.source.clock.now();
         let labels = &self.source.api.labels;
-        let known = written.state.and_then(|state| Known::read(&state, labels, now));
+        let known = written.state.and_then(|state| Known::<E>::read(&state, labels, now));
         let is_readable = known.is_some();
         let mut state = self.lock();
         let is_alone = state.replica.as_ref().is_some_and(|replica| replica.is_alone);
@@ -161,6 +162,7 @@ impl<E: Endpoint> Feed<E> {
                 is_newest = false;
                 known.cache = state.known.cache.clone();
                 known.failure.clone_from(&state.known.failure);
+                known.tracker.forget_present();
             }
             // The flight goes on.
             known.cache.begin();
@@ -203,9 +205,10 @@ impl<E: Endpoint> Feed<E> {
                     replica.is_alone = false;
                 }
             }
-            Commit::Fenced(written) => {
+            Commit::Fenced(Some(written)) => {
                 self.take_over(written);
             }
+            Commit::Fenced(None) => {}
             Commit::Away => {
                 self.note_contact(false);
                 self.show(known);
@@ -230,6 +233,7 @@ impl<E: Endpoint> Feed<E> {
         let mut state = self.lock();
         state.known.cache = known.cache;
         state.known.failure = known.failure;
+        state.known.tracker.forget_present();
         if let Some(replica) = &mut state.replica {
             replica.is_alone = true;
         }

@@ -110,7 +110,7 @@ fn a_cad_that_lives_on_was_not_wiped() {
 #[test]
 fn older_closed_calls_that_fill_the_list_are_not_new() {
     let mut scenario = Scenario::begin(&active(&[]).closed(101..=200));
-    assert_eq!(scenario.tracker.query().closed_limit, 10);
+    assert_eq!(scenario.query().closed_limit, 10);
     scenario.then(&active(&[]).closed(191..=200));
     scenario.then(&active(&[]).closed(91..=100));
     scenario.then(&active(&[]).closed(91..=100));

@@ -189,12 +189,13 @@ async fn no_counter_falls_and_no_call_is_lost_while_replicas_are_killed_stopped_
 async fn no_counter_falls_while_the_store_is_killed_and_comes_back_empty() {
     let Some(redis) = Redis::start() else { return };
     let mut world = World::start(redis, 2000).await;
-    let disturb = |world: &mut World, round: usize| match round % 20 {
-        5 => world.redis.kill(),
-        12 => world.redis.start_again(),
+    let disturb = |world: &mut World, round: usize| match round {
+        5 | 27 => world.redis.kill(),
+        10 | 32 => world.redis.start_again(),
         _ => {}
     };
-    world.run(disturb).await;
+    // The store waits for the newest state for 14 s each time.
+    world.run_for(54, 1.0, 2.5, disturb).await;
     // Twice, however often it was asked.
     for said in ["cannot be reached", "can be reached again"] {
         for replica in &mut world.replicas {

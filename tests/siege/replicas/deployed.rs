@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use super::redis::Redis;
 use crate::support::exporter::{eventually, http};
 use crate::support::program::{BINARY, Program};
 use crate::support::simulated;
-use crate::support::tools::{Prometheus, free_port, has};
+use crate::support::tools::{Daemon, Prometheus, free_port, has};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -50,7 +50,7 @@ struct World {
 
 /// `HAProxy` with the configuration that is shipped, but for the addresses; killed when dropped.
 struct Balancer {
-    child: Child,
+    _daemon: Daemon,
     url: String,
     _folder: TempDir,
 }
@@ -68,25 +68,11 @@ impl Balancer {
         }
         let file = folder.path().join("haproxy.cfg");
         fs::write(&file, config).unwrap();
-        let child = Command::new("haproxy")
-            .arg("-f")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         Self {
-            child,
+            _daemon: Daemon::start(Command::new("haproxy").arg("-f").arg(&file)),
             url: format!("127.0.0.1:{port}"),
             _folder: folder,
         }
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -1,17 +1,18 @@
 //! A server of Redis, or of Valkey, as Debian packages them.
 
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use tempfile::{TempDir, tempdir};
 
 use crate::support::exporter::HANG_GUARD;
-use crate::support::tools::{free_port, has};
+use crate::support::tools::{Daemon, free_port, has};
 
 /// A running server; killed when dropped, with its data.
 pub(super) struct Redis {
-    child: Child,
+    /// `None` while it is away.
+    daemon: Option<Daemon>,
     /// For `SONORANCAD_SHARED_STATE_URL`.
     pub(super) url: String,
     port: u16,
@@ -33,7 +34,7 @@ impl Redis {
         let port = free_port();
         let more: Vec<_> = more.iter().copied().map(str::to_owned).collect();
         let mut redis = Self {
-            child: spawn(port, &folder, &more),
+            daemon: Some(spawn(port, &folder, &more)),
             url: format!("redis://127.0.0.1:{port}"),
             port,
             folder,
@@ -50,13 +51,12 @@ impl Redis {
 
     /// Ends it; what it contained is lost, unless it has written it to its folder.
     pub(super) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.daemon = None;
     }
 
     /// Starts it again at the same address, with nothing but what it has written to its folder.
     pub(super) fn start_again(&mut self) {
-        self.child = spawn(self.port, &self.folder, &self.more);
+        self.daemon = Some(spawn(self.port, &self.folder, &self.more));
         self.wait();
     }
 
@@ -66,7 +66,7 @@ impl Redis {
     }
 
     pub(super) fn process(&self) -> u32 {
-        self.child.id()
+        self.daemon.as_ref().unwrap().process()
     }
 
     /// What a command of the server prints.
@@ -135,12 +135,13 @@ impl Monitor {
 }
 
 /// The server's program. The variable `REPLICAS_SERVER` of a test run names another one than that of Redis.
-fn program() -> String {
+pub(super) fn program() -> String {
     std::env::var("REPLICAS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-fn spawn(port: u16, folder: &TempDir, more: &[String]) -> Child {
-    Command::new(program())
+fn spawn(port: u16, folder: &TempDir, more: &[String]) -> Daemon {
+    let mut command = Command::new(program());
+    command
         .args([
             "--port",
             &port.to_string(),
@@ -153,16 +154,6 @@ fn spawn(port: u16, folder: &TempDir, more: &[String]) -> Child {
         ])
         .arg("--dir")
         .arg(folder.path())
-        .args(more)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+        .args(more);
+    Daemon::start(&mut command)
 }
