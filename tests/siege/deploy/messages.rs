@@ -56,8 +56,8 @@ fn config(webhook: &str, time: Time) -> String {
         "webhook_url_file: /etc/alertmanager/discord-webhook",
         &format!("webhook_url: {webhook}"),
     );
-    let text = replaced(&text, "02:00", &night.0);
-    let text = replaced(&text, "09:00", &night.1);
+    let text = replaced(&text, "start_time: \"02:00\"", &format!("start_time: \"{}\"", night.0));
+    let text = replaced(&text, "end_time: \"09:00\"", &format!("end_time: \"{}\"", night.1));
     let text = replaced(&text, "group_wait: 15s", "group_wait: 1s");
     replaced(&text, "group_interval: 1m", "group_interval: 1s")
 }
