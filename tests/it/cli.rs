@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sonorancad_exporter::config::VARIABLES;
 use tempfile::tempdir;
 
@@ -132,25 +131,6 @@ fn exit_codes_do_not_depend_on_standard_error() {
     // It is taken, but not by an exporter.
     drop(taken);
     assert_eq!(code_without_stderr(&["healthcheck"], &variables[2..]), Some(1));
-}
-
-#[tokio::test]
-async fn a_stop_needs_no_memory_for_another_thread() {
-    let cad = Cad::start().await;
-    // Several times: a thread that has just ended sometimes leaves its memory to another.
-    for _ in 0..5 {
-        let mut program = Program::start(command(&cad, &[]));
-        // Less than the stack of a thread.
-        let maximum = Some((program.kibibytes("VmSize") + 1024) << 10);
-        let process = Pid::from_child(&program.child);
-        let limit = Rlimit {
-            current: maximum,
-            maximum,
-        };
-        prlimit(Some(process), Resource::As, limit).unwrap();
-        Program::signal("TERM", program.child.id());
-        assert_eq!(program.wait(), Some(0));
-    }
 }
 
 #[test]
