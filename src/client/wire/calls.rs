@@ -13,7 +13,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::item::{Fields, FieldsSeed};
@@ -220,14 +220,6 @@ impl<'a> AnswerVisitor<'a> {
             codes: self.codes,
         };
         ListSeed(reading, self.pass)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for AnswerVisitor<'_> {
-    type Value = CallSnapshot;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<CallSnapshot, D::Error> {
-        deserializer.deserialize_map(self)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::Error;
 use serde_json::value::RawValue;
 
@@ -26,14 +26,17 @@ pub enum Pass {
 pub(super) struct Within<S>(pub(super) Pass, pub(super) S);
 
 /// Reads a text in this pass, or in the tolerant one if the quick one fails.
-pub(super) fn read<'de, S: DeserializeSeed<'de>>(
+pub(super) fn read<'de, V: Visitor<'de>>(
     json: &'de str,
     first: Pass,
-    seed: impl Fn(Pass) -> S,
-) -> Result<S::Value, Error> {
+    visitor: impl Fn(Pass) -> V,
+) -> Result<V::Value, Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let value = deserializer.deserialize_any(visitor(first));
+    let value = value.and_then(|value| deserializer.end().map(|()| value));
     match first {
-        Pass::Quick => read_text(json, seed(Pass::Quick)).or_else(|_| read(json, Pass::Tolerant, seed)),
-        Pass::Tolerant => read_text(json, seed(Pass::Tolerant)),
+        Pass::Quick => value.or_else(|_| read(json, Pass::Tolerant, visitor)),
+        Pass::Tolerant => value,
     }
 }
 

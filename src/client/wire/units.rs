@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::item::{Fields, FieldsSeed, next_object};
@@ -130,14 +130,6 @@ fn unit_status(status: Option<i64>) -> UnitStatus {
 struct AnswerVisitor<'a> {
     departments: &'a TextSet,
     pass: Pass,
-}
-
-impl<'de> DeserializeSeed<'de> for AnswerVisitor<'_> {
-    type Value = UnitSnapshot;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<UnitSnapshot, D::Error> {
-        deserializer.deserialize_any(self)
-    }
 }
 
 impl<'de> Visitor<'de> for AnswerVisitor<'_> {
