@@ -298,16 +298,15 @@ impl Collect for Units {
 impl Units {
     /// Reads the next value of a map, which is a list unless it cannot be read.
     fn next<'de, A: MapAccess<'de>>(map: &mut A, pass: Pass) -> Result<Option<Self>, A::Error> {
-        Ok(
-            match map.next_value_seed(Within(pass, ListSeed(Self::default(), pass)))? {
-                Ok(None) => None,
-                Ok(Some(List(Some(units)))) => Some(units),
-                Ok(Some(List(None))) | Err(_) => Some(Self {
-                    is_no_list: true,
-                    ..Self::default()
-                }),
-            },
-        )
+        let list = map.next_value_seed(Within(pass, ListSeed(Self::default(), pass)))?;
+        Ok(match list {
+            Ok(None) => None,
+            Ok(Some(List(Some(units)))) => Some(units),
+            Ok(Some(List(None))) | Err(_) => Some(Self {
+                is_no_list: true,
+                ..Self::default()
+            }),
+        })
     }
 }
 
