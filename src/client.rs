@@ -32,6 +32,7 @@ pub use self::endpoint::{Calls, Endpoint, QueryOf, SnapshotOf, Units};
 pub use self::error::{FetchError, KnownError, PauseRequest, Retry, Scope, labels};
 pub use self::transport::{MAX_FILES, MAX_REQUESTS, Turn};
 use self::transport::{RawResponse, Transport};
+pub use self::wire::Pass;
 use crate::config::{ApiConfig, ApiVersion, Network, Proxy};
 use crate::process::VERSION;
 use crate::text;

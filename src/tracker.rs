@@ -55,7 +55,7 @@ const MIN_GAP: Duration = Duration::from_secs(90);
 /// Follows what one server's answers of one endpoint say, from answer to answer.
 pub trait Track: Clone + fmt::Debug + Serialize + DeserializeOwned + Send + 'static {
     /// One answer, which may consist of several pages.
-    type Snapshot: fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Snapshot: fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// What the tracker wants of one page.
     type Query: Copy + Send + Sync + 'static;
     /// What is known so far.

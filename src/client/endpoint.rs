@@ -6,7 +6,8 @@ use reqwest::RequestBuilder;
 
 use super::error::FetchError;
 use super::v1::{self, CallsRequest, UnitsRequest};
-use super::{v2, wire};
+use super::v2;
+use super::wire::{self, Pass};
 use crate::account::{Plan, Rate};
 use crate::config::{ApiConfig, ApiEndpoint, ApiVersion, CommunityConfig, LabelTexts};
 use crate::snapshot::{CallSnapshot, UnitSnapshot};
@@ -36,7 +37,16 @@ pub trait Endpoint: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// [`FetchError::InvalidResponse`]: it is not an answer of this endpoint.
-    fn decode(body: &[u8], labels: &LabelTexts) -> Result<SnapshotOf<Self>, FetchError>;
+    fn decode(body: &[u8], labels: &LabelTexts) -> Result<SnapshotOf<Self>, FetchError> {
+        Self::decode_from(Pass::Quick, body, labels)
+    }
+
+    /// The same, beginning with this pass. The result does not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`].
+    fn decode_from(first: Pass, body: &[u8], labels: &LabelTexts) -> Result<SnapshotOf<Self>, FetchError>;
 
     /// How often it may be requested for this community in this version of the API.
     #[must_use]
@@ -84,8 +94,8 @@ impl Endpoint for Calls {
         v2::get(http, api, &path, Some(&query))
     }
 
-    fn decode(body: &[u8], labels: &LabelTexts) -> Result<CallSnapshot, FetchError> {
-        wire::decode_calls(body, &labels.call_codes).map_err(|error| invalid_response(&error, Self::NAME))
+    fn decode_from(first: Pass, body: &[u8], labels: &LabelTexts) -> Result<CallSnapshot, FetchError> {
+        wire::decode_calls(body, first, &labels.call_codes).map_err(|error| invalid_response(&error, Self::NAME))
     }
 }
 
@@ -121,8 +131,8 @@ impl Endpoint for Units {
         v2::get(http, api, &path, Some(&query))
     }
 
-    fn decode(body: &[u8], labels: &LabelTexts) -> Result<UnitSnapshot, FetchError> {
-        wire::decode_units(body, &labels.departments).map_err(|error| invalid_response(&error, Self::NAME))
+    fn decode_from(first: Pass, body: &[u8], labels: &LabelTexts) -> Result<UnitSnapshot, FetchError> {
+        wire::decode_units(body, first, &labels.departments).map_err(|error| invalid_response(&error, Self::NAME))
     }
 }
 

@@ -3,10 +3,12 @@
 mod calls;
 mod item;
 mod list;
+mod pass;
 mod servers;
 mod units;
 mod value;
 
 pub(super) use self::calls::decode_calls;
+pub use self::pass::Pass;
 pub(super) use self::servers::decode_servers;
 pub(super) use self::units::decode_units;

@@ -6,10 +6,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
-use sonorancad_exporter::client::{Calls, Endpoint as _, Units};
-use sonorancad_exporter::config::LabelTexts;
+use sonorancad_exporter::client::{Calls, Units};
 
-use super::promises::{self, SECRET};
+use super::promises::{self, SECRET, decode};
 
 /// Numbers up to here are counted exactly. In a state, larger ones are moments.
 const MAX_COUNT: u128 = 1 << 53;
@@ -36,10 +35,7 @@ pub(crate) const READERS: [(&str, Reader); 8] = [
 pub(crate) fn answer(bytes: &[u8]) {
     let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
     // The others all lead to the same text, which takes long to write.
-    if bodies
-        .last()
-        .is_some_and(|body| Calls::decode(body, &LabelTexts::default()).is_ok())
-    {
+    if bodies.last().and_then(|body| decode::<Calls>(body)).is_some() {
         promises::answers(&bodies);
     }
 }
@@ -47,10 +43,7 @@ pub(crate) fn answer(bytes: &[u8]) {
 /// The same of units.
 pub(crate) fn units(bytes: &[u8]) {
     let bodies: Vec<_> = bytes.split(|byte| *byte == 0).collect();
-    if bodies
-        .last()
-        .is_some_and(|body| Units::decode(body, &LabelTexts::default()).is_ok())
-    {
+    if bodies.last().and_then(|body| decode::<Units>(body)).is_some() {
         promises::unit_answers(&bodies);
     }
 }

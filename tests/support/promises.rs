@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde_json::Value;
 use sonorancad_exporter::account::{Plan, Secrets};
-use sonorancad_exporter::client::{self, Calls, Endpoint, FetchError, PauseRequest, Retry, Scope, SnapshotOf, Units};
+use sonorancad_exporter::client::{
+    self, Calls, Endpoint, FetchError, Pass, PauseRequest, Retry, Scope, SnapshotOf, Units,
+};
 use sonorancad_exporter::clock::Now;
 use sonorancad_exporter::community::replay;
 use sonorancad_exporter::config::{
@@ -101,11 +103,10 @@ pub(crate) fn unit_answers(bodies: &[&[u8]]) -> Scrape {
 
 /// Feeds the bodies to an endpoint. Returns what it shows at last, and whether that includes the last answer.
 fn play<E: Endpoint>(bodies: &[&[u8]], report: impl Fn(ReportOf<E>) -> ServerReport) -> (Scrape, bool) {
-    let labels = labels();
-    let mut tracker = E::Tracker::new(TTL, &labels);
+    let mut tracker = E::Tracker::new(TTL, &LISTED);
     let mut now = today();
     let mut observe = |body: &[u8]| {
-        let snapshot = E::decode(body, &labels).ok().map(Arc::new);
+        let snapshot = decode::<E>(body).map(Arc::new);
         now = now + TTL;
         if let Some(snapshot) = &snapshot {
             tracker.observe(snapshot, true, now.instant);
@@ -137,6 +138,13 @@ fn play<E: Endpoint>(bodies: &[&[u8]], report: impl Fn(ReportOf<E>) -> ServerRep
     }
     assert!(scrape.open_metrics.ends_with("\n# EOF\n"), "{}", scrape.open_metrics);
     (scrape, has_snapshot)
+}
+
+/// Reads an answer in both passes, which must not differ.
+pub(crate) fn decode<E: Endpoint>(body: &[u8]) -> Option<SnapshotOf<E>> {
+    let [quick, tolerant] = [Pass::Quick, Pass::Tolerant].map(|first| E::decode_from(first, body, &LISTED).ok());
+    assert_eq!(quick, tolerant, "{}", String::from_utf8_lossy(body));
+    quick
 }
 
 /// What is known of one endpoint.
@@ -175,12 +183,11 @@ fn server() -> ServerReport {
     }
 }
 
-fn labels() -> LabelTexts {
-    LabelTexts {
-        call_codes: ["10-31".to_owned()].into_iter().collect(),
-        departments: ["LSPD".to_owned()].into_iter().collect(),
-    }
-}
+/// The texts that are listed in the configuration.
+pub(crate) static LISTED: LazyLock<LabelTexts> = LazyLock::new(|| LabelTexts {
+    call_codes: ["10-31".to_owned()].into_iter().collect(),
+    departments: ["LSPD".to_owned()].into_iter().collect(),
+});
 
 /// The series of a text in the classic format. Panics if one occurs twice.
 fn series(text: &str) -> Series<'_> {
@@ -393,7 +400,6 @@ pub(crate) fn unit_state(state: &[u8], answer: &[u8]) -> bool {
 }
 
 fn take_over<E: Endpoint>(state: &[u8], answer: &[u8], report: impl Fn(ReportOf<E>) -> ServerReport) -> bool {
-    let labels = labels();
     let plan = Plan {
         requests_per_minute: 4,
         ttl: TTL,
@@ -402,16 +408,16 @@ fn take_over<E: Endpoint>(state: &[u8], answer: &[u8], report: impl Fn(ReportOf<
         published_limit: 5,
     };
     let now = today();
-    let Ok(snapshot) = E::decode(answer, &labels) else {
+    let Ok(snapshot) = E::decode(answer, &LISTED) else {
         return false;
     };
-    let Some(replayed) = replay::<E>(state, snapshot, &labels, plan, now) else {
+    let Some(replayed) = replay::<E>(state, snapshot, &LISTED, plan, now) else {
         return false;
     };
     let texts = [replayed.before, replayed.after].map(|feed| write(&one_server(report(feed), now), Format::Text));
     check_counters(&series(&texts[0]), &series(&texts[1]));
-    let again = E::decode(answer, &labels).expect("it was read before");
-    assert!(replay::<E>(&replayed.written, again, &labels, plan, now + TTL).is_some());
+    let again = E::decode(answer, &LISTED).expect("it was read before");
+    assert!(replay::<E>(&replayed.written, again, &LISTED, plan, now + TTL).is_some());
     true
 }
 

@@ -1,24 +1,25 @@
-//! The lists of calls, v1 and v2 alike, read into a [`CallSnapshot`] in one pass.
+//! The lists of calls, v1 and v2 alike, read into a [`CallSnapshot`].
 //!
 //! Tolerant inside the lists: a value that cannot be read becomes "other", an item that is not an object is skipped,
 //! and both are counted. So is an object in a list's place that is no list; the list is unknown then, as if it were
 //! missing. Strict outside: an answer without any list of calls, or with anything else in a list's place, says nothing
-//! about calls and is refused. So is one that JSON's grammar allows but `serde_json` cannot
-//! represent (a key that is half a surrogate pair, or such an item, or an item `1e999`), except among the closed
-//! calls, which are unknown then. Fields that are not named here, all personal ones among them, are skipped without
-//! being built.
+//! about calls and is refused. So is one that JSON's grammar allows but `serde_json` cannot represent (a key that is
+//! half a surrogate pair, or such an item, or an item `1e999`), except among the closed calls, which are unknown then.
+//! Fields that are not named here, all personal ones among them, are skipped without being built.
 //!
 //! The visitors are written by hand because derived structs refuse duplicate keys, fail a whole list for one odd
 //! item, and accept arrays in the place of objects.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize as _, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::{self, Fields, Objects};
-use super::list::{Collect, List, ListSeed};
-use super::value::{boolean, id, integer, json_text, text};
+use super::item::{Fields, FieldsSeed};
+use super::list::{Collect, Key, List, ListSeed};
+use super::pass::{self, Pass, Within};
+use super::value::{id, integer, json_text, text};
 use crate::label::{TextIndex, TextSet};
 use crate::snapshot::{
     ActiveCalls, Call, CallSnapshot, DispatchCall, EmergencyCalls, EmergencyKind, IdentifiedCalls, Origin, Priority,
@@ -28,29 +29,13 @@ use crate::snapshot::{
 /// Units of one call beyond this number are ignored, so that no answer can fill the memory.
 const MAX_UNITS_PER_CALL: usize = 1000;
 
-/// Reads an answer's body.
-pub(in crate::client) fn decode_calls(body: &[u8], codes: &TextSet) -> Result<CallSnapshot, serde_json::Error> {
-    let json = json_text(body);
-    let mut deserializer = serde_json::Deserializer::from_str(&json);
-    let snapshot = deserializer.deserialize_map(AnswerVisitor { codes })?;
-    deserializer.end()?;
-    Ok(snapshot)
-}
-
-/// The keys of an answer; v1 and v2 differ in the first letter.
-#[derive(serde::Deserialize)]
-#[serde(field_identifier)]
-enum Key {
-    #[serde(rename = "activeCalls", alias = "ActiveCalls")]
-    Active,
-    #[serde(rename = "emergencyCalls", alias = "EmergencyCalls")]
-    Emergency,
-    #[serde(rename = "closedCalls", alias = "ClosedCalls")]
-    Closed,
-    #[serde(rename = "ClosedCallCount", alias = "closedCallCount")]
-    ClosedCount,
-    #[serde(other)]
-    Other,
+/// Reads an answer's body, beginning with this pass.
+pub(in crate::client) fn decode_calls(
+    body: &[u8],
+    first: Pass,
+    codes: &TextSet,
+) -> Result<CallSnapshot, serde_json::Error> {
+    pass::read(&json_text(body), first, |pass| AnswerVisitor { codes, pass })
 }
 
 /// A list of calls that is being read.
@@ -68,45 +53,52 @@ trait Calls: Default {
     fn add_unreadable_list(&mut self);
 
     /// Counts an item of the list; `None` stands for anything but an object.
-    fn add_item(&mut self, item: Option<&CallFields>, codes: &TextSet);
+    fn add_item(&mut self, item: Option<&mut CallFields>, codes: &TextSet);
 }
 
 impl<T: Calls> Collect for Reading<'_, T> {
-    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
-        item::read(self, deserializer)
-    }
-}
-
-impl<T: Calls> Objects for Reading<'_, T> {
-    type Fields<'de> = CallFields<'de>;
-
-    fn add(&mut self, item: Option<&CallFields>) {
-        self.calls.add_item(item, self.codes);
-    }
-}
-
-impl<'a, T: Calls> Reading<'a, T> {
-    fn seed(codes: &'a TextSet) -> ListSeed<Self> {
-        ListSeed(Self {
-            calls: T::empty(),
-            codes,
-        })
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D, pass: Pass) -> Result<(), D::Error> {
+        let mut fields = CallFields::default();
+        let is_object = FieldsSeed(&mut fields, pass).deserialize(deserializer)?;
+        self.calls.add_item(is_object.then_some(&mut fields), self.codes);
+        Ok(())
     }
 }
 
 /// The fields of a call of either kind that are read.
 #[derive(Default)]
-pub(super) struct CallFields<'a> {
-    call_id: Option<&'a RawValue>,
-    priority: Option<&'a RawValue>,
-    status: Option<&'a RawValue>,
-    origin: Option<&'a RawValue>,
-    idents: Option<&'a RawValue>,
+struct CallFields<'a> {
+    id: Option<u64>,
+    priority: Option<Priority>,
+    status: Option<Status>,
+    origin: Option<Origin>,
+    idents: Option<Units>,
     /// The same as `idents`, before 2022.
-    units: Option<&'a RawValue>,
-    is_emergency: Option<&'a RawValue>,
+    units: Option<Units>,
+    kind: Option<EmergencyKind>,
     meta_data: Option<&'a RawValue>,
     code: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for CallFields<'de> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A, pass: Pass) -> Result<(), A::Error> {
+        match name {
+            "callId" => self.id = pass.integer(map)?.and_then(id),
+            "priority" => {
+                let number = pass.next::<Option<i64>, A>(map)?;
+                self.priority = number.map_or_else(odd_priority, |number| number.and_then(priority));
+            }
+            "status" => self.status = pass.integer(map)?.and_then(status),
+            "origin" => self.origin = pass.integer(map)?.and_then(origin),
+            "idents" => self.idents = Units::next(map, pass)?,
+            "units" => self.units = Units::next(map, pass)?,
+            "isEmergency" => self.kind = pass.boolean(map)?.map(emergency_kind),
+            "metaData" => self.meta_data = map.next_value()?,
+            "code" => self.code = map.next_value()?,
+            _ => drop(map.next_value::<IgnoredAny>()?),
+        }
+        Ok(())
+    }
 }
 
 /// The part of a call's `metaData` that is read.
@@ -117,47 +109,14 @@ struct MetaData<'a> {
     created_from_id: Option<&'a RawValue>,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-pub(super) enum Field {
-    CallId,
-    Priority,
-    Status,
-    Origin,
-    Idents,
-    Units,
-    IsEmergency,
-    MetaData,
-    Code,
-    #[serde(other)]
-    Other,
-}
-
-impl<'a> Fields<'a> for CallFields<'a> {
-    type Name = Field;
-
-    fn place(&mut self, name: Field) -> Option<&mut Option<&'a RawValue>> {
-        Some(match name {
-            Field::CallId => &mut self.call_id,
-            Field::Priority => &mut self.priority,
-            Field::Status => &mut self.status,
-            Field::Origin => &mut self.origin,
-            Field::Idents => &mut self.idents,
-            Field::Units => &mut self.units,
-            Field::IsEmergency => &mut self.is_emergency,
-            Field::MetaData => &mut self.meta_data,
-            Field::Code => &mut self.code,
-            Field::Other => return None,
-        })
-    }
-}
-
-/// The units in a list.
+/// The units that are attached to a call.
 #[derive(Default)]
 struct Units {
     /// Whether there is any, readable or not.
     is_any: bool,
     is_any_unreadable: bool,
+    /// Whether they are not even a list.
+    is_no_list: bool,
     ids: Vec<i64>,
 }
 
@@ -170,35 +129,32 @@ impl Calls for ActiveCalls {
         self.add_unreadable(UnreadableField::Call);
     }
 
-    fn add_item(&mut self, item: Option<&CallFields>, codes: &TextSet) {
+    fn add_item(&mut self, item: Option<&mut CallFields>, codes: &TextSet) {
         let Some(fields) = item else {
             self.add_unreadable(UnreadableField::Call);
             return;
         };
-        let priority = fields.priority.and_then(priority);
-        let status = fields.status.and_then(status);
-        let origin = fields.origin.and_then(origin);
         for (is_unreadable, what) in [
-            (priority.is_none(), UnreadableField::Priority),
-            (status.is_none(), UnreadableField::Status),
-            (origin.is_none(), UnreadableField::Origin),
+            (fields.priority.is_none(), UnreadableField::Priority),
+            (fields.status.is_none(), UnreadableField::Status),
+            (fields.origin.is_none(), UnreadableField::Origin),
         ] {
             if is_unreadable {
                 self.add_unreadable(what);
             }
         }
         // Without the field, no unit is attached.
-        let units = fields.idents.or(fields.units).map_or(Some(Units::default()), units);
-        if units.as_ref().is_none_or(|units| units.is_any_unreadable) {
+        let units = fields.idents.take().or_else(|| fields.units.take()).unwrap_or_default();
+        if units.is_any_unreadable || units.is_no_list {
             self.add_unreadable(UnreadableField::Units);
         }
         self.add(&Call {
-            id: fields.call_id.and_then(id),
-            priority: priority.unwrap_or(Priority::Other),
-            status: status.unwrap_or(Status::Other),
-            origin: origin.unwrap_or(Origin::Other),
-            assigned: units.as_ref().map(|units| units.is_any),
-            units: units.map(|units| units.ids).unwrap_or_default(),
+            id: fields.id,
+            priority: fields.priority.unwrap_or(Priority::Other),
+            status: fields.status.unwrap_or(Status::Other),
+            origin: fields.origin.unwrap_or(Origin::Other),
+            assigned: (!units.is_no_list).then_some(units.is_any),
+            units: units.ids,
             made_from: fields.meta_data.and_then(made_from),
             code: code(fields.code, codes),
         });
@@ -215,16 +171,15 @@ impl Calls for EmergencyCalls {
     }
 
     /// A call of unknown kind counts as an emergency: one too many is better than a caller who is forgotten.
-    fn add_item(&mut self, item: Option<&CallFields>, _: &TextSet) {
+    fn add_item(&mut self, item: Option<&mut CallFields>, _: &TextSet) {
         let Some(fields) = item else {
             self.add_unreadable();
             return;
         };
-        let kind = fields.is_emergency.and_then(emergency_kind);
-        if kind.is_none() {
+        if fields.kind.is_none() {
             self.add_unreadable();
         }
-        self.add(fields.call_id.and_then(id), kind.unwrap_or(EmergencyKind::Emergency));
+        self.add(fields.id, fields.kind.unwrap_or(EmergencyKind::Emergency));
     }
 }
 
@@ -236,16 +191,16 @@ impl Calls for IdentifiedCalls<DispatchCall> {
 
     fn add_unreadable_list(&mut self) {}
 
-    fn add_item(&mut self, item: Option<&CallFields>, codes: &TextSet) {
+    fn add_item(&mut self, item: Option<&mut CallFields>, codes: &TextSet) {
         let Some(fields) = item else {
             return;
         };
-        if let Some(id) = fields.call_id.and_then(id) {
+        if let Some(id) = fields.id {
             self.push_or_forget(DispatchCall {
                 id,
-                priority: fields.priority.and_then(priority).unwrap_or(Priority::Other),
+                priority: fields.priority.unwrap_or(Priority::Other),
                 status: Status::Closed,
-                origin: fields.origin.and_then(origin).unwrap_or(Origin::Other),
+                origin: fields.origin.unwrap_or(Origin::Other),
                 made_from: fields.meta_data.and_then(made_from),
                 code: code(fields.code, codes),
             });
@@ -255,6 +210,17 @@ impl Calls for IdentifiedCalls<DispatchCall> {
 
 struct AnswerVisitor<'a> {
     codes: &'a TextSet,
+    pass: Pass,
+}
+
+impl<'a> AnswerVisitor<'a> {
+    fn list<T: Calls>(&self) -> ListSeed<Reading<'a, T>> {
+        let reading = Reading {
+            calls: T::empty(),
+            codes: self.codes,
+        };
+        ListSeed(reading, self.pass)
+    }
 }
 
 impl<'de> Visitor<'de> for AnswerVisitor<'_> {
@@ -266,31 +232,26 @@ impl<'de> Visitor<'de> for AnswerVisitor<'_> {
 
     /// If a list comes twice, in either spelling, the last one counts; `null` is ignored.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CallSnapshot, A::Error> {
-        let codes = self.codes;
         let mut snapshot = CallSnapshot::default();
         let mut has_list = false;
-        while let Some(key) = map.next_key()? {
-            match key {
-                Key::Active => has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.active),
-                Key::Emergency => {
-                    has_list |= place(map.next_value_seed(Reading::seed(codes))?, &mut snapshot.emergency);
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "activeCalls" | "ActiveCalls" => {
+                    has_list |= place(map.next_value_seed(self.list())?, &mut snapshot.active);
                 }
-                Key::Closed => {
-                    let json = map.next_value::<Option<&RawValue>>()?.map(RawValue::get);
-                    if json.is_some_and(|json| !json.starts_with(['[', '{'])) {
-                        return Err(A::Error::custom("no list of closed calls"));
-                    }
+                "emergencyCalls" | "EmergencyCalls" => {
+                    has_list |= place(map.next_value_seed(self.list())?, &mut snapshot.emergency);
+                }
+                "closedCalls" | "ClosedCalls" => match map.next_value_seed(Within(self.pass, self.list()))? {
+                    Ok(list) => has_list |= place(list, &mut snapshot.closed),
                     // No gauge needs them, so an odd item must not lose the rest of the answer.
-                    let list = json.map_or(Ok(None), |json| Reading::seed(codes).read(json));
-                    has_list |= list.map_or(true, |list| place(list, &mut snapshot.closed));
+                    Err(json) if json.get().starts_with(['[', '{']) => has_list = true,
+                    Err(_) => return Err(A::Error::custom("no list of closed calls")),
+                },
+                "closedCallCount" | "ClosedCallCount" => {
+                    snapshot.closed_stored = self.pass.integer(&mut map)?.and_then(id);
                 }
-                Key::ClosedCount => {
-                    let count = map.next_value::<Option<&RawValue>>()?.and_then(integer);
-                    snapshot.closed_stored = count.and_then(|count| u64::try_from(count).ok());
-                }
-                Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         if has_list {
@@ -318,12 +279,14 @@ fn place<T: Calls>(list: Option<List<Reading<T>>>, place: &mut T) -> bool {
 }
 
 impl Collect for Units {
-    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
-        let Some(item) = <Option<&RawValue>>::deserialize(deserializer)? else {
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D, pass: Pass) -> Result<(), D::Error> {
+        let item = Within(pass, PhantomData::<Option<i64>>).deserialize(deserializer)?;
+        // A `null` is no unit.
+        let Some(id) = item.map_or_else(|json| Some(integer(json)), |id| id.map(Some)) else {
             return Ok(());
         };
         self.is_any = true;
-        match integer(item) {
+        match id {
             Some(id) if self.ids.len() < MAX_UNITS_PER_CALL => self.ids.push(id),
             Some(_) => {}
             None => self.is_any_unreadable = true,
@@ -332,21 +295,19 @@ impl Collect for Units {
     }
 }
 
-/// The units in a list; anything else cannot be read.
-fn units(value: &RawValue) -> Option<Units> {
-    let json = value.get();
-    // Nearly all are short lists of plain numbers. One this short has no more units than are read.
-    if json.len() <= MAX_UNITS_PER_CALL
-        && let Ok(ids) = serde_json::from_str::<Vec<i64>>(json)
-    {
-        return Some(Units {
-            is_any: !ids.is_empty(),
-            is_any_unreadable: false,
-            ids,
-        });
+impl Units {
+    /// Reads the next value of a map, which is a list unless it cannot be read.
+    fn next<'de, A: MapAccess<'de>>(map: &mut A, pass: Pass) -> Result<Option<Self>, A::Error> {
+        let list = map.next_value_seed(Within(pass, ListSeed(Self::default(), pass)))?;
+        Ok(match list {
+            Ok(None) => None,
+            Ok(Some(List(Some(units)))) => Some(units),
+            Ok(Some(List(None))) | Err(_) => Some(Self {
+                is_no_list: true,
+                ..Self::default()
+            }),
+        })
     }
-    let list = ListSeed(Units::default()).read(json).ok()?;
-    list.and_then(|List(units)| units)
 }
 
 /// Which of the codes a call has: its whole `code`, or the part before the words of a 10-code (`10-39 - Traffic Stop`).
@@ -366,21 +327,27 @@ fn made_from(meta_data: &RawValue) -> Option<u64> {
     // A derived struct would accept an array as well. Finding the name is quicker than reading what lacks it.
     let json = Some(meta_data.get()).filter(|json| json.starts_with('{') && json.contains("createdFromId"))?;
     let MetaData { created_from_id } = serde_json::from_str(json).ok()?;
-    id(created_from_id?).filter(|id| *id > 0)
+    created_from_id.and_then(integer).and_then(id).filter(|id| *id > 0)
 }
 
-fn priority(value: &RawValue) -> Option<Priority> {
-    match integer(value) {
-        Some(1) => Some(Priority::One),
-        Some(2) => Some(Priority::Two),
-        Some(3) => Some(Priority::Three),
-        // A custom layout's priorities are texts.
-        _ => value.get().starts_with('"').then_some(Priority::Other),
+fn priority(number: i64) -> Option<Priority> {
+    match number {
+        1 => Some(Priority::One),
+        2 => Some(Priority::Two),
+        3 => Some(Priority::Three),
+        _ => None,
     }
 }
 
-fn status(value: &RawValue) -> Option<Status> {
-    match integer(value)? {
+/// A priority that is no plain number. A custom layout's priorities are texts.
+fn odd_priority(value: &RawValue) -> Option<Priority> {
+    let is_text = value.get().starts_with('"');
+    let number = integer(value).and_then(priority);
+    number.or_else(|| is_text.then_some(Priority::Other))
+}
+
+fn status(number: i64) -> Option<Status> {
+    match number {
         0 => Some(Status::Pending),
         1 => Some(Status::Active),
         2 => Some(Status::Closed),
@@ -388,8 +355,8 @@ fn status(value: &RawValue) -> Option<Status> {
     }
 }
 
-fn origin(value: &RawValue) -> Option<Origin> {
-    match integer(value)? {
+fn origin(number: i64) -> Option<Origin> {
+    match number {
         0 => Some(Origin::Caller),
         1 => Some(Origin::RadioDispatch),
         2 => Some(Origin::Observed),
@@ -398,12 +365,12 @@ fn origin(value: &RawValue) -> Option<Origin> {
     }
 }
 
-fn emergency_kind(value: &RawValue) -> Option<EmergencyKind> {
-    Some(if boolean(value)? {
+fn emergency_kind(is_emergency: bool) -> EmergencyKind {
+    if is_emergency {
         EmergencyKind::Emergency
     } else {
         EmergencyKind::Civil
-    })
+    }
 }
 
 #[cfg(test)]

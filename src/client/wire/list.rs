@@ -8,51 +8,41 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::pass::Pass;
+
 /// A list that grows item by item.
 pub(super) trait Collect {
     /// Reads one item and adds it. No item is returned, because moving it out of the parser would take longer than reading
     /// some of its fields.
-    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error>;
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D, pass: Pass) -> Result<(), D::Error>;
 }
 
 /// A list as far as it can be read; `None` if it is an object that is no list.
 pub(super) struct List<T>(pub(super) Option<T>);
 
 /// Fills a list that is empty at first. A `null` is no list, and no error.
-pub(super) struct ListSeed<T>(pub(super) T);
+pub(super) struct ListSeed<T>(pub(super) T, pub(super) Pass);
 
 impl<'de, T: Collect> DeserializeSeed<'de> for ListSeed<T> {
     type Value = Option<List<T>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(ListVisitor(self.0))
+        deserializer.deserialize_any(self)
     }
 }
-
-impl<T: Collect> ListSeed<T> {
-    /// Fills the list from a text.
-    pub(super) fn read(self, json: &str) -> Result<Option<List<T>>, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let list = self.deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(list)
-    }
-}
-
-struct ListVisitor<T>(T);
 
 /// Reads an item of a list.
-pub(super) struct ItemSeed<'a, T>(pub(super) &'a mut T);
+pub(super) struct ItemSeed<'a, T>(pub(super) &'a mut T, pub(super) Pass);
 
 impl<'de, T: Collect> DeserializeSeed<'de> for ItemSeed<'_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.0.read_item(deserializer)
+        self.0.read_item(deserializer, self.1)
     }
 }
 
-impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
+impl<'de, T: Collect> Visitor<'de> for ListSeed<T> {
     type Value = Option<List<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,16 +54,17 @@ impl<'de, T: Collect> Visitor<'de> for ListVisitor<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let Self(mut list) = self;
-        while items.next_element_seed(ItemSeed(&mut list))?.is_some() {}
+        let Self(mut list, pass) = self;
+        while items.next_element_seed(ItemSeed(&mut list, pass))?.is_some() {}
         Ok(Some(List(Some(list))))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut list = Some(self.0);
+        let Self(list, pass) = self;
+        let mut list = Some(list);
         while let Some(Key(key)) = entries.next_key()? {
             if let Some(list) = list.as_mut().filter(|_| is_index(&key)) {
-                entries.next_value_seed(ItemSeed(list))?;
+                entries.next_value_seed(ItemSeed(list, pass))?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
                 list = None;

@@ -8,6 +8,7 @@ use serde::de::{Deserialize as _, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 use super::list::{Collect, List, ListSeed};
+use super::pass::{self, Pass};
 use super::value::{integer, json_text};
 
 /// The longest name that is kept, in characters.
@@ -17,7 +18,7 @@ const MAX_NAME_LENGTH: usize = 64;
 pub(in crate::client) fn decode_servers(body: &[u8]) -> Result<BTreeMap<u32, Option<String>>, serde_json::Error> {
     let json = json_text(body);
     let Answer { servers } = serde_json::from_str(&json)?;
-    let servers = ListSeed(Servers(Some(BTreeMap::new()))).read(servers.get())?;
+    let servers = pass::read_text(servers.get(), ListSeed(Servers(Some(BTreeMap::new())), Pass::Tolerant))?;
     servers
         .and_then(|List(servers)| servers)
         .and_then(|Servers(servers)| servers)
@@ -42,7 +43,7 @@ struct Server<'a> {
 struct Servers(Option<BTreeMap<u32, Option<String>>>);
 
 impl Collect for Servers {
-    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D, _: Pass) -> Result<(), D::Error> {
         let Server { id, name } = Server::deserialize(deserializer)?;
         let id = integer(id).and_then(|id| u32::try_from(id).ok());
         match (id, &mut self.0) {

@@ -1,4 +1,4 @@
-//! The list of units, v1 and v2 alike, read into a [`UnitSnapshot`] in one pass.
+//! The list of units, v1 and v2 alike, read into a [`UnitSnapshot`].
 //!
 //! It is an array. An object around it, with the array as its `units`, is accepted as well. Tolerant inside: a value that
 //! cannot be read becomes "other", and a row that is not an object is skipped. Strict outside: an answer without such a list
@@ -8,12 +8,13 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::{self, Fields, Objects};
+use super::item::{Fields, FieldsSeed, next_object};
 use super::list::{Collect, ItemSeed, Key, List, ListSeed, is_index};
-use super::value::{boolean, id, integer, json_text, text};
+use super::pass::{self, Pass};
+use super::value::{id, json_text, text};
 use crate::label::TextSet;
 use crate::snapshot::{Discipline, Unit, UnitSnapshot, UnitStatus};
 
@@ -23,98 +24,82 @@ const OFFLINE: i64 = 100;
 /// The page of dispatchers.
 const DISPATCH_PAGE: i64 = 3;
 
-/// Reads an answer's body.
-pub(in crate::client) fn decode_units(body: &[u8], departments: &TextSet) -> Result<UnitSnapshot, serde_json::Error> {
-    let json = json_text(body);
-    let mut deserializer = serde_json::Deserializer::from_str(&json);
-    let snapshot = deserializer.deserialize_any(AnswerVisitor { departments })?;
-    deserializer.end()?;
-    Ok(snapshot)
+/// Reads an answer's body, beginning with this pass.
+pub(in crate::client) fn decode_units(
+    body: &[u8],
+    first: Pass,
+    departments: &TextSet,
+) -> Result<UnitSnapshot, serde_json::Error> {
+    pass::read(&json_text(body), first, |pass| AnswerVisitor { departments, pass })
 }
 
 /// The list as it is read.
 impl Collect for UnitSnapshot {
-    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
-        item::read(self, deserializer)
-    }
-}
-
-impl Objects for UnitSnapshot {
-    type Fields<'de> = Row<'de>;
-
-    fn add(&mut self, item: Option<&Row>) {
-        let unit = item.and_then(|row| row.unit(self.departments()));
-        Self::add(self, unit);
+    fn read_item<'de, D: Deserializer<'de>>(&mut self, deserializer: D, pass: Pass) -> Result<(), D::Error> {
+        let mut row = Row::default();
+        let is_object = FieldsSeed(&mut row, pass).deserialize(deserializer)?;
+        let unit = is_object.then(|| row.unit(self.departments()));
+        self.add(unit.flatten());
+        Ok(())
     }
 }
 
 /// The fields of a row that are read.
 #[derive(Default)]
-pub(super) struct Row<'a> {
-    id: Option<&'a RawValue>,
-    status: Option<&'a RawValue>,
-    is_panic: Option<&'a RawValue>,
-    is_dispatch: Option<&'a RawValue>,
-    data: Option<&'a RawValue>,
+struct Row<'a> {
+    id: Option<u64>,
+    status: Option<i64>,
+    is_panic: bool,
+    is_dispatch: bool,
+    data: Data<'a>,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-pub(super) enum Field {
-    Id,
-    Status,
-    IsPanic,
-    IsDispatch,
-    Data,
-    #[serde(other)]
-    Other,
-}
-
-impl<'a> Fields<'a> for Row<'a> {
-    type Name = Field;
-
-    fn place(&mut self, name: Field) -> Option<&mut Option<&'a RawValue>> {
-        Some(match name {
-            Field::Id => &mut self.id,
-            Field::Status => &mut self.status,
-            Field::IsPanic => &mut self.is_panic,
-            Field::IsDispatch => &mut self.is_dispatch,
-            Field::Data => &mut self.data,
-            Field::Other => return None,
-        })
+impl<'de> Fields<'de> for Row<'de> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A, pass: Pass) -> Result<(), A::Error> {
+        match name {
+            "id" => self.id = pass.integer(map)?.and_then(id),
+            "status" => self.status = pass.integer(map)?,
+            "isPanic" => self.is_panic = pass.boolean(map)?.unwrap_or_default(),
+            "isDispatch" => self.is_dispatch = pass.boolean(map)?.unwrap_or_default(),
+            "data" => self.data = next_object(map, pass)?,
+            _ => drop(map.next_value::<IgnoredAny>()?),
+        }
+        Ok(())
     }
 }
 
 /// The part of a unit's `data` that is read.
-#[derive(Default, serde::Deserialize)]
+#[derive(Default)]
 struct Data<'a> {
-    #[serde(borrow)]
-    page: Option<&'a RawValue>,
-    #[serde(borrow)]
+    page: Option<i64>,
     department: Option<&'a RawValue>,
+}
+
+impl<'de> Fields<'de> for Data<'de> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A, pass: Pass) -> Result<(), A::Error> {
+        match name {
+            "page" => self.page = pass.integer(map)?,
+            "department" => self.department = map.next_value()?,
+            _ => drop(map.next_value::<IgnoredAny>()?),
+        }
+        Ok(())
+    }
 }
 
 impl Row<'_> {
     /// The unit; `None` if it is not on duty.
     fn unit(&self, departments: &TextSet) -> Option<Unit> {
-        let status = self.status.and_then(integer);
-        if status == Some(OFFLINE) {
+        if self.status == Some(OFFLINE) {
             return None;
         }
-        // A derived struct would accept an array as well.
-        let data = self.data.map(RawValue::get).filter(|json| json.starts_with('{'));
-        let data: Data = data
-            .and_then(|json| serde_json::from_str(json).ok())
-            .unwrap_or_default();
-        let page = data.page.and_then(integer);
-        let is_set = |value: Option<&RawValue>| value.and_then(boolean).unwrap_or_default();
-        let is_dispatcher = is_set(self.is_dispatch) || page == Some(DISPATCH_PAGE);
-        let department = data.department.filter(|_| !departments.is_empty());
+        let page = self.data.page;
+        let is_dispatcher = self.is_dispatch || page == Some(DISPATCH_PAGE);
+        let department = self.data.department.filter(|_| !departments.is_empty());
         Some(Unit {
-            id: self.id.and_then(id),
+            id: self.id,
             discipline: (!is_dispatcher).then_some(discipline(page)),
-            status: unit_status(status),
-            is_in_panic: is_set(self.is_panic),
+            status: unit_status(self.status),
+            is_in_panic: self.is_panic,
             department: department
                 .and_then(|department| departments.find(&text(department)))
                 .unwrap_or_else(|| departments.other()),
@@ -144,6 +129,7 @@ fn unit_status(status: Option<i64>) -> UnitStatus {
 
 struct AnswerVisitor<'a> {
     departments: &'a TextSet,
+    pass: Pass,
 }
 
 impl<'de> Visitor<'de> for AnswerVisitor<'_> {
@@ -153,10 +139,10 @@ impl<'de> Visitor<'de> for AnswerVisitor<'_> {
         f.write_str("a list of units")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<UnitSnapshot, A::Error> {
-        let mut snapshot = UnitSnapshot::empty(self.departments);
-        while rows.next_element_seed(ItemSeed(&mut snapshot))?.is_some() {}
-        Ok(snapshot)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<UnitSnapshot, A::Error> {
+        let mut rows = UnitSnapshot::empty(self.departments);
+        while items.next_element_seed(ItemSeed(&mut rows, self.pass))?.is_some() {}
+        Ok(rows)
     }
 
     /// An object whose keys are the indices of a list is one; otherwise, the list is one of its values.
@@ -166,11 +152,11 @@ impl<'de> Visitor<'de> for AnswerVisitor<'_> {
         let mut wrapped = None;
         while let Some(Key(key)) = entries.next_key()? {
             if matches!(&*key, "units" | "Units") {
-                let list = entries.next_value_seed(ListSeed(UnitSnapshot::empty(self.departments)))?;
+                let list = entries.next_value_seed(ListSeed(UnitSnapshot::empty(self.departments), self.pass))?;
                 wrapped = list.and_then(|List(list)| list).or(wrapped);
                 is_list = false;
             } else if is_list && is_index(&key) {
-                entries.next_value_seed(ItemSeed(&mut rows))?;
+                entries.next_value_seed(ItemSeed(&mut rows, self.pass))?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
                 is_list = false;

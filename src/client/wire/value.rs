@@ -53,16 +53,18 @@ pub(super) fn unquoted(value: &RawValue) -> &str {
 }
 
 /// An id; in the API's documentation, -1 stands for none.
-pub(super) fn id(value: &RawValue) -> Option<u64> {
-    u64::try_from(integer(value)?).ok()
+pub(super) fn id(number: i64) -> Option<u64> {
+    u64::try_from(number).ok()
 }
 
 /// Whether it is true or false, also as a text or as 1 or 0.
 pub(super) fn boolean(value: &RawValue) -> Option<bool> {
-    match unquoted(value).to_ascii_lowercase().as_str() {
-        "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
-        _ => None,
+    let text = unquoted(value);
+    let is = |name| text.eq_ignore_ascii_case(name);
+    if is("true") || is("1") {
+        Some(true)
+    } else {
+        (is("false") || is("0")).then_some(false)
     }
 }
 

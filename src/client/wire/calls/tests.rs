@@ -2,7 +2,7 @@ use super::*;
 use crate::snapshot::EmergencyCall;
 
 fn decode_text(json: &str) -> CallSnapshot {
-    decode_calls(json.as_bytes(), &TextSet::default()).unwrap()
+    decode_calls(json.as_bytes(), Pass::Quick, &TextSet::default()).unwrap()
 }
 
 /// The snapshot of one dispatch call with these fields.
@@ -342,7 +342,7 @@ fn a_byte_order_mark_and_white_space_are_ignored() {
 #[test]
 fn bytes_that_are_not_utf8_lose_no_call() {
     let json = b"{\"activeCalls\":[\"\xff\",{\"priority\":\"\xff\"},{\"title\":\"\xff\",\"priority\":1,\"status\":0,\"origin\":0}]}";
-    let snapshot = decode_calls(json, &TextSet::default()).unwrap();
+    let snapshot = decode_calls(json, Pass::Quick, &TextSet::default()).unwrap();
     assert_eq!(snapshot.active.count(Priority::One, Status::Pending, Origin::Caller), 1);
 }
 
@@ -369,6 +369,9 @@ fn an_answer_that_lists_no_calls_is_refused() {
         r#"{"activeCalls":[]}x"#,
         "<html>",
     ] {
-        assert!(decode_calls(json.as_bytes(), &TextSet::default()).is_err(), "{json}");
+        assert!(
+            decode_calls(json.as_bytes(), Pass::Quick, &TextSet::default()).is_err(),
+            "{json}"
+        );
     }
 }
