@@ -225,10 +225,7 @@ impl HealthTarget {
 fn read_shared_state(raw: &RawConfig, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
     match (&raw.shared_state_url, &raw.shared_state_url_file) {
         (Some(_), Some(_)) => {
-            let reason = Reason::from("and ")
-                .variable(&variable::SHARED_STATE_URL_FILE)
-                .text(" are both set; keep one of them");
-            problems.report_without_example(&variable::SHARED_STATE_URL, reason);
+            problems.report_both(&variable::SHARED_STATE_URL, &variable::SHARED_STATE_URL_FILE);
             None
         }
         (None, None) => None,

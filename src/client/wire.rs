@@ -1,8 +1,8 @@
 //! The API's JSON as sent: one file per answer.
 
 mod calls;
-mod item;
 mod list;
+mod object;
 mod pass;
 mod servers;
 mod units;

@@ -186,10 +186,7 @@ pub(super) fn read(
 fn read_key(raw: &RawConfig, folder: &Path, files: &mut WatchedFiles, problems: &mut Problems) -> Option<SecretString> {
     match (&raw.api_key, &raw.api_key_file) {
         (Some(_), Some(_)) => {
-            let reason = Reason::from("and ")
-                .variable(&variable::API_KEY_FILE)
-                .text(" are both set; keep one of them");
-            problems.report_without_example(&variable::API_KEY, reason);
+            problems.report_both(&variable::API_KEY, &variable::API_KEY_FILE);
             None
         }
         (None, None) => {

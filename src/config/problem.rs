@@ -118,6 +118,14 @@ impl Problems {
         self.add(Subject::Variable(variable), reason.into(), None);
     }
 
+    /// Adds the problem that both a variable and the one that names a file with its value are set.
+    pub(super) fn report_both(&mut self, variable: &'static Variable, file: &'static Variable) {
+        let reason = Reason::from("and ")
+            .variable(file)
+            .text(" are both set; keep one of them");
+        self.report_without_example(variable, reason);
+    }
+
     /// Adds a problem of something that is not a variable.
     pub(super) fn report_other(&mut self, name: String, reason: impl Into<Reason>) {
         self.add(Subject::Other(name), reason.into(), None);

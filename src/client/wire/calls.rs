@@ -16,8 +16,8 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::{Fields, FieldsSeed};
 use super::list::{Collect, Key, List, ListSeed};
+use super::object::{Fields, FieldsSeed};
 use super::pass::{self, Pass, Within};
 use super::value::{id, integer, json_text, text};
 use crate::label::{TextIndex, TextSet};

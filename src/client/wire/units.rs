@@ -11,8 +11,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed as _, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::item::{Fields, FieldsSeed, next_object};
 use super::list::{Collect, ItemSeed, Key, List, ListSeed, is_index};
+use super::object::{Fields, FieldsSeed, next_object};
 use super::pass::{self, Pass};
 use super::value::{id, json_text, text};
 use crate::label::TextSet;

@@ -29,11 +29,7 @@ fn readable(bytes: &[u8]) -> String {
 
 /// A whole number, also as a text (`"2"`) or with an empty fraction (`2.0`).
 pub(super) fn integer(value: &RawValue) -> Option<i64> {
-    // Nearly all are plain numbers.
-    value.get().parse().ok().or_else(|| unusual_integer(unquoted(value)))
-}
-
-fn unusual_integer(text: &str) -> Option<i64> {
+    let text = unquoted(value);
     text.parse().ok().or_else(|| {
         let (whole, fraction) = text.split_once('.')?;
         fraction

@@ -9,19 +9,20 @@ use super::changes;
 
 /// A ring is too narrow for labels, a bar by the hour may begin before a short range does, and what is missing has a reason.
 pub(super) fn check_charts(panel: &Value, faults: &mut Vec<String>) {
+    let config = &panel["fieldConfig"]["defaults"];
+    let is_chart = panel["type"] == "timeseries";
+    let has_axis_end = !config["custom"]["axisSoftMax"].is_null();
     let by_unit = items(&panel["targets"]).any(|target| {
         let expr = text(target, "expr");
         expr.contains("sonorancad_units{") && expr.ends_with(" > 0)")
     });
-    let no_value = text(&panel["fieldConfig"]["defaults"], "noValue");
-    if panel["type"] == "timeseries" && by_unit && !no_value.starts_with("No unit") {
+    if is_chart && by_unit && !text(config, "noValue").starts_with("No unit") {
         faults.push("blames the configuration where nobody is free".to_owned());
     }
     if panel["type"] == "piechart" && items(&panel["options"]["displayLabels"]).count() > 0 {
         faults.push("its labels do not fit into the ring".to_owned());
     }
-    let config = &panel["fieldConfig"]["defaults"];
-    if by_unit && panel["type"] == "timeseries" && config["custom"]["axisSoftMax"].is_null() {
+    if is_chart && by_unit && !has_axis_end {
         faults.push("two labels of an axis are the same".to_owned());
     }
     // Grafana draws nothing but zeros on an axis up to 100.
@@ -29,8 +30,8 @@ pub(super) fn check_charts(panel: &Value, faults: &mut Vec<String>) {
         let expr = text(target, "expr");
         !expr.ends_with(" > 0") && !expr.contains("scrape_samples_scraped")
     };
-    let counts = panel["type"] == "timeseries" && config["unit"] == "locale";
-    if counts && config["custom"]["axisSoftMax"].is_null() && items(&panel["targets"]).any(may_be_zero) {
+    let counts = is_chart && config["unit"] == "locale";
+    if counts && !has_axis_end && items(&panel["targets"]).any(may_be_zero) {
         faults.push("an axis of zeros ends at 100".to_owned());
     }
     let by_the_hour = items(&panel["targets"])
